@@ -1,0 +1,94 @@
+//! TOML to a typed, fully expanded specification, with a source span on every value.
+//!
+//! This layer knows the shape of a pipeline file (includes, profiles, axes, matrices, interpolation) and nothing of what
+//! a stage kind or a definition means: those bring their own serde types through [`Vocabulary`].
+
+mod diagnostic;
+mod node;
+
+pub use diagnostic::{Diagnostic, SourceMap};
+pub use node::{Key, Node, Span, Table, Value};
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+
+/// What the layers above teach this one: which definition tables and stage kinds exist.
+pub struct Vocabulary {
+    pub definitions: Vec<Entry>,
+    pub stage_kinds: Vec<Entry>,
+}
+
+/// One definition kind (`model`, `task`, ...) or one stage kind (`train`, ...).
+pub struct Entry {
+    pub name: &'static str,
+    /// Checks a table of this kind on its own (unknown keys, wrong types); for stage kinds, without the common keys.
+    pub check: fn(&Node) -> Vec<Diagnostic>,
+    pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
+}
+
+/// Options of the command line that shape the specification.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    pub profile: Option<String>,
+    /// `--set a.b.c=value`; the value is read as TOML where it parses as such, else as a string.
+    pub set: Vec<(String, String)>,
+}
+
+/// A pipeline file with everything resolved: includes merged, profile applied, matrices expanded, strings interpolated.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    pub pipeline: Pipeline,
+    pub profile: Option<String>,
+    /// `definitions["model"]["smollm2-135m"]`
+    pub definitions: IndexMap<String, IndexMap<String, Node>>,
+    pub stages: Vec<StageSpec>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    pub name: String,
+    pub description: Option<String>,
+    /// The folder that `export` paths and the default store are relative to.
+    pub root: PathBuf,
+    pub seeds: Vec<i64>,
+    /// Stages whose actions are wanted; what they don't depend on isn't run. Empty: all stages.
+    pub goals: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct StageSpec {
+    pub name: String,
+    pub kind: String,
+    pub span: Span,
+    pub actions: Vec<ActionSpec>,
+}
+
+/// One combination of a stage's matrix.
+#[derive(Debug, Clone)]
+pub struct ActionSpec {
+    /// Axis and value, in the order of the matrix table.
+    pub axes: Vec<(String, String)>,
+    /// The stage's own keys, interpolated, without the common ones.
+    pub params: Node,
+    /// Role, and the stages (with axis constraints) that fill it.
+    pub inputs: Vec<InputSpec>,
+    pub resources: Option<Node>,
+    /// Folder, relative to the root, in which the artifact's files are placed after a run.
+    pub export: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct InputSpec {
+    pub role: String,
+    pub span: Span,
+    pub stages: Vec<StageRef>,
+}
+
+/// `"prepare"` or `"prepare[task=sst5]"`. Axes that both sides have must agree; the rest is gathered.
+#[derive(Debug, Clone)]
+pub struct StageRef {
+    pub stage: String,
+    pub constraints: Vec<(String, String)>,
+    pub span: Span,
+}

@@ -1,0 +1,191 @@
+//! What the engine asks of a stage kind, and what it gives to a running one.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::{ActionSpec, Diagnostic, Node, Spec},
+    error::{Error, Result},
+    store::Digest,
+};
+
+/// All stage kinds of the program.
+pub type Registry = &'static [&'static dyn StageKind];
+
+/// A kind of stage. One file in `src/stages`, one line in its registry.
+pub trait StageKind: Sync {
+    fn name(&self) -> &'static str;
+
+    /// Part of every action key: raise it when the same parameters and inputs give other bytes than before.
+    fn version(&self) -> u32;
+
+    /// Unknown keys and wrong types in the stage's own table.
+    fn check(&self, params: &Node) -> Vec<Diagnostic>;
+
+    /// JSON Schema of the stage's own table.
+    fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema;
+
+    /// The full description of one action: parameters with every default and every definition filled in.
+    fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>>;
+
+    fn isolation(&self) -> Isolation {
+        Isolation::Worker
+    }
+
+    /// Does the work. Writes its files under `cx.out`; everything else is read from `cx.job`.
+    fn run(&self, cx: &Context) -> Result<()>;
+}
+
+/// Where an action runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Isolation {
+    /// In the scheduler's process: for quick, pure work.
+    InProcess,
+    /// In a process of its own, so that an out-of-memory kill fails one action and not the run.
+    Worker,
+}
+
+/// What a kind sees when it resolves an action.
+pub struct ResolveContext<'a> {
+    pub spec: &'a Spec,
+    pub action: &'a ActionSpec,
+}
+
+/// An action, described.
+#[derive(Debug, Clone, Default)]
+pub struct Resolved {
+    /// Everything that can change the result's bytes. Enters the key in canonical form (object keys sorted).
+    pub params: serde_json::Value,
+    /// What the work needs but can't change its bytes (a URL whose content is pinned, say). Not in the key.
+    pub unkeyed: serde_json::Value,
+    /// `cpu-f32`, `cuda-bf16`, ... where the bytes depend on how the device computes.
+    pub numerics: Option<String>,
+    pub resources: Resources,
+    /// How often an environment error is tried again.
+    pub retries: u32,
+}
+
+/// What an action occupies while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Resources {
+    pub cores: u32,
+    /// Bytes.
+    pub memory: u64,
+    pub gpus: u32,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self { cores: 1, memory: 64 << 20, gpus: 0 }
+    }
+}
+
+/// Everything a running action needs; one line of JSON on the worker's standard input.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    pub kind: String,
+    /// `train[task=sst5,method=lora,seed=0]`
+    pub action: String,
+    pub params: serde_json::Value,
+    pub unkeyed: serde_json::Value,
+    /// By role; several artifacts where a stage gathers.
+    pub inputs: BTreeMap<String, Vec<Artifact>>,
+    /// Threads that the action may use.
+    pub threads: usize,
+}
+
+/// An immutable folder of files, named by its content.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Artifact {
+    pub digest: Digest,
+    /// File name inside the artifact, and the read-only file that holds its bytes.
+    pub files: BTreeMap<String, PathBuf>,
+}
+
+impl Artifact {
+    /// The file named `name`.
+    pub fn file(&self, name: &str) -> Result<&Path> {
+        self.files.get(name).map(PathBuf::as_path).ok_or_else(|| {
+            let have: Vec<_> = self.files.keys().map(String::as_str).collect();
+            Error::input(format!("artifact {} has no file `{name}`; it has: {}", self.digest.short(), have.join(", ")))
+        })
+    }
+
+    /// The only file of the artifact, with its name.
+    pub fn single(&self) -> Result<(&str, &Path)> {
+        match self.files.iter().next() {
+            Some((name, path)) if self.files.len() == 1 => Ok((name, path)),
+            _ => Err(Error::input(format!(
+                "artifact {} has {} files where one is needed",
+                self.digest.short(),
+                self.files.len()
+            ))),
+        }
+    }
+}
+
+/// What a running action may use.
+pub struct Context<'a> {
+    pub job: &'a Job,
+    /// Empty folder that becomes the artifact.
+    pub out: &'a Path,
+    /// Private folder that outlives an interruption: partial downloads, checkpoints. Removed after success.
+    pub work: &'a Path,
+    pub progress: &'a dyn Progress,
+}
+
+impl Context<'_> {
+    /// The action's parameters, as the kind's resolved type.
+    pub fn params<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_value(self.job.params.clone())
+            .map_err(|e| Error::internal(format!("parameters of {}: {e}", self.job.action)))
+    }
+
+    /// The artifacts of a role; empty where the role has none.
+    pub fn inputs(&self, role: &str) -> &[Artifact] {
+        self.job.inputs.get(role).map_or(&[], Vec::as_slice)
+    }
+
+    /// The one artifact of a role.
+    pub fn input(&self, role: &str) -> Result<&Artifact> {
+        match self.inputs(role) {
+            [one] => Ok(one),
+            many => Err(Error::input(format!("{} needs one `{role}` input and has {}", self.job.action, many.len()))),
+        }
+    }
+
+    /// An error where the user asked to stop; to be called where stopping loses nothing.
+    pub fn checkpoint_reached(&self) -> Result<()> {
+        if self.progress.stop_requested() { Err(Error::interrupted("stopped on request")) } else { Ok(()) }
+    }
+}
+
+/// How a running action is watched and stopped.
+pub trait Progress: Sync {
+    /// `done` of `total` `unit`s (`step`, `byte`, `example`), with a short note such as `loss 0.41`.
+    fn step(&self, done: u64, total: u64, unit: &str, note: &str);
+
+    /// One line for the journal and the terminal.
+    fn message(&self, text: &str);
+
+    /// A measured quantity that must not enter artifacts (seconds, bytes of memory, examples per second).
+    fn measure(&self, name: &str, value: f64);
+
+    fn stop_requested(&self) -> bool;
+}
+
+/// For tests and library use: nobody watches.
+pub struct Unwatched;
+
+impl Progress for Unwatched {
+    fn step(&self, _: u64, _: u64, _: &str, _: &str) {}
+    fn message(&self, _: &str) {}
+    fn measure(&self, _: &str, _: f64) {}
+    fn stop_requested(&self) -> bool {
+        false
+    }
+}

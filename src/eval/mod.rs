@@ -1,0 +1,3 @@
+//! Scoring of answers, metrics and their uncertainty.
+
+pub mod metrics;

@@ -1,0 +1,16 @@
+//! emopipe: a declarative, cached, reproducible experiment pipeline for adapting language models to emotion recognition.
+//!
+//! `ARCHITECTURE.md` is the map. Modules are listed from the top layer to the bottom; each may use only those below it.
+
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod engine;
+pub mod error;
+pub mod eval;
+pub mod fetch;
+pub mod models;
+pub mod report;
+pub mod stages;
+pub mod store;
+pub mod train;

@@ -1,0 +1,1 @@
+//! One file a kind, one line each in the registry.
