@@ -1,7 +1,13 @@
 //! Plan, schedule, execute, journal, explain. Knows actions, not what they mean.
 
+pub mod execute;
+pub mod explain;
+pub mod journal;
+pub mod key;
 mod kind;
+pub mod machine;
+pub mod plan;
+pub mod schedule;
+pub mod worker;
 
-pub use kind::{
-    Artifact, Context, Isolation, Job, Progress, Registry, ResolveContext, Resolved, Resources, StageKind, Unwatched,
-};
+pub use kind::{Artifact, Context, Isolation, Job, Progress, Registry, ResolveContext, Resolved, Resources, StageKind, Unwatched};

@@ -1,0 +1,34 @@
+# make reproduce   build, run the pipeline, render the tables into reports/
+# make test        run every test
+# make lint        clippy and rustfmt, as CI does
+PIPELINE ?= pipelines/paper.toml
+PROFILE  ?=
+MIRROR   ?=
+ARGS     ?=
+
+BIN     := target/release/emopipe
+SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find src -type f)
+
+.PHONY: build reproduce plan test parity lint
+
+build: $(BIN)
+
+$(BIN): $(SOURCES)
+	cargo build --release --locked
+	@touch $@
+
+reproduce: $(BIN)
+	@$(BIN) run $(PIPELINE) $(if $(PROFILE),--profile $(PROFILE)) $(if $(MIRROR),--mirror $(MIRROR)) $(ARGS)
+
+plan: $(BIN)
+	@$(BIN) plan $(PIPELINE) $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
+
+test:
+	cargo test --release --locked
+
+parity:
+	cargo test --release --locked --test parity -- --nocapture
+
+lint:
+	cargo clippy --release --locked --all-targets -- -D warnings
+	cargo fmt --check

@@ -1,0 +1,173 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+#[derive(Parser)]
+#[command(name = "emopipe", version, about, propagate_version = true)]
+pub struct Cli {
+    /// Say more on standard error (repeat for more).
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run a pipeline: compute what has changed, reuse the rest, place the reports.
+    Run(RunArgs),
+    /// Say what `run` would do, and why, without doing it.
+    Plan(PlanArgs),
+    /// Say what is done, and how the last run ended.
+    Status(StatusArgs),
+    /// Say why a stage or an action ran or would run, and what it was made from.
+    Explain(TargetArgs),
+    /// Print the pipeline's graph.
+    Graph(GraphArgs),
+    /// Fill in missing BLAKE3 pins of sources, in the TOML files that name them.
+    Pin(PipelineArgs),
+    /// Forget results, so that the next run computes them again.
+    Clean(CleanArgs),
+    /// Remove files from the store that no result (or none of the given pipelines) needs.
+    Gc(GcArgs),
+    /// Print the JSON Schema of pipeline files, for editors.
+    Schema,
+    /// Print a completion script for a shell.
+    Completions { shell: clap_complete::Shell },
+    /// Run one action; started by `run`.
+    #[command(hide = true)]
+    Worker,
+}
+
+#[derive(Args)]
+pub struct PipelineArgs {
+    /// The pipeline file.
+    pub pipeline: PathBuf,
+    /// Profile to apply [default: the file's default_profile].
+    #[arg(short, long)]
+    pub profile: Option<String>,
+    /// Override a value of the file, such as `method.lora.rank=4`.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub set: Vec<(String, String)>,
+    /// Folder of the store [default: `cache` in the pipeline's root].
+    #[arg(long, env = "EMOPIPE_STORE", value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Folder laid out as HOST/PATH that is tried before the network.
+    #[arg(long, env = "EMOPIPE_MIRROR", value_name = "DIR")]
+    pub mirror: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct SelectionArgs {
+    /// Only this stage or action; what it needs must be in the store.
+    #[arg(long, value_name = "STAGE", conflicts_with = "until")]
+    pub only: Vec<String>,
+    /// This stage or action and what it needs, and nothing after.
+    #[arg(long, value_name = "STAGE")]
+    pub until: Vec<String>,
+    /// Compute this stage or action even if its result is known.
+    #[arg(long, value_name = "STAGE")]
+    pub force: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Most actions at once.
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Cores that actions may use together [default: all].
+    #[arg(long, value_name = "N")]
+    pub cores: Option<u32>,
+    /// Memory that actions may use together, such as `8 GiB` [default: all].
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub memory: Option<u64>,
+    /// GPUs that actions may use together [default: all].
+    #[arg(long, value_name = "N")]
+    pub gpus: Option<u32>,
+    /// Go on with what doesn't depend on a failed action.
+    #[arg(short, long)]
+    pub keep_going: bool,
+    /// Never touch the network.
+    #[arg(long, env = "EMOPIPE_OFFLINE")]
+    pub offline: bool,
+}
+
+#[derive(Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Show cached actions too.
+    #[arg(short, long)]
+    pub all: bool,
+}
+
+#[derive(Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+}
+
+#[derive(Args)]
+pub struct TargetArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// A stage, an action such as `train[task=movies-2,method=lora,seed=0]`, or some axes of a stage.
+    pub target: String,
+}
+
+#[derive(Args)]
+pub struct GraphArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    #[arg(short, long, value_enum, default_value_t = GraphFormat::Mermaid)]
+    pub format: GraphFormat,
+    /// Every action instead of every stage.
+    #[arg(short, long)]
+    pub actions: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum GraphFormat {
+    Dot,
+    Mermaid,
+}
+
+#[derive(Args)]
+pub struct CleanArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Stages or actions to forget [default: all].
+    pub targets: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct GcArgs {
+    /// Pipelines whose current results stay; without any, every result in the index stays.
+    pub pipelines: Vec<PathBuf>,
+    /// Profiles of those pipelines that count [default: each file's own default].
+    #[arg(short, long)]
+    pub profile: Vec<String>,
+    /// Folder of the store [default: `cache` in the first pipeline's root, or here].
+    #[arg(long, env = "EMOPIPE_STORE", value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Only list what would go.
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    crate::config::parse_size(text).ok_or_else(|| "expected a size such as `8 GiB`".to_owned())
+}

@@ -1,0 +1,85 @@
+//! `emopipe run`.
+
+use std::{
+    io::IsTerminal,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::{
+    Failure, Outcome,
+    args::{RunArgs, SelectionArgs},
+    load, open_store,
+    view::View,
+};
+use crate::{
+    engine::{
+        Resources, machine,
+        plan::Selection,
+        schedule::{self, Options},
+    },
+    error::Error,
+};
+
+pub fn run(args: &RunArgs) -> Outcome {
+    let plan = load(&args.pipeline)?;
+    let store = Arc::new(open_store(&args.pipeline, &plan)?);
+    let machine = machine::resources();
+    let options = Options {
+        machine: Resources {
+            cores: args.cores.unwrap_or(machine.cores).max(1),
+            memory: args.memory.unwrap_or(machine.memory),
+            gpus: args.gpus.unwrap_or(machine.gpus),
+        },
+        jobs: args.jobs,
+        keep_going: args.keep_going,
+        selection: selection(&args.selection),
+        env: environment(args)?,
+    };
+    let stop = listen()?;
+    let mut view = View::new(std::io::stderr().is_terminal());
+    let summary = schedule::run(&plan, &store, &options, &mut view, &stop)?;
+    view.finish(&summary);
+    match (summary.interrupted, summary.failed.is_empty()) {
+        (true, _) => Err(Failure::Interrupted),
+        (false, false) => Err(Failure::Actions),
+        (false, true) => Ok(()),
+    }
+}
+
+pub fn selection(args: &SelectionArgs) -> Selection {
+    Selection { only: args.only.clone(), until: args.until.clone(), force: args.force.clone() }
+}
+
+/// What workers must know that isn't part of an action.
+fn environment(args: &RunArgs) -> Result<Vec<(String, String)>, Error> {
+    let mut env = Vec::new();
+    if let Some(mirror) = &args.pipeline.mirror {
+        let mirror = mirror.canonicalize().map_err(|e| {
+            Error::io("open the mirror", mirror, &e).help("`--mirror` names a folder laid out as HOST/PATH")
+        })?;
+        env.push(("EMOPIPE_MIRROR".to_owned(), mirror.display().to_string()));
+    }
+    if args.offline {
+        env.push(("EMOPIPE_OFFLINE".to_owned(), "1".to_owned()));
+    }
+    Ok(env)
+}
+
+/// Counts SIGINT and SIGTERM instead of dying of them.
+fn listen() -> Result<Arc<AtomicUsize>, Error> {
+    let stop = Arc::new(AtomicUsize::new(0));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let count = Arc::clone(&stop);
+        // SAFETY: the handler only adds to an atomic, which is allowed in a signal handler.
+        unsafe {
+            signal_hook::low_level::register(signal, move || {
+                count.fetch_add(1, Ordering::Relaxed);
+            })
+        }
+        .map_err(|e| Error::environment(format!("can't listen for signals: {e}")))?;
+    }
+    Ok(stop)
+}

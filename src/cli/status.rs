@@ -1,0 +1,62 @@
+//! `emopipe status`: what is done, and how the last run ended.
+
+use std::fmt::Write;
+
+use super::{Outcome, args::StatusArgs, load, open_store, print, view::duration};
+use crate::{
+    engine::{
+        journal::{self, Event},
+        plan::Forecast,
+    },
+    error::Result,
+    store::Store,
+};
+
+pub fn status(args: &StatusArgs) -> Outcome {
+    let plan = load(&args.pipeline)?;
+    let store = open_store(&args.pipeline, &plan)?;
+    let forecasts = plan.forecast(&store, &Default::default());
+    let mut out = String::new();
+    let width = plan.spec.stages.iter().map(|s| s.name.len()).max().unwrap_or(0);
+    for stage in &plan.spec.stages {
+        let of_stage: Vec<&Forecast> =
+            plan.actions.iter().zip(&forecasts).filter(|(a, _)| a.stage == stage.name).map(|(_, f)| f).collect();
+        if of_stage.is_empty() {
+            continue;
+        }
+        let done = of_stage.iter().filter(|f| matches!(f, Forecast::Cached { .. })).count();
+        let mark = if done == of_stage.len() { "done" } else { "open" };
+        let _ = writeln!(out, "{mark}  {:width$}  {done}/{}", stage.name, of_stage.len());
+    }
+    out.push_str(&last_run(&store)?);
+    print(&out);
+    Ok(())
+}
+
+fn last_run(store: &Store) -> Result<String> {
+    let Some(run) = store.runs()?.pop() else { return Ok("no run yet\n".to_owned()) };
+    let entries = journal::read(&store.run_folder(&run)?.join("journal.jsonl"))?;
+    let mut out = String::new();
+    let mut ended = false;
+    for entry in &entries {
+        match &entry.event {
+            Event::Failed { action, error, .. } => {
+                let _ = writeln!(out, "  failed: {action}: {}", error.message);
+            }
+            Event::RunFinished { ran, reused, failed, skipped, seconds, interrupted } => {
+                ended = true;
+                let how = if *interrupted { "interrupted after" } else { "ended after" };
+                let _ = writeln!(
+                    out,
+                    "last run {run} {how} {}: {ran} ran, {reused} reused, {failed} failed, {skipped} not run",
+                    duration(*seconds)
+                );
+            }
+            _ => {}
+        }
+    }
+    if !ended {
+        let _ = writeln!(out, "last run {run} is under way, or was killed");
+    }
+    Ok(out)
+}

@@ -1,0 +1,401 @@
+//! From a specification to a DAG of actions, and from a DAG and a store to a forecast.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use petgraph::{
+    Direction,
+    graph::{DiGraph, NodeIndex},
+    visit::EdgeRef,
+};
+use serde::Deserialize;
+
+use super::{
+    Registry, Resolved, ResolveContext, Resources, StageKind,
+    explain::{Reason, differences, differences_but_inputs},
+    key::Preimage,
+};
+use crate::{
+    config::{self, ActionSpec, Diagnostic, InputSpec, Node, Spec, StageRef, StageSpec},
+    error::{Error, Result},
+    store::{Digest, Outcome, Store},
+};
+
+/// One node of the DAG.
+pub struct Action {
+    /// `train[task=sst5,method=lora,seed=0]`
+    pub name: String,
+    pub stage: String,
+    pub axes: Vec<(String, String)>,
+    pub kind: &'static dyn StageKind,
+    pub resolved: Resolved,
+    /// Role, and the actions that fill it, in the order of their names.
+    pub inputs: BTreeMap<String, Vec<usize>>,
+    pub export: Option<String>,
+}
+
+/// The actions of a pipeline that its goals need, in an order that respects every edge.
+pub struct Plan {
+    pub spec: Spec,
+    /// Topologically sorted: an action's inputs come before it.
+    pub actions: Vec<Action>,
+    /// Node weights are indices into `actions`.
+    pub graph: DiGraph<usize, ()>,
+}
+
+/// Which part of a plan to run.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Only these stages (or actions); what they need must be in the store.
+    pub only: Vec<String>,
+    /// These stages (or actions) and what they need.
+    pub until: Vec<String>,
+    /// Run these even if their result is known.
+    pub force: Vec<String>,
+}
+
+/// What would happen to an action if the pipeline ran now.
+#[derive(Debug, Clone)]
+pub enum Forecast {
+    Cached { key: Digest, outcome: Outcome },
+    Run { reasons: Vec<Reason> },
+}
+
+impl Plan {
+    /// Resolves and links every action of the specification. All problems are reported together.
+    pub fn new(spec: Spec, registry: Registry) -> Result<Self, Vec<Diagnostic>> {
+        let mut problems = Vec::new();
+        let mut actions = Vec::new();
+        let mut specs = Vec::new();
+        let mut by_stage: HashMap<&str, Vec<usize>> = HashMap::new();
+        for stage in &spec.stages {
+            let Some(kind) = registry.iter().find(|k| k.name() == stage.kind) else { continue };
+            for action in &stage.actions {
+                match resolve(&spec, stage, action, *kind) {
+                    Ok(resolved) => {
+                        by_stage.entry(&stage.name).or_default().push(actions.len());
+                        specs.push(action);
+                        actions.push(resolved);
+                    }
+                    Err(found) => problems.extend(found),
+                }
+            }
+        }
+        if problems.is_empty() {
+            let mut links = Links { by_stage, tables: HashMap::new() };
+            for i in 0..actions.len() {
+                for input in &specs[i].inputs {
+                    match links.resolve(input, &actions[i].axes, &actions) {
+                        Ok(found) => actions[i].inputs.entry(input.role.clone()).or_default().extend(found),
+                        Err(problem) => problems.push(problem),
+                    }
+                }
+            }
+        }
+        if !problems.is_empty() {
+            let mut seen = HashSet::new();
+            problems.retain(|p| seen.insert((p.message.clone(), p.span)));
+            return Err(problems);
+        }
+        let goals = spec.pipeline.goals.clone();
+        let wanted: Vec<usize> =
+            (0..actions.len()).filter(|i| goals.is_empty() || goals.contains(&actions[*i].stage)).collect();
+        let keep = closure(&actions, wanted);
+        Self::sorted(spec, actions, &keep)
+    }
+
+    fn sorted(spec: Spec, actions: Vec<Action>, keep: &HashSet<usize>) -> Result<Self, Vec<Diagnostic>> {
+        let mut graph = DiGraph::new();
+        let nodes: HashMap<usize, NodeIndex> =
+            (0..actions.len()).filter(|i| keep.contains(i)).map(|i| (i, graph.add_node(i))).collect();
+        for (&i, &node) in &nodes {
+            for input in actions[i].inputs.values().flatten() {
+                graph.update_edge(nodes[input], node, ());
+            }
+        }
+        let order = stable_order(&graph)
+            .ok_or_else(|| vec![Diagnostic::new("the stages depend on each other in a circle".to_owned())])?;
+        let rank: HashMap<usize, usize> = order.iter().enumerate().map(|(new, old)| (*old, new)).collect();
+        let mut slots: Vec<Option<Action>> = actions.into_iter().map(Some).collect();
+        let mut sorted = Vec::with_capacity(order.len());
+        for old in &order {
+            let Some(mut action) = slots[*old].take() else { continue };
+            for input in action.inputs.values_mut().flatten() {
+                *input = rank[input];
+            }
+            sorted.push(action);
+        }
+        let mut graph = DiGraph::new();
+        let nodes: Vec<NodeIndex> = (0..sorted.len()).map(|i| graph.add_node(i)).collect();
+        for (i, action) in sorted.iter().enumerate() {
+            for input in action.inputs.values().flatten() {
+                graph.update_edge(nodes[*input], nodes[i], ());
+            }
+        }
+        Ok(Self { spec, actions: sorted, graph })
+    }
+
+    /// Actions that `i` reads.
+    pub fn inputs(&self, i: usize) -> impl Iterator<Item = usize> {
+        self.actions[i].inputs.values().flatten().copied()
+    }
+
+    /// Actions that read `i`.
+    pub fn readers(&self, i: usize) -> impl Iterator<Item = usize> + '_ {
+        self.graph.edges_directed(NodeIndex::new(i), Direction::Outgoing).map(|e| self.graph[e.target()])
+    }
+
+    /// The actions that a name stands for: a stage, an action, or a stage with some of its axes.
+    pub fn matching(&self, name: &str) -> Result<Vec<usize>> {
+        let (stage, constraints) = parse_target(name);
+        let found: Vec<usize> = (0..self.actions.len())
+            .filter(|i| {
+                let a = &self.actions[*i];
+                a.stage == stage && constraints.iter().all(|(k, v)| a.axes.iter().any(|(ak, av)| ak == k && av == v))
+            })
+            .collect();
+        if found.is_empty() {
+            let mut stages: Vec<&str> = self.actions.iter().map(|a| a.stage.as_str()).collect();
+            stages.dedup();
+            let e = Error::input(format!("no stage or action is called `{name}`"));
+            return Err(match config::suggest(stage, stages.iter().copied()) {
+                Some(near) if near != stage => e.help(format!("did you mean `{near}`?")),
+                _ => e.help(format!("stages: {}", stages.join(", "))),
+            });
+        }
+        Ok(found)
+    }
+
+    /// Indices of the selected actions, and of those whose result is to be made again.
+    pub fn select(&self, selection: &Selection) -> Result<(HashSet<usize>, HashSet<usize>)> {
+        let resolve = |names: &[String]| -> Result<Vec<usize>> {
+            let mut out = Vec::new();
+            for name in names {
+                out.extend(self.matching(name)?);
+            }
+            Ok(out)
+        };
+        let mut selected: HashSet<usize> = if !selection.until.is_empty() {
+            closure(&self.actions, resolve(&selection.until)?)
+        } else {
+            (0..self.actions.len()).collect()
+        };
+        if !selection.only.is_empty() {
+            selected = resolve(&selection.only)?.into_iter().collect();
+        }
+        Ok((selected, resolve(&selection.force)?.into_iter().collect()))
+    }
+
+    /// The description of an action whose inputs have these results.
+    pub fn preimage(&self, i: usize, artifact: impl Fn(usize) -> Option<Digest>) -> Option<Preimage> {
+        let action = &self.actions[i];
+        let mut inputs = BTreeMap::new();
+        for (role, sources) in &action.inputs {
+            inputs.insert(role.clone(), sources.iter().map(|s| artifact(*s)).collect::<Option<Vec<_>>>()?);
+        }
+        Some(Preimage {
+            kind: action.kind.name().to_owned(),
+            version: action.kind.version(),
+            params: action.resolved.params.clone(),
+            inputs,
+            numerics: action.resolved.numerics.clone(),
+        })
+    }
+
+    /// What a run would do with each action, in the order of `actions`.
+    pub fn forecast(&self, store: &Store, forced: &HashSet<usize>) -> Vec<Forecast> {
+        let mut forecasts: Vec<Forecast> = Vec::with_capacity(self.actions.len());
+        for i in 0..self.actions.len() {
+            let artifact = |s: usize| match &forecasts[s] {
+                Forecast::Cached { outcome, .. } => Some(outcome.artifact),
+                Forecast::Run { .. } => None,
+            };
+            let forecast = match self.preimage(i, artifact) {
+                Some(preimage) => {
+                    let key = preimage.key();
+                    match store.lookup(&key) {
+                        Some(outcome) if !forced.contains(&i) => Forecast::Cached { key, outcome },
+                        found => {
+                            let reasons = if found.is_some() { vec![Reason::Forced] } else { self.reasons(i, &preimage, store) };
+                            Forecast::Run { reasons }
+                        }
+                    }
+                }
+                None => Forecast::Run { reasons: self.pending_reasons(i, store, artifact) },
+            };
+            forecasts.push(forecast);
+        }
+        forecasts
+    }
+
+    /// Why an action whose key has no result runs.
+    pub fn reasons(&self, i: usize, preimage: &Preimage, store: &Store) -> Vec<Reason> {
+        let Some(old) = self.earlier(i, store) else { return vec![Reason::New] };
+        let found = differences(&old, preimage);
+        if found.is_empty() { vec![Reason::ResultMissing] } else { found }
+    }
+
+    fn pending_reasons(&self, i: usize, store: &Store, artifact: impl Fn(usize) -> Option<Digest>) -> Vec<Reason> {
+        let action = &self.actions[i];
+        let mut reasons = match self.earlier(i, store) {
+            None => vec![Reason::New],
+            Some(old) => {
+                let new = Preimage {
+                    kind: action.kind.name().to_owned(),
+                    version: action.kind.version(),
+                    params: action.resolved.params.clone(),
+                    inputs: BTreeMap::new(),
+                    numerics: action.resolved.numerics.clone(),
+                };
+                differences_but_inputs(&old, &new)
+            }
+        };
+        for (role, sources) in &action.inputs {
+            if let Some(first) = sources.iter().find(|s| artifact(**s).is_none()) {
+                reasons.push(Reason::InputPending { role: role.clone(), action: self.actions[*first].name.clone() });
+            }
+        }
+        reasons
+    }
+
+    fn earlier(&self, i: usize, store: &Store) -> Option<Preimage> {
+        let key = store.latest_key(&self.identity(i))?;
+        let record = store.preimage(&key)?;
+        serde_json::from_value(record.get("preimage")?.clone()).ok()
+    }
+
+    /// The name under which the store remembers an action: action names are only unique within a pipeline and profile.
+    pub fn identity(&self, i: usize) -> String {
+        let profile = self.spec.profile.as_deref().unwrap_or("");
+        format!("{}:{profile}:{}", self.spec.pipeline.name, self.actions[i].name)
+    }
+}
+
+/// `stage[axis=value,...]` taken apart.
+fn parse_target(name: &str) -> (&str, Vec<(&str, &str)>) {
+    match name.strip_suffix(']').and_then(|n| n.split_once('[')) {
+        Some((stage, axes)) => (stage, axes.split(',').filter_map(|p| p.split_once('=')).map(|(k, v)| (k.trim(), v.trim())).collect()),
+        None => (name, Vec::new()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResourceTable {
+    cores: Option<u32>,
+    memory: Option<String>,
+    gpus: Option<u32>,
+}
+
+fn resources(node: &Node, default: Resources) -> Result<Resources, Vec<Diagnostic>> {
+    let table: ResourceTable = config::from_node(node)?;
+    let memory = match &table.memory {
+        None => default.memory,
+        Some(text) => config::parse_size(text).ok_or_else(|| {
+            vec![
+                Diagnostic::new(format!("`{text}` is not an amount of memory"))
+                    .at(node.get("memory").map_or(node.span, |n| n.span))
+                    .help("write a number and a unit, such as \"2 GiB\" or \"512 MiB\""),
+            ]
+        })?,
+    };
+    Ok(Resources { cores: table.cores.unwrap_or(default.cores), memory, gpus: table.gpus.unwrap_or(default.gpus) })
+}
+
+fn resolve(spec: &Spec, stage: &StageSpec, action: &ActionSpec, kind: &'static dyn StageKind) -> Result<Action, Vec<Diagnostic>> {
+    let mut resolved = kind.resolve(&ResolveContext { spec, action })?;
+    if let Some(node) = &action.resources {
+        resolved.resources = resources(node, resolved.resources)?;
+    }
+    let axes: Vec<String> = action.axes.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let name = if axes.is_empty() { stage.name.clone() } else { format!("{}[{}]", stage.name, axes.join(",")) };
+    Ok(Action {
+        name,
+        stage: stage.name.clone(),
+        axes: action.axes.clone(),
+        kind,
+        resolved,
+        inputs: BTreeMap::new(),
+        export: action.export.clone(),
+    })
+}
+
+type Axes = [(String, String)];
+
+/// Finds the actions that an input means, without comparing every pair of actions.
+struct Links<'a> {
+    by_stage: HashMap<&'a str, Vec<usize>>,
+    /// Per upstream stage and set of axes that must agree: axis values to actions.
+    tables: HashMap<(String, Vec<String>), HashMap<Vec<String>, Vec<usize>>>,
+}
+
+impl Links<'_> {
+    fn resolve(&mut self, input: &InputSpec, axes: &Axes, actions: &[Action]) -> Result<Vec<usize>, Diagnostic> {
+        let mut found = Vec::new();
+        for stage in &input.stages {
+            found.extend(self.stage(stage, axes, actions)?);
+        }
+        found.sort_by(|a, b| actions[*a].name.cmp(&actions[*b].name));
+        found.dedup();
+        Ok(found)
+    }
+
+    fn stage(&mut self, reference: &StageRef, axes: &Axes, actions: &[Action]) -> Result<Vec<usize>, Diagnostic> {
+        let none: Vec<usize> = Vec::new();
+        let members = self.by_stage.get(reference.stage.as_str()).unwrap_or(&none);
+        let upstream: &Axes = members.first().map_or(&[], |m| &actions[*m].axes);
+        let mut wanted: Vec<(String, String)> = reference.constraints.clone();
+        for (axis, value) in axes {
+            if upstream.iter().any(|(k, _)| k == axis) && !wanted.iter().any(|(k, _)| k == axis) {
+                wanted.push((axis.clone(), value.clone()));
+            }
+        }
+        wanted.sort();
+        let (names, values): (Vec<String>, Vec<String>) = wanted.iter().cloned().unzip();
+        let table = self.tables.entry((reference.stage.clone(), names.clone())).or_insert_with(|| {
+            let mut table: HashMap<Vec<String>, Vec<usize>> = HashMap::new();
+            for &m in members {
+                let value = |n: &String| actions[m].axes.iter().find(|(k, _)| k == n).map_or_else(String::new, |(_, v)| v.clone());
+                table.entry(names.iter().map(value).collect()).or_default().push(m);
+            }
+            table
+        });
+        table.get(&values).cloned().ok_or_else(|| {
+            let wanted: Vec<String> = wanted.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            Diagnostic::new(format!("no action of `{}` has {}", reference.stage, wanted.join(", ")))
+                .at(reference.span)
+                .help("widen that stage's matrix, or exclude this combination here")
+        })
+    }
+}
+
+/// The actions that `wanted` needs, and themselves.
+fn closure(actions: &[Action], wanted: Vec<usize>) -> HashSet<usize> {
+    let mut seen: HashSet<usize> = HashSet::new();
+    let mut open = wanted;
+    while let Some(i) = open.pop() {
+        if seen.insert(i) {
+            open.extend(actions[i].inputs.values().flatten());
+        }
+    }
+    seen
+}
+
+/// Topological order that follows the order of the file wherever edges leave a choice.
+fn stable_order(graph: &DiGraph<usize, ()>) -> Option<Vec<usize>> {
+    let mut missing: HashMap<NodeIndex, usize> =
+        graph.node_indices().map(|n| (n, graph.edges_directed(n, Direction::Incoming).count())).collect();
+    let mut ready: std::collections::BTreeSet<(usize, NodeIndex)> =
+        missing.iter().filter(|(_, m)| **m == 0).map(|(n, _)| (graph[*n], *n)).collect();
+    let mut order = Vec::with_capacity(graph.node_count());
+    while let Some((i, node)) = ready.pop_first() {
+        order.push(i);
+        for edge in graph.edges_directed(node, Direction::Outgoing) {
+            let left = missing.get_mut(&edge.target())?;
+            *left -= 1;
+            if *left == 0 {
+                ready.insert((graph[edge.target()], edge.target()));
+            }
+        }
+    }
+    (order.len() == graph.node_count()).then_some(order)
+}

@@ -1,0 +1,525 @@
+//! Runs a plan: every action once, as soon as its inputs are known and its resources are free.
+//!
+//! One thread owns all state; workers and in-process actions send it messages. Nothing here depends on what actions mean.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{
+    Artifact, Isolation, Job, Resources,
+    execute::{Order, execute},
+    explain::Reason,
+    journal::{Entry, Event, Journal, Observer},
+    key::Preimage,
+    plan::{Plan, Selection},
+    worker::{self, Handle, Message, Reporter},
+};
+use crate::{
+    error::{Category, Error, Result},
+    store::{Digest, Outcome, Store},
+};
+
+/// How often the scheduler looks whether the user wants to stop.
+const TICK: Duration = Duration::from_millis(100);
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What actions may occupy together.
+    pub machine: Resources,
+    /// Most actions at once, whatever their resources.
+    pub jobs: Option<usize>,
+    /// Go on with what doesn't depend on a failed action.
+    pub keep_going: bool,
+    pub selection: Selection,
+    /// Environment of workers, beyond this process's own.
+    pub env: Vec<(String, String)>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Summary {
+    pub run: String,
+    pub ran: usize,
+    pub reused: usize,
+    pub failed: Vec<(String, Error)>,
+    pub skipped: usize,
+    pub interrupted: bool,
+    pub elapsed: Duration,
+}
+
+/// Runs the plan. `stop` counts the user's requests to stop: one ends workers at their next checkpoint, two end them now.
+///
+/// # Errors
+/// Only where nothing could be run at all; failures of actions are in the summary.
+pub fn run(plan: &Plan, store: &Arc<Store>, options: &Options, observer: &mut dyn Observer, stop: &AtomicUsize) -> Result<Summary> {
+    let (selected, forced) = plan.select(&options.selection)?;
+    let run = run_name();
+    let folder = store.run_folder(&run)?;
+    let journal = Journal::create(&folder.join("journal.jsonl"))?;
+    let (send, receive) = channel();
+    let mut scheduler = Scheduler {
+        plan,
+        store,
+        options,
+        selected,
+        forced,
+        run,
+        folder,
+        journal,
+        observer,
+        send,
+        states: Vec::new(),
+        missing: Vec::new(),
+        ready: BTreeSet::new(),
+        delayed: Vec::new(),
+        running: HashMap::new(),
+        free: options.machine,
+        free_gpus: (0..options.machine.gpus).collect(),
+        attempts: HashMap::new(),
+        ran: 0,
+        reused: 0,
+        failed: Vec::new(),
+        skipped: 0,
+        stops_seen: 0,
+        started: Instant::now(),
+    };
+    scheduler.check_fits()?;
+    scheduler.go(&receive, stop)
+}
+
+/// `20260131-235959-4242`: sorts by time, and two runs at once differ.
+fn run_name() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let time = chrono::DateTime::from_timestamp(now as i64, 0).map(|t| t.format("%Y%m%d-%H%M%S").to_string());
+    format!("{}-{}", time.unwrap_or_else(|| now.to_string()), std::process::id())
+}
+
+enum State {
+    Waiting,
+    Running,
+    Done(Digest),
+    /// Failed, skipped, or not wanted.
+    Out,
+}
+
+struct Running {
+    occupies: Resources,
+    gpus: Vec<u32>,
+    started: Instant,
+    order: Order,
+    worker: Option<Handle>,
+    /// For an action in this process.
+    stop: Arc<AtomicBool>,
+}
+
+struct Scheduler<'a> {
+    plan: &'a Plan,
+    store: &'a Arc<Store>,
+    options: &'a Options,
+    selected: HashSet<usize>,
+    forced: HashSet<usize>,
+    run: String,
+    folder: PathBuf,
+    journal: Journal,
+    observer: &'a mut dyn Observer,
+    send: Sender<(usize, Message)>,
+    states: Vec<State>,
+    /// Inputs of each action that aren't known yet.
+    missing: Vec<usize>,
+    /// Actions whose inputs are known and whose result isn't.
+    ready: BTreeSet<usize>,
+    delayed: Vec<(Instant, usize)>,
+    running: HashMap<usize, Running>,
+    free: Resources,
+    free_gpus: BTreeSet<u32>,
+    attempts: HashMap<usize, u32>,
+    ran: usize,
+    reused: usize,
+    failed: Vec<(String, Error)>,
+    skipped: usize,
+    stops_seen: usize,
+    started: Instant,
+}
+
+impl Scheduler<'_> {
+    /// Fails before anything runs where an action can never start on this machine.
+    fn check_fits(&self) -> Result<()> {
+        for &i in &self.selected {
+            let action = &self.plan.actions[i];
+            let needs = action.resolved.resources;
+            if needs.memory > self.options.machine.memory {
+                return Err(Error::environment(format!(
+                    "{} needs {} of memory, and {} may be used",
+                    action.name,
+                    gib(needs.memory),
+                    gib(self.options.machine.memory)
+                ))
+                .help("lower the stage's batch size or `resources.memory`, raise `--memory`, or choose a smaller profile"));
+            }
+            if needs.gpus > self.options.machine.gpus {
+                return Err(Error::environment(format!(
+                    "{} needs {} GPU(s), and this machine has {}",
+                    action.name, needs.gpus, self.options.machine.gpus
+                ))
+                .help("choose a profile for machines without a GPU"));
+            }
+        }
+        Ok(())
+    }
+
+    fn go(&mut self, receive: &Receiver<(usize, Message)>, stop: &AtomicUsize) -> Result<Summary> {
+        self.emit(Event::RunStarted {
+            run: self.run.clone(),
+            pipeline: self.plan.spec.pipeline.name.clone(),
+            profile: self.plan.spec.profile.clone(),
+            actions: self.selected.len(),
+            emopipe: env!("CARGO_PKG_VERSION").to_owned(),
+        });
+        let count = self.plan.actions.len();
+        self.states = (0..count).map(|_| State::Waiting).collect();
+        self.missing = (0..count).map(|i| self.plan.graph.edges_directed(petgraph::graph::NodeIndex::new(i), petgraph::Direction::Incoming).count()).collect();
+        for i in 0..count {
+            if matches!(self.states[i], State::Waiting) && self.plan.inputs(i).next().is_none() {
+                self.inputs_known(i)?;
+            }
+        }
+        loop {
+            self.heed(stop);
+            self.start_what_fits()?;
+            if self.running.is_empty() && (self.halted() || self.ready.is_empty() && self.delayed.is_empty()) {
+                break;
+            }
+            match receive.recv_timeout(TICK) {
+                Ok((i, message)) => self.handle(i, message)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("the scheduler lost its channel")),
+            }
+        }
+        let interrupted = self.stops_seen > 0;
+        let left = self.states.iter().enumerate().filter(|(i, s)| matches!(s, State::Waiting) && self.selected.contains(i)).count();
+        self.skipped += left;
+        let summary = Summary {
+            run: self.run.clone(),
+            ran: self.ran,
+            reused: self.reused,
+            failed: std::mem::take(&mut self.failed),
+            skipped: self.skipped,
+            interrupted,
+            elapsed: self.started.elapsed(),
+        };
+        self.emit(Event::RunFinished {
+            ran: summary.ran,
+            reused: summary.reused,
+            failed: summary.failed.len(),
+            skipped: summary.skipped,
+            seconds: summary.elapsed.as_secs_f64(),
+            interrupted,
+        });
+        Ok(summary)
+    }
+
+    fn halted(&self) -> bool {
+        self.stops_seen > 0 || (!self.failed.is_empty() && !self.options.keep_going)
+    }
+
+    fn heed(&mut self, stop: &AtomicUsize) {
+        let asked = stop.load(Ordering::Relaxed);
+        if asked == self.stops_seen {
+            return;
+        }
+        for running in self.running.values() {
+            running.stop.store(true, Ordering::Relaxed);
+            if let Some(worker) = &running.worker {
+                if asked > 1 { worker.kill() } else { worker.stop() }
+            }
+        }
+        self.stops_seen = asked;
+    }
+
+    /// Looks the action up; a result lets its readers go on, a miss makes it ready.
+    fn inputs_known(&mut self, i: usize) -> Result<()> {
+        let mut open = vec![i];
+        while let Some(i) = open.pop() {
+            let Some(preimage) = self.preimage(i) else { continue };
+            let key = preimage.key();
+            let outcome = if self.forced.contains(&i) { None } else { self.store.lookup(&key) };
+            match outcome {
+                Some(outcome) => {
+                    self.store.note_use(key, &self.plan.identity(i))?;
+                    self.reused += usize::from(self.selected.contains(&i));
+                    let action = self.plan.actions[i].name.clone();
+                    self.emit(Event::Reused { action, key, artifact: outcome.artifact });
+                    open.extend(self.done(i, &outcome)?);
+                }
+                None if self.selected.contains(&i) => {
+                    self.ready.insert(i);
+                }
+                None => self.not_available(i),
+            }
+        }
+        Ok(())
+    }
+
+    /// An action outside of the selection has no result: what reads it can't run.
+    fn not_available(&mut self, i: usize) {
+        self.states[i] = State::Out;
+        let name = self.plan.actions[i].name.clone();
+        for reader in self.plan.readers(i).collect::<Vec<_>>() {
+            if self.selected.contains(&reader) && matches!(self.states[reader], State::Waiting) {
+                let error = Error::input(format!("{} needs {name}, which isn't in the store", self.plan.actions[reader].name))
+                    .help("run without `--only`, or with `--until` instead");
+                self.fail(reader, error, None);
+            }
+        }
+    }
+
+    fn preimage(&self, i: usize) -> Option<Preimage> {
+        self.plan.preimage(i, |s| match self.states[s] {
+            State::Done(artifact) => Some(artifact),
+            _ => None,
+        })
+    }
+
+    /// Records a result and returns the actions whose inputs are now all known.
+    fn done(&mut self, i: usize, outcome: &Outcome) -> Result<Vec<usize>> {
+        self.states[i] = State::Done(outcome.artifact);
+        self.results_export(i, outcome)?;
+        let mut open = Vec::new();
+        for reader in self.plan.readers(i).collect::<Vec<_>>() {
+            self.missing[reader] -= 1;
+            if self.missing[reader] == 0 && matches!(self.states[reader], State::Waiting) {
+                open.push(reader);
+            }
+        }
+        Ok(open)
+    }
+
+    fn results_export(&mut self, i: usize, outcome: &Outcome) -> Result<()> {
+        let action = &self.plan.actions[i];
+        let Some(folder) = &action.export else { return Ok(()) };
+        let target = self.plan.spec.pipeline.root.join(folder);
+        let written = self.store.export(outcome, &target)?;
+        let (action, folder) = (action.name.clone(), folder.clone());
+        self.emit(Event::Exported { action, folder, written });
+        Ok(())
+    }
+
+    fn start_what_fits(&mut self) -> Result<()> {
+        if self.halted() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let (due, later) = std::mem::take(&mut self.delayed).into_iter().partition(|(t, _)| *t <= now);
+        self.delayed = later;
+        self.ready.extend(Vec::into_iter(due).map(|(_, i)| i));
+        for i in self.ready.iter().copied().collect::<Vec<_>>() {
+            if self.options.jobs.is_some_and(|j| self.running.len() >= j.max(1)) {
+                break;
+            }
+            let needs = self.plan.actions[i].resolved.resources;
+            let cores = needs.cores.clamp(1, self.options.machine.cores);
+            if cores <= self.free.cores && needs.memory <= self.free.memory && needs.gpus <= self.free.gpus {
+                self.ready.remove(&i);
+                // Cores that nothing else waits for speed this action up; the number of threads never changes its bytes.
+                let spare = (self.free.cores - cores) / (self.ready.len() as u32 + 1);
+                self.start(i, Resources { cores: cores + spare, ..needs })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, i: usize, occupies: Resources) -> Result<()> {
+        let order = self.order(i, occupies.cores as usize)?;
+        let attempt = *self.attempts.entry(i).and_modify(|a| *a += 1).or_insert(1);
+        self.emit(Event::Started {
+            action: order.job.action.clone(),
+            key: order.key,
+            attempt,
+            threads: order.job.threads,
+            reasons: order.reasons.clone(),
+        });
+        self.free.cores -= occupies.cores;
+        self.free.memory -= occupies.memory;
+        self.free.gpus -= occupies.gpus;
+        let gpus: Vec<u32> = self.free_gpus.iter().copied().take(occupies.gpus as usize).collect();
+        self.free_gpus.retain(|g| !gpus.contains(g));
+        let stop = Arc::new(AtomicBool::new(false));
+        let send = self.send.clone();
+        let worker = match self.plan.actions[i].kind.isolation() {
+            Isolation::Worker => {
+                let mut env = self.options.env.clone();
+                let visible: Vec<String> = gpus.iter().map(u32::to_string).collect();
+                env.push(("CUDA_VISIBLE_DEVICES".to_owned(), visible.join(",")));
+                let log = self.log(i);
+                // The receiver outlives every sender; a failed send means that the run is over.
+                match worker::spawn(&order, &env, self.folder.join(log), move |m| drop(send.send((i, m)))) {
+                    Ok(handle) => Some(handle),
+                    Err(error) => {
+                        drop(self.send.send((i, Message::Failed { error })));
+                        None
+                    }
+                }
+            }
+            Isolation::InProcess => {
+                let (kind, store, order, stop) = (self.plan.actions[i].kind, Arc::clone(self.store), order.clone(), Arc::clone(&stop));
+                std::thread::spawn(move || {
+                    let progress_send = send.clone();
+                    let reporter = Reporter::new(stop, move |m| drop(progress_send.send((i, m))));
+                    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| execute(&order, kind, &store, &reporter)));
+                    drop(send.send((
+                        i,
+                        match result {
+                            Ok(Ok(outcome)) => Message::Done { outcome },
+                            Ok(Err(error)) => Message::Failed { error },
+                            Err(_) => Message::Failed { error: Error::internal(format!("{} panicked", order.job.action)) },
+                        },
+                    )));
+                });
+                None
+            }
+        };
+        self.states[i] = State::Running;
+        self.running.insert(i, Running { occupies, gpus, started: Instant::now(), order, worker, stop });
+        Ok(())
+    }
+
+    fn log(&self, i: usize) -> String {
+        let safe: String = self.plan.actions[i].name.chars().map(|c| if c.is_alphanumeric() || "-_.=,".contains(c) { c } else { '_' }).collect();
+        format!("{safe}.log")
+    }
+
+    fn order(&self, i: usize, threads: usize) -> Result<Order> {
+        let action = &self.plan.actions[i];
+        let preimage = self.preimage(i).ok_or_else(|| Error::internal(format!("{} started before its inputs", action.name)))?;
+        let key = preimage.key();
+        let mut inputs: BTreeMap<String, Vec<Artifact>> = BTreeMap::new();
+        for (role, sources) in &action.inputs {
+            let artifacts = inputs.entry(role.clone()).or_default();
+            for &source in sources {
+                artifacts.push(self.artifact(source)?);
+            }
+        }
+        let force = self.forced.contains(&i);
+        let reasons = if force { vec![Reason::Forced] } else { self.plan.reasons(i, &preimage, self.store) };
+        let identity = self.plan.identity(i);
+        Ok(Order {
+            job: Job {
+                kind: action.kind.name().to_owned(),
+                action: action.name.clone(),
+                params: action.resolved.params.clone(),
+                unkeyed: action.resolved.unkeyed.clone(),
+                inputs,
+                threads,
+            },
+            key,
+            previous: self.store.latest_key(&identity),
+            identity,
+            preimage,
+            reasons,
+            run: self.run.clone(),
+            store: self.store.root().to_owned(),
+            force,
+        })
+    }
+
+    /// A finished action's artifact, as its readers see it.
+    fn artifact(&self, i: usize) -> Result<Artifact> {
+        let name = &self.plan.actions[i].name;
+        let key = self.preimage(i).ok_or_else(|| Error::internal(format!("{name} has no key")))?.key();
+        let outcome = self.store.lookup(&key).ok_or_else(|| {
+            Error::environment(format!("the result of {name} vanished from the store during the run"))
+                .help("run again: it will be computed anew")
+        })?;
+        Ok(Artifact { digest: outcome.artifact, files: self.store.paths(&outcome) })
+    }
+
+    fn handle(&mut self, i: usize, message: Message) -> Result<()> {
+        let action = self.plan.actions[i].name.clone();
+        match message {
+            Message::Progress { done, total, unit, note } => self.emit(Event::Progress { action, done, total, unit, note }),
+            Message::Text { text } => self.emit(Event::Message { action, text }),
+            Message::Measured { name, value } => self.emit(Event::Measured { action, name, value }),
+            Message::Done { outcome } => {
+                let Some(running) = self.release(i) else { return Ok(()) };
+                self.store.refresh()?;
+                self.ran += 1;
+                self.emit(Event::Finished {
+                    action,
+                    key: running.order.key,
+                    artifact: outcome.artifact,
+                    bytes: outcome.size(),
+                    seconds: running.started.elapsed().as_secs_f64(),
+                });
+                for next in self.done(i, &outcome)? {
+                    self.inputs_known(next)?;
+                }
+            }
+            Message::Failed { error } => {
+                if self.release(i).is_none() {
+                    return Ok(());
+                }
+                let attempt = self.attempts.get(&i).copied().unwrap_or(1);
+                let may_retry = error.category == Category::Environment && attempt <= self.plan.actions[i].resolved.retries;
+                if may_retry && self.stops_seen == 0 {
+                    let wait = FIRST_RETRY * 2u32.pow(attempt.min(6) - 1);
+                    self.emit(Event::Retrying { action, error, in_seconds: wait.as_secs_f64() });
+                    self.states[i] = State::Waiting;
+                    self.delayed.push((Instant::now() + wait, i));
+                } else if error.category == Category::Interrupted || self.stops_seen > 0 {
+                    self.states[i] = State::Waiting;
+                    self.emit(Event::Message { action, text: "stopped; the next run goes on from here".to_owned() });
+                } else {
+                    let log = Some(format!("{}/{}", self.folder.display(), self.log(i)));
+                    self.fail(i, error, log);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, i: usize) -> Option<Running> {
+        let running = self.running.remove(&i)?;
+        self.free.cores += running.occupies.cores;
+        self.free.memory += running.occupies.memory;
+        self.free.gpus += running.occupies.gpus;
+        self.free_gpus.extend(&running.gpus);
+        Some(running)
+    }
+
+    fn fail(&mut self, i: usize, error: Error, log: Option<String>) {
+        let name = self.plan.actions[i].name.clone();
+        self.states[i] = State::Out;
+        let log = log.filter(|l| std::fs::metadata(l).is_ok_and(|m| m.len() > 0));
+        self.emit(Event::Failed { action: name.clone(), error: error.clone(), log });
+        self.failed.push((name.clone(), error));
+        let mut open: Vec<usize> = self.plan.readers(i).collect();
+        while let Some(reader) = open.pop() {
+            if matches!(self.states[reader], State::Waiting) && self.selected.contains(&reader) {
+                self.states[reader] = State::Out;
+                self.skipped += 1;
+                let action = self.plan.actions[reader].name.clone();
+                self.emit(Event::Skipped { action, because: name.clone() });
+                open.extend(self.plan.readers(reader));
+            }
+        }
+    }
+
+    fn emit(&mut self, event: Event) {
+        let entry = Entry::now(event);
+        self.journal.write(&entry);
+        self.observer.observe(&entry);
+    }
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}

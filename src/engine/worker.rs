@@ -1,0 +1,193 @@
+//! Worker processes. The scheduler writes one [`Order`] as a JSON line to a worker's standard input and keeps the pipe open:
+//! a line `stop` asks it to end at its next checkpoint, and so does the end of the pipe, which means that the scheduler died.
+//! The worker answers with [`Message`]s as JSON lines on its standard output; what it prints otherwise goes to a log file.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Progress, Registry,
+    execute::{Order, execute},
+};
+use crate::{
+    error::{Error, IoAt, Result},
+    store::{Outcome, Store},
+};
+
+/// What a running action tells the scheduler.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "kebab-case")]
+pub enum Message {
+    Progress { done: u64, total: u64, unit: String, note: String },
+    Text { text: String },
+    Measured { name: String, value: f64 },
+    Done { outcome: Outcome },
+    Failed { error: Error },
+}
+
+/// Sends progress through a channel or pipe, at most some twenty times a second.
+pub struct Reporter<F: Fn(Message) + Sync> {
+    send: F,
+    stop: Arc<AtomicBool>,
+    last: Mutex<Option<std::time::Instant>>,
+}
+
+const MIN_INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
+
+impl<F: Fn(Message) + Sync> Reporter<F> {
+    pub fn new(stop: Arc<AtomicBool>, send: F) -> Self {
+        Self { send, stop, last: Mutex::new(None) }
+    }
+}
+
+impl<F: Fn(Message) + Sync> Progress for Reporter<F> {
+    fn step(&self, done: u64, total: u64, unit: &str, note: &str) {
+        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if done < total && last.is_some_and(|t| t.elapsed() < MIN_INTERVAL) {
+            return;
+        }
+        *last = Some(std::time::Instant::now());
+        (self.send)(Message::Progress { done, total, unit: unit.to_owned(), note: note.to_owned() });
+    }
+
+    fn message(&self, text: &str) {
+        (self.send)(Message::Text { text: text.to_owned() });
+    }
+
+    fn measure(&self, name: &str, value: f64) {
+        (self.send)(Message::Measured { name: name.to_owned(), value });
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// The worker's side: reads an order, runs it, reports. The exit code is 0 also where the action failed; anything else
+/// means that the process itself broke.
+pub fn serve(registry: Registry) -> Result<()> {
+    let mut line = String::new();
+    let mut stdin = BufReader::new(std::io::stdin());
+    stdin.read_line(&mut line).map_err(|e| Error::internal(format!("a worker got no order: {e}")))?;
+    let order: Order = serde_json::from_str(&line)
+        .map_err(|e| Error::internal(e).help("`emopipe worker` is started by `emopipe run`, not by hand"))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    std::thread::spawn(move || {
+        // Either a line `stop` or the end of the pipe; both mean the same.
+        let _ = stdin.read_line(&mut String::new());
+        flag.store(true, Ordering::Relaxed);
+    });
+    let out = Mutex::new(std::io::stdout());
+    let reporter = Reporter::new(stop, |message| {
+        let mut out = out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // A scheduler that died can't read; the action still ends at its next checkpoint.
+        let _ = serde_json::to_writer(&mut *out, &message).map_err(std::io::Error::from).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    });
+    let done = run(&order, registry, &reporter);
+    (reporter.send)(match done {
+        Ok(outcome) => Message::Done { outcome },
+        Err(error) => Message::Failed { error },
+    });
+    Ok(())
+}
+
+fn run(order: &Order, registry: Registry, progress: &dyn Progress) -> Result<Outcome> {
+    let kind = registry
+        .iter()
+        .find(|k| k.name() == order.job.kind)
+        .ok_or_else(|| Error::internal(format!("no stage kind `{}`", order.job.kind)))?;
+    let store = Store::open(&order.store)?;
+    execute(order, *kind, &store, progress)
+}
+
+/// The scheduler's side of a worker.
+pub struct Handle {
+    stdin: Arc<Mutex<Option<ChildStdin>>>,
+    child: Arc<Mutex<Child>>,
+}
+
+impl Handle {
+    /// Asks the worker to end at its next checkpoint.
+    pub fn stop(&self) {
+        self.stdin.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    }
+
+    pub fn kill(&self) {
+        let _ = self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner).kill();
+    }
+}
+
+/// Starts a worker. `send` gets its messages, in order, the last one being [`Message::Done`] or [`Message::Failed`].
+pub fn spawn(order: &Order, env: &[(String, String)], log: PathBuf, send: impl Fn(Message) + Send + 'static) -> Result<Handle> {
+    let program = std::env::current_exe().map_err(|e| Error::environment(format!("can't find emopipe's own program: {e}")))?;
+    let stderr = File::create(&log).io_at("create the worker's log", &log)?;
+    let threads = order.job.threads.to_string();
+    let mut command = Command::new(&program);
+    command
+        .arg("worker")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .env("RAYON_NUM_THREADS", &threads)
+        .env("POLARS_MAX_THREADS", &threads)
+        .envs(env.iter().map(|(k, v)| (k, v)));
+    // Out of the terminal's process group: Ctrl-C reaches the scheduler, which asks its workers to stop in good order.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mut child = command.spawn().io_at("start a worker from", &program)?;
+    let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(Error::internal("a worker without pipes"));
+    };
+    let mut line = serde_json::to_string(order)?;
+    line.push('\n');
+    // A worker that dies before it reads its order is reported by its exit status below.
+    let _ = stdin.write_all(line.as_bytes());
+    let child = Arc::new(Mutex::new(child));
+    let stdin = Arc::new(Mutex::new(Some(stdin)));
+    let handle = Handle { stdin, child: Arc::clone(&child) };
+    std::thread::spawn(move || {
+        let mut ended = false;
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if let Ok(message) = serde_json::from_str(&line) {
+                ended |= matches!(message, Message::Done { .. } | Message::Failed { .. });
+                send(message);
+            }
+        }
+        let status = child.lock().unwrap_or_else(std::sync::PoisonError::into_inner).wait();
+        if !ended {
+            send(Message::Failed { error: death(status.ok(), &log) });
+        }
+    });
+    Ok(handle)
+}
+
+/// What to say of a worker that ended without a word.
+fn death(status: Option<ExitStatus>, log: &Path) -> Error {
+    #[cfg(unix)]
+    let signal = status.and_then(|s| std::os::unix::process::ExitStatusExt::signal(&s));
+    #[cfg(not(unix))]
+    let signal: Option<i32> = None;
+    let last = std::fs::read_to_string(log).unwrap_or_default();
+    let last: Vec<&str> = last.lines().rev().take(3).collect();
+    let tail: String = last.into_iter().rev().map(|l| format!("\n  {l}")).collect();
+    match signal {
+        Some(9) => Error::environment(format!("the worker was killed (signal 9); the system does so when memory runs out{tail}"))
+            .help("give the stage more `resources.memory` so that fewer run side by side, or lower its batch size"),
+        Some(n) => Error::internal(format!("the worker died of signal {n}{tail}")),
+        None => Error::internal(format!(
+            "the worker ended without a result (exit code {}){tail}",
+            status.and_then(|s| s.code()).map_or_else(|| "unknown".to_owned(), |c| c.to_string())
+        )),
+    }
+}

@@ -1,0 +1,35 @@
+//! Files named by their content.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use super::{Digest, Store, sharded};
+use crate::error::{Error, IoAt, Result};
+
+impl Store {
+    /// Where the blob of this digest lies, if it is there.
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        sharded(&self.root.join("blobs"), digest)
+    }
+
+    /// Moves a file of the store's filesystem into the store: synced first, then renamed, then visible.
+    pub(super) fn ingest(&self, file: &Path) -> Result<(Digest, u64)> {
+        let digest = Digest::of_file(file)?;
+        let size = fs::metadata(file).io_at("read", file)?.len();
+        let target = self.blob(&digest);
+        if fs::metadata(&target).is_ok_and(|m| m.len() == size) {
+            return Ok((digest, size));
+        }
+        File::open(file).and_then(|f| f.sync_all()).io_at("sync", file)?;
+        let mut permissions = fs::metadata(file).io_at("read", file)?.permissions();
+        permissions.set_readonly(true);
+        fs::set_permissions(file, permissions).io_at("make read-only", file)?;
+        let folder = target.parent().ok_or_else(|| Error::internal("a blob without a folder"))?;
+        fs::create_dir_all(folder).io_at("create", folder)?;
+        fs::rename(file, &target).io_at("move a result to", &target)?;
+        File::open(folder).and_then(|f| f.sync_all()).io_at("sync", folder)?;
+        Ok((digest, size))
+    }
+}
