@@ -1,13 +1,48 @@
 //! TOML to a typed, fully expanded specification, with a source span on every value.
 //!
 //! This layer knows the shape of a pipeline file (includes, profiles, axes, matrices, interpolation) and nothing of what
-//! a stage kind or a definition means: those bring their own serde types through [`Vocabulary`].
+//! a stage kind or a definition means: those bring their own serde types through [`Vocabulary`]. It reads files and
+//! runs nothing. [`load`] is the way in; `docs/pipeline-files.md` is the reference for users. In order:
+//!
+//! 1. `files`, `parse`: a file and its includes become one table. Later files win over earlier ones and the including
+//!    file over its includes, but a definition or a stage is written in one file only.
+//! 2. `pipeline`, `merge`: the chosen profile is laid over it (what it inherits, its files, its own tables), then
+//!    `--set`. Tables are merged key by key, all else is replaced.
+//! 3. `matrix`: axes get their values, stages their combinations.
+//! 4. `template`, `stage`: strings are compiled once for each stage and filled for each combination; the vocabulary's
+//!    checks see every distinct result once.
+//! 5. `graph`: circles, and references that no action answers.
+//!
+//! Nothing stops at the first problem: every part hands on what it could make sense of and adds to the same list of
+//! [`Diagnostic`]s. Only after a syntax error the later parts are left out, since what isn't there can't be told from
+//! what couldn't be read.
 
+mod de;
 mod diagnostic;
+mod edit;
+mod files;
+mod graph;
+mod load;
+mod matrix;
+mod merge;
 mod node;
+mod parse;
+mod pipeline;
+mod schema;
+mod size;
+mod stage;
+mod suggest;
+mod template;
 
-pub use diagnostic::{Diagnostic, SourceMap};
-pub use node::{Key, Node, Span, Table, Value};
+pub use de::{Spanned, check, from_node};
+pub use diagnostic::{Diagnostic, SourceMap, render, render_with};
+pub use edit::set_string;
+pub use load::{Loaded, load};
+pub use node::{Key, Node, Span, Table, Value, to_json};
+pub use schema::{json_schema, unknown_to_schema};
+pub use size::{Size, parse_size};
+pub use stage::ResourceRequest;
+pub use suggest::suggest;
 
 use std::path::PathBuf;
 
@@ -85,10 +120,14 @@ pub struct InputSpec {
     pub stages: Vec<StageRef>,
 }
 
-/// `"prepare"` or `"prepare[task=sst5]"`. Axes that both sides have must agree; the rest is gathered.
+/// `"prepare"` or `"prepare[task=sst5]"`. A constraint fixes an axis; of the others, those that both sides have must
+/// agree, and the rest is gathered.
 #[derive(Debug, Clone)]
 pub struct StageRef {
     pub stage: String,
     pub constraints: Vec<(String, String)>,
     pub span: Span,
 }
+
+#[cfg(test)]
+mod tests;
