@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     env, fs,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
@@ -194,7 +194,7 @@ impl Fetcher {
             return Ok(Body { path, origin, resumed: false });
         }
         if let Some(copy) = self.mirrored(location) {
-            fs::copy(&copy, &path).io_at("copy", &copy)?;
+            copy_bytes(&copy, &path)?;
             return Ok(Body { path, origin: copy.display().to_string(), resumed: false });
         }
         let resumed = match location {
@@ -202,13 +202,13 @@ impl Fetcher {
                 if !original.is_file() {
                     return Err(self.missing(location));
                 }
-                fs::copy(original, &path).io_at("copy", original)?;
+                copy_bytes(original, &path)?;
                 false
             }
             Location::Hub(file) => {
                 let hub = self.hub()?;
                 if let Some(copy) = hub.cached(file) {
-                    fs::copy(&copy, &path).io_at("copy", &copy)?;
+                    copy_bytes(&copy, &path)?;
                     return Ok(Body { path, origin: format!("{location} ({})", copy.display()), resumed: false });
                 }
                 self.online(location)?;
@@ -431,12 +431,20 @@ fn matches(source: &Source, fetched: &Fetched) -> Result<(), String> {
 /// Moves a file into place; by copying where the folders are on different filesystems.
 fn place(from: &Path, to: &Path) -> Result<()> {
     match fs::rename(from, to) {
-        Err(e) if e.kind() == std::io::ErrorKind::CrossesDevices => {
-            fs::copy(from, to).io_at("write", to)?;
+        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
+            copy_bytes(from, to)?;
             fs::remove_file(from).io_at("remove", from)
         }
         other => other.io_at("create", to),
     }
+}
+
+/// Without the permissions, so that a copy of a read-only file can be replaced and removed.
+fn copy_bytes(from: &Path, to: &Path) -> Result<()> {
+    let mut original = fs::File::open(from).io_at("open", from)?;
+    let mut copy = fs::File::create(to).io_at("create", to)?;
+    io::copy(&mut original, &mut copy).io_at("write", to)?;
+    Ok(())
 }
 
 /// Sorted names of the files in a folder; none where it can't be read.

@@ -6,7 +6,7 @@ use super::watch::{Watch, check_stop};
 use crate::error::{Error, Result};
 
 /// Tries in a row without a new byte before giving up. The engine tries the whole action again on top of that.
-const FRUITLESS: u32 = 4;
+const FRUITLESS: u32 = 3;
 /// Tries altogether, for servers that cut every connection after a few bytes.
 const ALTOGETHER: u32 = 200;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
