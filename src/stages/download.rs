@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, path::Path};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    config::{Diagnostic, Node, Span, Spec, Table, Value},
+    config::{self, Diagnostic, Node, Span, Spec, Table, from_node},
     engine::{Context, Progress, ResolveContext, Resolved, Resources, StageKind},
     error::{Error, Result},
     fetch::{Fetcher, Settings, Source, Watch},
@@ -44,7 +44,7 @@ impl StageKind for Download {
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {
-        from_node::<Params>(params).err().unwrap_or_default()
+        config::check::<Params>(params)
     }
 
     fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -72,15 +72,15 @@ impl StageKind for Download {
                     files.insert(entry.name.clone(), json!(pin));
                     origins.insert(entry.name, json!(entry.source));
                 }
-                None => missing.push(Diagnostic {
-                    message: format!(
+                None => missing.push(
+                    Diagnostic::new(format!(
                         "`{}` has no `blake3`, so nobody could tell whether it is the right file",
                         entry.name
-                    ),
-                    label: Some("not pinned".into()),
-                    span: Some(entry.span),
-                    help: Some("run `emopipe pin PIPELINE`, which downloads it once and writes its hash".into()),
-                }),
+                    ))
+                    .at(entry.span)
+                    .label("not pinned")
+                    .help("run `emopipe pin PIPELINE`, which downloads it once and writes its hash"),
+                ),
             }
         }
         if !missing.is_empty() {
@@ -183,15 +183,19 @@ fn sources(spec: &Spec, from: &str) -> Result<Vec<SourceEntry>, Vec<Diagnostic>>
     let path = from.split_once('.');
     let definition = path.and_then(|(kind, name)| spec.definitions.get(kind)?.get(name));
     let Some(((kind, name), definition)) = path.zip(definition) else {
-        return Err(vec![unknown(spec, format!("there is no definition `{from}`"))]);
+        return Err(vec![unknown(spec, from, format!("there is no definition `{from}`"))]);
     };
     let Some(table) = source_table(definition).filter(|table| !table.is_empty()) else {
-        return Err(vec![unknown(spec, format!("`{from}` has no `source` table, so there is nothing to download"))]);
+        return Err(vec![unknown(
+            spec,
+            from,
+            format!("`{from}` has no `source` table, so there is nothing to download"),
+        )]);
     };
     read_table(spec, [kind, name], table)
 }
 
-fn unknown(spec: &Spec, message: String) -> Diagnostic {
+fn unknown(spec: &Spec, from: &str, message: String) -> Diagnostic {
     let with_sources: Vec<_> = spec
         .definitions
         .iter()
@@ -199,20 +203,19 @@ fn unknown(spec: &Spec, message: String) -> Diagnostic {
         .filter(|(_, _, definition)| source_table(definition).is_some())
         .map(|(kind, name, _)| format!("{kind}.{name}"))
         .collect();
-    let help = if with_sources.is_empty() {
-        "no definition has a `source` table yet: write one as [dataset.NAME.source.\"FILE\"] with a `url`".to_owned()
-    } else {
-        format!("definitions with a `source` table: {}", with_sources.join(", "))
+    let help = match config::suggest(from, with_sources.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if with_sources.is_empty() => {
+            "no definition has a `source` table yet: write one as [dataset.NAME.source.\"FILE\"] with a `url`"
+                .to_owned()
+        }
+        None => format!("definitions with a `source` table: {}", with_sources.join(", ")),
     };
-    Diagnostic { message, label: None, span: None, help: Some(help) }
+    Diagnostic::new(message).help(help)
 }
 
 fn source_table(definition: &Node) -> Option<&Table> {
-    let Value::Table(table) = &definition.value else { return None };
-    match &table.get("source")?.1.value {
-        Value::Table(sources) => Some(sources),
-        _ => None,
-    }
+    definition.get("source")?.as_table()
 }
 
 fn read_table(spec: &Spec, [kind, name]: [&str; 2], table: &Table) -> Result<Vec<SourceEntry>, Vec<Diagnostic>> {
@@ -223,7 +226,7 @@ fn read_table(spec: &Spec, [kind, name]: [&str; 2], table: &Table) -> Result<Vec
             Ok(source) => {
                 if let Err(e) = source.check() {
                     let span = child_span(node, "url", None).unwrap_or(node.span);
-                    diagnostics.push(Diagnostic { message: e.message, label: None, span: Some(span), help: e.help });
+                    diagnostics.push(Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(span) });
                 }
                 entries.push(SourceEntry {
                     key: [kind, name, "source", file].map(str::to_owned).into(),
@@ -246,11 +249,8 @@ fn base(spec: &Spec) -> &Path {
 /// Every name in `only` must be a file of the table.
 fn check_selection(only: &[String], entries: &[SourceEntry], params: &Node) -> Result<(), Vec<Diagnostic>> {
     let have: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
-    let complain = |message: String, index: Option<usize>| Diagnostic {
-        message,
-        label: None,
-        span: child_span(params, "only", index),
-        help: Some(format!("it has: {}", have.join(", "))),
+    let complain = |message: String, index: Option<usize>| {
+        Diagnostic::new(message).at(child_span(params, "only", index)).help(format!("it has: {}", have.join(", ")))
     };
     let mut diagnostics: Vec<_> = only
         .iter()
@@ -266,28 +266,11 @@ fn check_selection(only: &[String], entries: &[SourceEntry], params: &Node) -> R
 
 /// Where a key's value, or an element of its list, is written.
 fn child_span(node: &Node, key: &str, index: Option<usize>) -> Option<Span> {
-    let Value::Table(table) = &node.value else { return None };
-    let (_, child) = table.get(key)?;
-    match (&child.value, index) {
-        (Value::Array(items), Some(i)) => items.get(i).map(|item| item.span),
+    let child = node.get(key)?;
+    match (child.as_array(), index) {
+        (Some(items), Some(i)) => items.get(i).map(|item| item.span),
         _ => Some(child.span),
     }
-}
-
-/// Stands in for `config::from_node` until that is there.
-fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, Vec<Diagnostic>> {
-    fn to_json(node: &Node) -> serde_json::Value {
-        match &node.value {
-            Value::Bool(b) => json!(b),
-            Value::Int(i) => json!(i),
-            Value::Float(f) => json!(f),
-            Value::Str(s) => json!(s),
-            Value::Array(items) => items.iter().map(to_json).collect(),
-            Value::Table(t) => t.iter().map(|(k, (_, v))| (k.clone(), to_json(v))).collect(),
-        }
-    }
-    serde_json::from_value(to_json(node))
-        .map_err(|e| vec![Diagnostic { message: e.to_string(), label: None, span: Some(node.span), help: None }])
 }
 
 #[cfg(test)]
@@ -296,7 +279,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{ActionSpec, Key, Pipeline},
+        config::{ActionSpec, Key, Pipeline, Value},
         engine::{Job, Unwatched},
     };
 
