@@ -1,1 +1,7 @@
 //! stub
+
+pub mod chat;
+pub mod frame;
+pub mod prompt;
+pub mod tokenizer;
+pub mod tokens;
