@@ -175,7 +175,7 @@ fn unusable(e: &minijinja::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::tokenizer::gguf::tests::model;
+    use crate::data::tokenizer::testing::model;
 
     const CHATML: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}\
         {{ '<|start|>system\nBe kind<|eot|>\n' }}{% endif %}\

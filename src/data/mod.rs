@@ -5,3 +5,5 @@ pub mod frame;
 pub mod prompt;
 pub mod tokenizer;
 pub mod tokens;
+
+pub use tokens::{Answer, LengthStats, TOKENS_FILE, TOKENS_INFO_FILE, TokensInfo};

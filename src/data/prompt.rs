@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 pub const INSTRUCTION: &str = "Classify the sentiment of the sentence to {labels}: {sentence}";
 
 const LABELS: &str = "{labels}";
-const SENTENCE: &str = "{sentence}";
+/// Where the sentence stands in an instruction.
+pub const SENTENCE: &str = "{sentence}";
 
 /// An instruction whose labels are filled in; only the sentence is open.
 #[derive(Debug, Clone, PartialEq, Eq)]

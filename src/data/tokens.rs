@@ -10,7 +10,7 @@ use crate::error::{At, Error, Result};
 pub const TOKENS_FILE: &str = "tokens.parquet";
 
 /// A [`TokensInfo`].
-pub const INFO_FILE: &str = "tokens.json";
+pub const TOKENS_INFO_FILE: &str = "tokens.json";
 
 /// What all prompts of a task have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
     use crate::data::{
         prompt::INSTRUCTION,
-        tokenizer::{TextModel, gguf::tests::model},
+        tokenizer::{TextModel, testing::model},
     };
 
     const PLAIN: &str = "<|start|>{{ messages[0].content }}<|eot|>A: {% if messages|length > 1 %}\

@@ -93,10 +93,11 @@ pub fn load(path: &Path, _: &Files) -> Result<TextModel> {
         Error::input(format!("{}: not a readable GGUF file: {e}", path.display()))
             .help("the file is damaged or cut short; remove it and run again to download it anew")
     })?;
-    text_model(&Metadata(&content.metadata)).at("GGUF metadata")
+    text_model(&content.metadata).at("GGUF metadata")
 }
 
-fn text_model(meta: &Metadata) -> Result<TextModel> {
+pub(super) fn text_model(metadata: &HashMap<String, Value>) -> Result<TextModel> {
+    let meta = Metadata(metadata);
     let model = meta.string("tokenizer.ggml.model")?;
     if model != "gpt2" {
         return Err(Error::input(format!("tokenizer `{model}` isn't supported"))
@@ -240,41 +241,11 @@ fn as_integer(key: &str, value: &Value) -> Result<i64> {
 }
 
 #[cfg(test)]
-pub(in crate::data) mod tests {
+mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn texts(values: &[&str]) -> Value {
-        Value::Array(values.iter().map(|v| Value::String((*v).to_owned())).collect())
-    }
-
-    /// A byte-level vocabulary with a few merges: control tokens 0 to 2, a user-defined word 3, then the 256 bytes.
-    pub(in crate::data) fn metadata(pre: &str, template: &str) -> HashMap<String, Value> {
-        let mut bytes: Vec<String> = ByteLevel::alphabet().iter().map(char::to_string).collect();
-        bytes.sort();
-        let mut tokens = vec!["<|end|>", "<|start|>", "<|eot|>", "<tool>"];
-        tokens.extend(bytes.iter().map(String::as_str));
-        tokens.extend(["th", "the", "Ġt", "Ġthe", "00", "ĊĊ"]);
-        let mut types = vec![1i32; tokens.len()];
-        types[..4].copy_from_slice(&[3, 3, 3, 4]);
-        HashMap::from([
-            ("general.architecture".into(), Value::String("llama".into())),
-            ("llama.context_length".into(), Value::U32(512)),
-            ("tokenizer.ggml.model".into(), Value::String("gpt2".into())),
-            ("tokenizer.ggml.pre".into(), Value::String(pre.into())),
-            ("tokenizer.ggml.tokens".into(), texts(&tokens)),
-            ("tokenizer.ggml.token_type".into(), Value::Array(types.into_iter().map(Value::I32).collect())),
-            ("tokenizer.ggml.merges".into(), texts(&["t h", "th e", "Ġ t", "Ġ the", "0 0", "Ċ Ċ"])),
-            ("tokenizer.ggml.bos_token_id".into(), Value::U32(1)),
-            ("tokenizer.ggml.eos_token_id".into(), Value::U32(0)),
-            ("tokenizer.chat_template".into(), Value::String(template.into())),
-        ])
-    }
-
-    pub(in crate::data) fn model(pre: &str, template: &str) -> TextModel {
-        text_model(&Metadata(&metadata(pre, template))).unwrap()
-    }
+    use crate::data::tokenizer::testing::{metadata, model, texts};
 
     /// Tokens as the vocabulary writes them.
     fn pieces(pre: &str, text: &str) -> Vec<String> {
@@ -323,7 +294,7 @@ pub(in crate::data) mod tests {
                 Some(v) => meta.insert(key.to_owned(), v),
                 None => meta.remove(key),
             };
-            text_model(&Metadata(&meta)).unwrap_err().message
+            text_model(&meta).unwrap_err().message
         };
         assert_eq!(
             error("tokenizer.ggml.model", Some(Value::String("bert".into()))),

@@ -3,11 +3,13 @@
 //! A format is one file here and one line in [`TextModel::load`]'s table. Control tokens (`<|im_end|>` and the like)
 //! never come out of [`Tokenizer::encode`]: only a chat template can write them, see [`crate::data::chat`].
 
-pub(super) mod gguf;
+mod gguf;
 mod json;
 mod library;
 mod model;
 mod specials;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use library::LibraryTokenizer;
 pub use model::{Files, TextModel, Tokenizer};
