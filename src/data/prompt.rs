@@ -77,7 +77,7 @@ pub fn default_words(label: &str) -> String {
 /// The answer words of `labels`, in their order: those that the task `chosen`, else the default.
 ///
 /// # Errors
-/// If a chosen label is none of `labels`, or if an answer is empty or the same as another label's.
+/// If a chosen label is none of `labels`, or if an answer is empty or, but for case, the same as another label's.
 pub fn answer_words<'a>(
     labels: &[String],
     chosen: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -95,7 +95,7 @@ pub fn answer_words<'a>(
             return Err(Error::input(format!("label `{label}` has no answer words"))
                 .help("give it some in the task's `words` table"));
         }
-        if let Some(twin) = words.iter().position(|w| *w == answer) {
+        if let Some(twin) = words.iter().position(|w| w.to_lowercase() == answer.to_lowercase()) {
             return Err(Error::input(format!(
                 "labels `{}` and `{label}` have the same answer `{answer}`",
                 labels[twin]
@@ -164,6 +164,6 @@ mod tests {
         assert!(error(&[("anger", "Angry")]).message.contains("`anger`"));
         assert_eq!(error(&[("anger", "Angry")]).help.as_deref(), Some("its labels are: joy, fear"));
         assert!(error(&[("joy", "  ")]).message.contains("no answer words"));
-        assert!(error(&[("joy", "Fear")]).message.contains("same answer `Fear`"));
+        assert!(error(&[("joy", "fear")]).message.contains("`joy` and `fear` have the same answer `Fear`"));
     }
 }

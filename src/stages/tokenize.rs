@@ -5,16 +5,17 @@ use std::{collections::BTreeMap, fs, path::Path};
 use polars::prelude::{Column, NamedFrom, Series};
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::definitions::{both, definition, json};
 use crate::{
     config::{self, Diagnostic, Node},
     data::{
-        LengthStats, TOKENS_FILE, TOKENS_INFO_FILE, Task, TokensInfo,
+        self, Example, LengthStats, Split, TOKENS_FILE, TOKENS_INFO_FILE, Task, TokensInfo,
         chat::Chat,
         frame,
+        prepare::EXAMPLES_FILE,
         prompt::{INSTRUCTION, Instruction, SENTENCE, answer_words},
+        read_examples,
         tokenizer::TextModel,
         tokens::{Prompt, Prompter, answers, prompt_limit},
     },
@@ -56,18 +57,10 @@ struct Params {
     max_tokens: Option<usize>,
 }
 
-/// What this stage reads of the examples' summary.
+/// What this stage reads of the examples' [`data::Summary`].
 #[derive(Deserialize)]
 struct Summary {
     labels: Vec<String>,
-}
-
-/// The examples' columns that prompts are made of.
-struct Examples {
-    ids: Vec<String>,
-    splits: Vec<String>,
-    label_ids: Vec<u32>,
-    texts: Vec<String>,
 }
 
 impl StageKind for Tokenize {
@@ -89,9 +82,11 @@ impl StageKind for Tokenize {
 
     fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
         let table: Table = config::from_node(&cx.action.params)?;
-        let task = definition::<Task>(cx, "task", &table.task);
-        let model = definition::<ModelSpec>(cx, "model", &table.model);
-        let (task, model) = both(task, model)?;
+        let (task, model) =
+            match (lookup::<Task>(cx, "task", &table.task), lookup::<ModelSpec>(cx, "model", &table.model)) {
+                (Ok(task), Ok(model)) => (task, model),
+                (task, model) => return Err(task.err().into_iter().chain(model.err()).flatten().collect()),
+            };
         let instruction = task.instruction.unwrap_or_else(|| INSTRUCTION.to_owned());
         if let Err(e) = Instruction::new(&instruction, &[]) {
             let span = cx.action.params.get("task").map(|n| n.span);
@@ -103,18 +98,15 @@ impl StageKind for Tokenize {
             chat_template: model.chat_template,
             max_tokens: table.max_tokens,
         };
-        Ok(Resolved {
-            params: json(&params)?,
-            resources: Resources { memory: MEMORY, ..Resources::default() },
-            ..Resolved::default()
-        })
+        let params = serde_json::to_value(&params).map_err(|e| vec![Diagnostic::new(e)])?;
+        Ok(Resolved { params, resources: Resources { memory: MEMORY, ..Resources::default() }, ..Resolved::default() })
     }
 
     fn run(&self, cx: &Context) -> Result<()> {
         let params: Params = cx.params()?;
         let examples = cx.input("examples")?;
         let labels = labels(examples)?;
-        let examples = Examples::read(examples.file("examples.parquet")?, &labels)?;
+        let examples = read(examples.file(EXAMPLES_FILE)?, &labels)?;
 
         let model = TextModel::load(&cx.input("model")?.files)?;
         let chat = Chat::new(&model, params.chat_template.as_deref())?;
@@ -130,7 +122,7 @@ impl StageKind for Tokenize {
             labels: answers,
             end_id: chat.end(),
             instruction: instruction.prompt(SENTENCE),
-            example: chat.text(&instruction.prompt(examples.shown()))?,
+            example: chat.text(&instruction.prompt(shown(&examples)))?,
             max_tokens: limit,
             prompt_tokens: LengthStats::of(prompts.iter().map(|p| p.ids.len()).collect())
                 .ok_or_else(|| Error::internal("no prompts"))?,
@@ -147,67 +139,68 @@ impl StageKind for Tokenize {
     }
 }
 
+/// The definition `[kind.name]`, which the stage's key `kind` names.
+fn lookup<T: DeserializeOwned>(cx: &ResolveContext, kind: &str, name: &str) -> Result<T, Vec<Diagnostic>> {
+    let span = cx.action.params.get(kind).map(|n| n.span);
+    config::from_node(cx.spec.definition(kind, name, span).map_err(|d| vec![d])?)
+}
+
 fn labels(examples: &Artifact) -> Result<Vec<String>> {
-    let path = examples.file("summary.json")?;
+    let path = examples.file(data::Summary::FILE)?;
     let summary: Summary = serde_json::from_slice(&fs::read(path).io_at("read", path)?)
         .map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
     Ok(summary.labels)
 }
 
-impl Examples {
-    fn read(path: &Path, labels: &[String]) -> Result<Self> {
-        let table = frame::read_parquet(path)?;
-        let column = |name| frame::strings(&table, name).at("examples.parquet");
-        let examples = Self {
-            ids: column("id")?,
-            splits: column("split")?,
-            label_ids: frame::u32s(&table, "label_id").at("examples.parquet")?,
-            texts: column("text")?,
-        };
-        if examples.ids.is_empty() {
-            return Err(Error::input("there are no examples").help("the task's scheme or limit leaves none of them"));
-        }
-        match examples.label_ids.iter().zip(&examples.ids).find(|(label, _)| **label as usize >= labels.len()) {
-            Some((label, id)) => {
-                Err(Error::input(format!("example `{id}` has label {label}, and there are {} labels", labels.len())))
-            }
-            None => Ok(examples),
-        }
+fn read(path: &Path, labels: &[String]) -> Result<Vec<Example>> {
+    let examples = read_examples(path)?;
+    if examples.is_empty() {
+        return Err(Error::input("there are no examples").help("the task's scheme or limit leaves none of them"));
     }
-
-    /// The sentence that stands for all in what people read.
-    fn shown(&self) -> &str {
-        let train = self.splits.iter().position(|s| s == "train").unwrap_or(0);
-        &self.texts[train]
+    match examples.iter().find(|e| e.label_id as usize >= labels.len()) {
+        Some(e) => Err(Error::input(format!(
+            "example `{}` has label {}, and there are {} labels",
+            e.id,
+            e.label_id,
+            labels.len()
+        ))),
+        None => Ok(examples),
     }
 }
 
+/// The sentence that stands for all in what people read: the first to be trained on, if any.
+fn shown(examples: &[Example]) -> &str {
+    let trained = examples.iter().find(|e| e.split == Split::Train);
+    trained.or(examples.first()).map_or("", |e| e.text.as_str())
+}
+
 /// The prompts of all examples, in their order.
-fn prompts(cx: &Context, prompter: &Prompter<'_>, examples: &Examples) -> Result<Vec<Prompt>> {
+fn prompts(cx: &Context, prompter: &Prompter<'_>, examples: &[Example]) -> Result<Vec<Prompt>> {
     let pool: ThreadPool = ThreadPoolBuilder::new()
         .num_threads(cx.job.threads.max(1))
         .build()
         .map_err(|e| Error::environment(format!("can't start threads: {e}")))?;
-    let rows: Vec<(&String, &String)> = examples.ids.iter().zip(&examples.texts).collect();
-    let mut prompts = Vec::with_capacity(rows.len());
-    for chunk in rows.chunks(CHUNK) {
+    let mut prompts = Vec::with_capacity(examples.len());
+    for chunk in examples.chunks(CHUNK) {
         cx.checkpoint_reached()?;
-        let one = |(id, text): &(&String, &String)| prompter.prompt(text).at(format!("example `{id}`"));
+        let one = |e: &Example| prompter.prompt(&e.text).at(format!("example `{}`", e.id));
         prompts.extend(pool.install(|| chunk.par_iter().map(one).collect::<Result<Vec<_>>>())?);
-        cx.progress.step(prompts.len() as u64, rows.len() as u64, "example", "");
+        cx.progress.step(prompts.len() as u64, examples.len() as u64, "example", "");
     }
     Ok(prompts)
 }
 
-fn write(out: &Path, examples: &Examples, prompts: &[Prompt], info: &TokensInfo) -> Result<()> {
+fn write(out: &Path, examples: &[Example], prompts: &[Prompt], info: &TokensInfo) -> Result<()> {
+    let column = |of: fn(&Example) -> &str| examples.iter().map(of).collect::<Vec<_>>();
+    let labels: Vec<u32> = examples.iter().map(|e| e.label_id).collect();
     let ids: Vec<&[u32]> = prompts.iter().map(|p| p.ids.as_slice()).collect();
     let truncated: Vec<bool> = prompts.iter().map(|p| p.truncated).collect();
     frame::write_parquet(
         &out.join(TOKENS_FILE),
         vec![
-            frame::string_column("id", &examples.ids),
-            frame::string_column("split", &examples.splits),
-            frame::u32_column("label_id", &examples.label_ids),
+            frame::string_column("id", &column(|e| &e.id)),
+            frame::string_column("split", &column(|e| e.split.name())),
+            frame::u32_column("label_id", &labels),
             frame::u32_list_column("input_ids", &ids),
             Column::from(Series::new("truncated".into(), truncated)),
         ],
@@ -250,18 +243,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| -> PathBuf { dir.path().join(name) };
         fs::write(at("summary.json"), json!({ "labels": labels, "rows": 3 }).to_string()).unwrap();
-        let numbered = |prefix: &str| -> Vec<String> { (0..label_ids.len()).map(|i| format!("{prefix}{i}")).collect() };
-        let splits: Vec<&str> = (0..label_ids.len()).map(|i| if i % 3 == 0 { "test" } else { "train" }).collect();
-        frame::write_parquet(
-            &at("examples.parquet"),
-            vec![
-                frame::string_column("id", &numbered("e")),
-                frame::string_column("text", &numbered("the <|eot|> 好 ")),
-                frame::u32_column("label_id", label_ids),
-                frame::string_column("split", &splits),
-            ],
-        )
-        .unwrap();
+        let example = |(i, label_id): (usize, &u32)| Example {
+            id: format!("e{i}"),
+            text: format!("the <|eot|> 好 {i}"),
+            label: String::new(),
+            label_id: *label_id,
+            split: if i % 3 == 0 { Split::Test } else { Split::Train },
+            value: None,
+            dialogue: None,
+            speaker: None,
+        };
+        let examples: Vec<Example> = label_ids.iter().enumerate().map(example).collect();
+        data::write_examples(&at(EXAMPLES_FILE), &examples).unwrap();
         let meta = metadata("smollm", CHATML);
         let mut meta: Vec<_> = meta.iter().map(|(k, v)| (k.as_str(), v)).collect();
         meta.sort_by_key(|(k, _)| *k);
@@ -381,7 +374,13 @@ mod tests {
         }
         let text = |t: &str| V::Str(t.to_owned());
         let resolve = |instruction: &str, words: &[(&str, V)], template: &str, stage: &[(&str, V)]| {
-            let task = table(&[("instruction", text(instruction)), ("words", table(words).value)]);
+            let task = table(&[
+                ("title", text("X")),
+                ("dataset", text("d")),
+                ("scheme", text("s")),
+                ("instruction", text(instruction)),
+                ("words", table(words).value),
+            ]);
             let source = table(&[("m.gguf", text("file:m.gguf"))]).value;
             let model = table(&[("family", text("llama")), ("source", source), ("chat-template", text(template))]);
             let one = |node: Node| [("x".to_owned(), node)].into_iter().collect();
