@@ -1,6 +1,6 @@
 //! emopipe: a declarative, cached, reproducible experiment pipeline for adapting language models to emotion recognition.
 //!
-//! `ARCHITECTURE.md` is the map. Modules are listed from the top layer to the bottom; each may use only those below it.
+//! `ARCHITECTURE.md` is the map: which layer each module is, and which it may use.
 
 pub mod cli;
 pub mod config;

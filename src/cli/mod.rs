@@ -3,6 +3,7 @@
 mod args;
 mod explain;
 mod graph;
+mod pin;
 mod plan;
 mod run;
 mod status;
@@ -11,14 +12,14 @@ mod view;
 
 use std::{
     io::{IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{CommandFactory, Parser};
 
 use crate::{
-    config::{self, LoadOptions},
+    config::{self, Diagnostic, LoadOptions, SourceMap},
     engine::{plan::Plan, worker},
     error::{Category, Error, Result},
     stages,
@@ -80,6 +81,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Status(args) => status::status(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Graph(args) => graph::graph(&args),
+        Command::Pin(args) => pin::pin(&args),
         Command::Clean(args) => tidy::clean(&args),
         Command::Gc(args) => tidy::gc(&args),
         Command::Schema => {
@@ -107,22 +109,25 @@ fn print(text: &str) {
 fn load(args: &PipelineArgs) -> Result<Plan, Failure> {
     let options = LoadOptions { profile: args.profile.clone(), set: args.set.clone() };
     let loaded = config::load(&args.pipeline, &options, &stages::vocabulary());
-    let mut problems = loaded.diagnostics;
-    let plan = loaded.spec.map(|spec| Plan::new(spec, stages::REGISTRY));
-    match plan {
-        Some(Ok(plan)) if problems.is_empty() => return Ok(plan),
+    let mut found = loaded.diagnostics;
+    match loaded.spec.map(|spec| Plan::new(spec, stages::REGISTRY)) {
+        Some(Ok(plan)) if found.is_empty() => return Ok(plan),
         Some(Err(more)) => {
             for problem in more {
-                if !problems.iter().any(|p| p.message == problem.message && p.span == problem.span) {
-                    problems.push(problem);
+                if !found.iter().any(|p| p.message == problem.message && p.span == problem.span) {
+                    found.push(problem);
                 }
             }
         }
         _ => {}
     }
-    let text = config::render_with(&problems, &loaded.sources, std::io::stderr().is_terminal());
-    let count = problems.len();
-    Err(Failure::Pipeline(format!("{text}\n{count} problem{} in {}\n", if count == 1 { "" } else { "s" }, args.pipeline.display())))
+    Err(problems(&found, &loaded.sources, &args.pipeline))
+}
+
+fn problems(found: &[Diagnostic], sources: &SourceMap, pipeline: &Path) -> Failure {
+    let text = config::render_with(found, sources, std::io::stderr().is_terminal());
+    let plural = if found.len() == 1 { "" } else { "s" };
+    Failure::Pipeline(format!("{text}\n{} problem{plural} in {}\n", found.len(), pipeline.display()))
 }
 
 /// The store of a plan: `--store`, EMOPIPE_STORE, or `cache` in the pipeline's root.

@@ -58,8 +58,18 @@ pub struct Vocabulary {
 pub struct Entry {
     pub name: &'static str,
     /// Checks a table of this kind on its own (unknown keys, wrong types); for stage kinds, without the common keys.
-    pub check: fn(&Node) -> Vec<Diagnostic>,
-    pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
+    pub check: Check,
+    pub schema: Describe,
+}
+
+pub type Check = Box<dyn Fn(&Node) -> Vec<Diagnostic>>;
+pub type Describe = Box<dyn Fn(&mut schemars::SchemaGenerator) -> schemars::Schema>;
+
+impl Entry {
+    /// A table that is checked and described by its serde type alone.
+    pub fn of<T: serde::de::DeserializeOwned + schemars::JsonSchema>(name: &'static str) -> Self {
+        Self { name, check: Box::new(check::<T>), schema: Box::new(|generator| generator.subschema_for::<T>()) }
+    }
 }
 
 /// Options of the command line that shape the specification.

@@ -58,7 +58,7 @@ struct Copy {
 }
 
 fn entry<T: serde::de::DeserializeOwned + JsonSchema>(name: &'static str) -> Entry {
-    Entry { name, check: check::<T>, schema: |generator| generator.subschema_for::<T>() }
+    Entry::of::<T>(name)
 }
 
 fn vocabulary() -> Vocabulary {

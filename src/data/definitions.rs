@@ -1,8 +1,5 @@
 //! Datasets and tasks as definitions of a pipeline file: checked one by one, and looked up together.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::DeserializeOwned;
-
 use super::{
     card::{Card, Problem},
     scheme::Scheme,
@@ -13,13 +10,9 @@ use crate::config::{Diagnostic, Entry, Node, Span, Spec, from_node, suggest};
 /// The definition tables that this layer brings: `[dataset.NAME]` and `[task.NAME]`.
 pub fn definitions() -> [Entry; 2] {
     [
-        Entry { name: "dataset", check: check_card, schema: schema_of::<Card> },
-        Entry { name: "task", check: |node| from_node::<Task>(node).err().unwrap_or_default(), schema: schema_of::<Task> },
+        Entry { check: Box::new(check_card), ..Entry::of::<Card>("dataset") },
+        Entry::of::<Task>("task"),
     ]
-}
-
-fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
-    generator.subschema_for::<T>()
 }
 
 fn check_card(node: &Node) -> Vec<Diagnostic> {

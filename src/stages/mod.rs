@@ -2,16 +2,34 @@
 
 mod download;
 mod exec;
+mod prepare;
+mod tokenize;
 
 use crate::{
-    config::{self, Entry},
+    config::{self, Entry, Vocabulary},
+    data,
     engine::Registry,
+    models::ModelSpec,
 };
 
+pub use download::{SourceEntry, unpinned};
+
 /// Every stage kind.
-pub static REGISTRY: Registry = &[&download::Download, &exec::Exec];
+pub static REGISTRY: Registry = &[
+    &download::Download,
+    &prepare::Prepare,
+    &tokenize::Tokenize,
+    &exec::Exec,
+];
 
 /// What pipeline files may contain.
-pub fn vocabulary() -> config::Vocabulary {
-    config::Vocabulary { definitions: Vec::new(), stage_kinds: Vec::new() }
+pub fn vocabulary() -> Vocabulary {
+    let kinds = REGISTRY.iter().map(|kind| Entry {
+        name: kind.name(),
+        check: Box::new(|node| kind.check(node)),
+        schema: Box::new(|generator| kind.schema(generator)),
+    });
+    let mut definitions = Vec::from(data::definitions());
+    definitions.push(Entry::of::<ModelSpec>("model"));
+    Vocabulary { definitions, stage_kinds: kinds.collect() }
 }

@@ -382,7 +382,7 @@ mod tests {
                 ("words", table(words).value),
             ]);
             let source = table(&[("m.gguf", text("file:m.gguf"))]).value;
-            let model = table(&[("family", text("llama")), ("source", source), ("chat-template", text(template))]);
+            let model = table(&[("family", text("llama")), ("source", source), ("chat_template", text(template))]);
             let one = |node: Node| [("x".to_owned(), node)].into_iter().collect();
             let pipeline =
                 Pipeline { name: "p".into(), description: None, root: "/".into(), seeds: vec![], goals: vec![] };
