@@ -1,7 +1,6 @@
 //! Datasets and tasks as definitions of a pipeline file: checked one by one, and looked up together.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::DeserializeOwned;
 
 use super::{
     card::{Card, Problem},
@@ -14,7 +13,11 @@ use crate::config::{Diagnostic, Entry, Node, Span, Spec, from_node, suggest};
 pub fn definitions() -> [Entry; 2] {
     [
         Entry { name: "dataset", check: check_card, schema: schema_of::<Card> },
-        Entry { name: "task", check: |node| from_node::<Task>(node).err().unwrap_or_default(), schema: schema_of::<Task> },
+        Entry {
+            name: "task",
+            check: |node| from_node::<Task>(node).err().unwrap_or_default(),
+            schema: schema_of::<Task>,
+        },
     ]
 }
 
