@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{Diagnostic, Node, from_node},
+    config::{self, Diagnostic, Node, from_node},
     data::{Recipe, Summary, definitions, prepare, write_examples},
     engine::{Context, ResolveContext, Resolved, Resources, StageKind},
     error::{IoAt, Result},
@@ -16,6 +16,7 @@ const RAW: &str = "raw";
 /// Turns the files of a dataset into one table of labelled examples, as its card and the task say.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "PrepareStage")]
 struct Options {
     /// Name of the task.
     task: String,
@@ -35,7 +36,7 @@ impl StageKind for Prepare {
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {
-        from_node::<Options>(params).err().unwrap_or_default()
+        config::check::<Options>(params)
     }
 
     fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
