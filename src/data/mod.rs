@@ -2,7 +2,7 @@
 
 pub mod card;
 pub mod chat;
-//DEF pub mod definitions;
+pub mod definitions;
 pub mod frame;
 pub mod normalize;
 pub mod prepare;
@@ -16,9 +16,12 @@ pub mod tokenizer;
 pub mod tokens;
 
 pub use card::Card;
-//DEF pub use definitions::{TaskDefinition, definitions};
+pub use definitions::{TaskDefinition, definitions};
 pub use prepare::{Example, Prepared, Recipe, read_examples, write_examples};
 pub use split::Split;
 pub use summary::Summary;
 pub use task::Task;
 pub use tokens::{Answer, LengthStats, TOKENS_FILE, TOKENS_INFO_FILE, TokensInfo};
+
+#[cfg(test)]
+mod tests;

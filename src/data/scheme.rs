@@ -199,9 +199,9 @@ impl FromStr for Interval {
 
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || {
-            Error::input(format!("`{text}` is no interval")).help(
-                "write `[a, b]` with both ends inside, or `(` and `)` for ends that are outside; `inf` has no end",
-            )
+            Error::input(format!(
+                "`{text}` is no interval such as `[-0.5, 0.5]` (ends inside) or `(0.5, inf)` (ends outside)"
+            ))
         };
         let trimmed = text.trim();
         let low_inside = trimmed.starts_with('[');

@@ -138,6 +138,11 @@ mod tests {
         let mut counts = Comparison::default();
         counts.add("all", 3, 3);
         counts.add("train positive", 12, 2);
-        insta::assert_snapshot!(counts.verify("d", "2").unwrap_err().message, @"");
+        insta::assert_snapshot!(counts.verify("d", "2").unwrap_err().message, @r"
+        the counts of dataset `d` under scheme `2` are not those of its card
+        rows             expected      found
+        all                     3          3
+        train positive         12          2  <-
+        ");
     }
 }
