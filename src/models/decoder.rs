@@ -116,6 +116,13 @@ impl Decoder {
         if ids.is_empty() {
             return Ok(Tensor::zeros((0, self.dims.hidden), DType::F32, &self.device)?);
         }
+        let longest = tree.positions()[from..].iter().max().map_or(0, |p| *p as usize + 1);
+        if longest > self.dims.max_positions {
+            return Err(Error::input(format!(
+                "a text of {longest} tokens is longer than the model's context of {}",
+                self.dims.max_positions
+            )));
+        }
         let pattern = Pattern::new(tree, from);
         let angles = self.rotary.table(&tree.positions()[from..], &self.device)?;
         let prefixes = self.prefixes(adapter)?;
@@ -198,7 +205,7 @@ impl Backbone for Decoder {
         let targets = Targets { rows: places, ids: targets.to_vec() };
         let h = hidden.index_select(&Tensor::new(distinct.as_slice(), &self.device)?, 0)?;
         let (losses, sums) = nll::forward(&h.detach(), &self.head, &targets)?;
-        Ok(record(&[&h], losses.copy()?, Nll { head: self.head.clone(), targets, sums })?)
+        Ok(record(&[&h], losses.force_contiguous()?, Nll { head: self.head.clone(), targets, sums })?)
     }
 
     fn logits(&self, hidden: &Tensor, rows: &[u32]) -> Result<Tensor> {
@@ -212,7 +219,8 @@ impl Backbone for Decoder {
         let Heads { queries, keys, dim } = self.heads();
         let mut out = Vec::with_capacity(self.layers.len());
         self.run(&tree, 0, &Untrained, Mode::Eval, &mut |_, qkv| {
-            let part = |head: usize| qkv.narrow(1, head * dim, keys * dim)?.contiguous()?.reshape((ids.len(), keys, dim));
+            let part =
+                |head: usize| qkv.narrow(1, head * dim, keys * dim)?.contiguous()?.reshape((ids.len(), keys, dim));
             out.push((part(queries)?, part(queries + keys)?));
             Ok(qkv)
         })?;
@@ -222,7 +230,7 @@ impl Backbone for Decoder {
 
 /// `attention` through the output projection, added to `x`.
 fn attention_output(layer: &Layer, attention: &Tensor, x: &Tensor, changes: Changes) -> Candle<Tensor> {
-    let out = layer.output.forward(&attention.detach(), &changes, Some(x.detach().copy()?))?;
+    let out = layer.output.forward(&attention.detach(), &changes, Some(x.detach().force_contiguous()?))?;
     let flat = changes.flat.clone();
     record(&[attention, x, &flat], out, AttentionOutput { projection: layer.output.clone(), changes })
 }
@@ -232,7 +240,7 @@ fn mlp(layer: &Layer, x: &Tensor, gate_up: Changes, down: Changes) -> Candle<Ten
     let normed = rms_norm::forward(&bare, &layer.mlp_norm.weight, layer.mlp_norm.eps)?;
     let activations = layer.gate_up.forward(&normed, &gate_up, None)?;
     drop(normed);
-    let out = layer.down.forward(&swiglu::forward(&activations)?, &down, Some(bare.copy()?))?;
+    let out = layer.down.forward(&swiglu::forward(&activations)?, &down, Some(bare.force_contiguous()?))?;
     let flats = (gate_up.flat.clone(), down.flat.clone());
     let node = Mlp {
         norm: layer.mlp_norm.clone(),
@@ -259,7 +267,7 @@ impl Backward for AttentionInput {
 
     fn backward(&self, inputs: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
         let [x, flat] = inputs else { candle_core::bail!("two inputs expected") };
-        let grad = grad.copy()?;
+        let grad = grad.force_contiguous()?;
         rotary::rotate_back(&grad, &self.angles, self.rotary, self.heads.queries + self.heads.keys, self.heads.dim)?;
         let normed = rms_norm::forward(&x.tensor, &self.norm.weight, self.norm.eps)?;
         let (d_normed, d_flat) = self.projection.backward(&normed, &self.changes, &grad, x.needed, flat.needed)?;

@@ -138,13 +138,17 @@ impl Projection {
         let (out, filled) = match (onto, &self.bias) {
             (Some(onto), None) => (onto, true),
             (Some(onto), Some(bias)) => (onto.broadcast_add(bias)?, true),
-            (None, Some(bias)) => (bias.broadcast_as((rows, self.outputs))?.contiguous()?, true),
+            (None, Some(bias)) => (bias.broadcast_as((rows, self.outputs))?.force_contiguous()?, true),
             (None, None) => (Tensor::zeros((rows, self.outputs), DType::F32, x.device())?, false),
         };
         for (linear, part, from, width) in self.each(&changes.parts)? {
             let columns = out.narrow(1, from, width)?;
             let w = linear.weight.t()?;
-            if filled { gemm::add(&columns, x, &w, 1.0)? } else { gemm::set(&columns, x, &w, 1.0)? }
+            if filled {
+                gemm::add(&columns, x, &w, 1.0)?
+            } else {
+                gemm::set(&columns, x, &w, 1.0)?
+            }
             if let Some(part) = part {
                 let (a, b) = self.matrices(&flat, part, width)?;
                 let low = gemm::product(&dropped(x, part)?, &a.t()?, 1.0)?;
@@ -171,7 +175,11 @@ impl Projection {
         for (linear, part, from, width) in self.each(&changes.parts)? {
             let g = grad.narrow(1, from, width)?;
             if want_x {
-                if first { gemm::set(&dx, &g, &linear.weight, 1.0)? } else { gemm::add(&dx, &g, &linear.weight, 1.0)? }
+                if first {
+                    gemm::set(&dx, &g, &linear.weight, 1.0)?
+                } else {
+                    gemm::add(&dx, &g, &linear.weight, 1.0)?
+                }
                 first = false;
             }
             let Some(part) = part else { continue };
