@@ -19,10 +19,6 @@ use crate::{
     },
 };
 
-/// Resamples of a paired comparison: more than for an interval, since a correction multiplies the smallest p-value that
-/// the number of resamples allows.
-const COMPARISON: Bootstrap = Bootstrap { samples: 4000, level: 0.95, seed: 0 };
-
 /// Adjusted p-values below this count as significant.
 pub(super) const SIGNIFICANT: f64 = 0.05;
 
@@ -41,6 +37,8 @@ pub struct Report {
     /// Model by model, task by task, in the order of the methods.
     pub contrasts: Vec<Contrast>,
     pub verdicts: Vec<MethodVerdict>,
+    /// Resamples of the contrasts' bootstrap.
+    pub resamples: u32,
     pub tasks: Vec<Task>,
     pub datasets: Vec<DatasetFacts>,
     pub results: Vec<ResultRow>,
@@ -170,6 +168,7 @@ pub struct MethodVerdict {
     pub better: usize,
     pub unproven: usize,
     pub not_better: usize,
+    pub missing: usize,
 }
 
 /// Everything about one task that isn't a table cell.
@@ -241,9 +240,13 @@ struct Group<'a> {
 }
 
 /// Model, task, method.
-type Key<'a> = (&'a str, &'a str, &'a str);
+type Key = [String; 3];
 
-type Groups<'a> = BTreeMap<Key<'a>, Group<'a>>;
+type Groups<'a> = BTreeMap<Key, Group<'a>>;
+
+fn key(model: &str, task: &str, method: &str) -> Key {
+    [model, task, method].map(str::to_owned)
+}
 
 impl Report {
     /// # Errors
@@ -267,6 +270,7 @@ impl Report {
             notes: layout.notes.clone(),
             methods: layout.methods.clone(),
             verdicts: builder.verdicts(&contrasts),
+            resamples: layout.comparison.samples,
             tasks: builder.tasks(),
             results: builder.results(),
             constructs: builder.constructs(),
@@ -310,13 +314,13 @@ fn group(evidence: &Evidence) -> Result<Groups<'_>> {
             ))
             .help("give all evaluations of a task the same split and the same limit, so that their figures can be compared"));
         }
-        cells.entry((&e.model.name, &e.task.name, &e.method.name)).or_default().push(run);
+        cells.entry(key(&e.model.name, &e.task.name, &e.method.name)).or_default().push(run);
     }
     cells
         .into_iter()
         .map(|(key, runs)| {
             if let Some(pair) = runs.windows(2).find(|w| w[0].evaluation.seed == w[1].evaluation.seed) {
-                let (model, task, method) = key;
+                let [model, task, method] = &key;
                 let seed = seed_text(pair[0].evaluation.seed);
                 return Err(Error::input(format!(
                     "two evaluations of model `{model}`, task `{task}`, method `{method}`, seed {seed}: artifacts {} and {}",
@@ -362,14 +366,14 @@ struct Builder<'a> {
     baseline: &'a Named,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
     /// The models to make rows for: none known still makes rows, of missing cells.
-    fn row_models(&self) -> Vec<Option<&Model>> {
+    fn row_models(&self) -> Vec<Option<&'a Model>> {
         if self.models.is_empty() { vec![None] } else { self.models.iter().map(Some).collect() }
     }
 
-    fn get(&self, model: Option<&Model>, task: &str, method: &str) -> Option<&Group<'_>> {
-        self.groups.get(&(model?.name.as_str(), task, method))
+    fn get(&self, model: Option<&Model>, task: &str, method: &str) -> Option<&'a Group<'a>> {
+        self.groups.get(&key(&model?.name, task, method))
     }
 
     /// The model is named only where there are several.
@@ -381,13 +385,13 @@ impl Builder<'_> {
     }
 
     /// Tasks of all tables, each once, in the order of the tables.
-    fn all_tasks(&self) -> Vec<&Named> {
+    fn all_tasks(&self) -> Vec<&'a Named> {
         let mut seen = BTreeSet::new();
         self.layout.tables.iter().flat_map(|t| &t.tasks).filter(|t| seen.insert(&t.name)).collect()
     }
 
     /// All groups of a task: model by model, methods in the order of the rows.
-    fn of_task(&self, task: &str) -> Vec<(Option<&Model>, usize, &Named, &Group<'_>)> {
+    fn of_task(&self, task: &str) -> Vec<(Option<&'a Model>, usize, &'a Named, &'a Group<'a>)> {
         let mut out = Vec::new();
         for model in self.row_models() {
             for (series, method) in self.layout.methods.iter().enumerate() {
@@ -454,10 +458,19 @@ impl Builder<'_> {
             distinct(&|e| e.numerics.clone()),
             distinct(&|e| e.answer.clone())
         )];
+        let (unparsable, truncated) = runs.iter().fold((0, 0), |(u, t), r| {
+            (u + r.evaluation.metrics.unparsable, t.max(r.evaluation.truncated as u64))
+        });
+        if unparsable > 0 {
+            lines.push(format!("Answers that name no label, counted as wrong: {}.", format::count(unparsable)));
+        }
+        if truncated > 0 {
+            lines.push(format!("Sentences cut to fit the context: at most {} per evaluation.", format::count(truncated)));
+        }
         let data = layout.tasks.iter().filter_map(|task| {
             let e = &self.of_task(&task.name).first()?.3.runs[0].evaluation;
             let n = format::plural(e.n, &format!("{} example", e.split));
-            Some(format!("{}: `{}` ({}), {n}", task.title, e.task.dataset, e.task.scheme))
+            Some(format!("{}: {} ({}), {n}", task.title, e.task.dataset, e.task.scheme))
         });
         lines.push(format!("Data: {}.", data.collect::<Vec<_>>().join("; ")));
         let budgets = self.layout.methods.iter().filter_map(|method| {
@@ -495,7 +508,7 @@ impl Builder<'_> {
                 for method in self.layout.methods.iter().filter(|m| m.name != self.baseline.name) {
                     let candidate = self.get(model, &task.name, &method.name);
                     let outcome = match (base, candidate) {
-                        (Some(base), Some(candidate)) => Some(compare(base, candidate)?),
+                        (Some(base), Some(candidate)) => Some(compare(base, candidate, self.layout.comparison)?),
                         _ => None,
                     };
                     contrasts.push(Contrast {
@@ -530,8 +543,14 @@ impl Builder<'_> {
                 };
                 let (better, unproven) = (of(&[Verdict::Better]), of(&[Verdict::Unproven]));
                 let not_better = of(&[Verdict::NotBetter, Verdict::Worse]);
-                let of = better + unproven + not_better;
-                MethodVerdict { method: method.clone(), of, better, unproven, not_better }
+                MethodVerdict {
+                    method: method.clone(),
+                    of: better + unproven + not_better,
+                    better,
+                    unproven,
+                    not_better,
+                    missing: of(&[Verdict::Missing]),
+                }
             })
             .collect()
     }
@@ -572,8 +591,8 @@ impl Builder<'_> {
         let method_order: Vec<_> = self.layout.methods.iter().map(|m| m.name.as_str()).collect();
         let place = |order: &[&str], name: &str| order.iter().position(|n| *n == name).unwrap_or(order.len());
         let mut keys: Vec<&Key> = self.groups.keys().collect();
-        keys.sort_by_key(|(model, task, method)| {
-            (place(&task_order, task), *task, *model, place(&method_order, method), *method)
+        keys.sort_by_cached_key(|[model, task, method]| {
+            (place(&task_order, task), task, model, place(&method_order, method), method)
         });
         let runs = keys.into_iter().flat_map(|key| &self.groups[key].runs);
         runs.map(|r| ResultRow { evaluation: r.evaluation.clone(), digest: r.digest.to_string() }).collect()
@@ -595,8 +614,8 @@ impl Builder<'_> {
         let placed = |task: &str, method: &str| {
             tasks.iter().any(|t| t.name == task) && methods.iter().any(|m| m.name == method)
         };
-        let all = self.groups.keys().filter(|(_, task, method)| !placed(task, method));
-        all.map(|(_, task, method)| format!("{method} on {task}")).collect::<BTreeSet<_>>().into_iter().collect()
+        let all = self.groups.keys().filter(|[_, task, method]| !placed(task, method));
+        all.map(|[_, task, method]| format!("{method} on {task}")).collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 
@@ -676,7 +695,7 @@ impl Outcome {
 }
 
 /// The two sides' examples were checked to be the same when they were grouped.
-fn compare(base: &Group, candidate: &Group) -> Result<Outcome> {
+fn compare(base: &Group, candidate: &Group, bootstrap: Bootstrap) -> Result<Outcome> {
     let first = base.runs[0];
     let labels = first.evaluation.metrics.labels.len();
     let c = Comparison::compute(
@@ -684,7 +703,7 @@ fn compare(base: &Group, candidate: &Group) -> Result<Outcome> {
         first.predictions.gold(),
         &base.predictions(),
         &candidate.predictions(),
-        COMPARISON,
+        bootstrap,
     )?;
     let behind = COMPARED.into_iter().filter(|m| c.get(*m).value <= 0.0);
     Ok(Outcome {

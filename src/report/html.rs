@@ -1,20 +1,17 @@
 //! One page that needs nothing but a browser: no script, no request, light and dark.
 
-use minijinja::{AutoEscape, Environment, HtmlEscape, UndefinedBehavior, Value, context};
-use serde::de::DeserializeOwned;
+use minijinja::{Environment, HtmlEscape, Value, context, value::Serde};
 
 use super::{
     build::Report,
     format,
     markdown::{contrast_method, dataset_lines, setbacks, verdict_lines},
-    svg,
+    svg, template,
 };
-use crate::error::{Error, Result};
-
-/// A template's value as the type that a formatter needs.
-fn typed<T: DeserializeOwned>(value: Value) -> Result<T, minijinja::Error> {
-    T::deserialize(value)
-}
+use crate::{
+    error::{Error, Result},
+    eval::bootstrap::Interval,
+};
 
 /// Plain text with `code` in backticks.
 fn inline(text: &str) -> Value {
@@ -26,21 +23,16 @@ fn inline(text: &str) -> Value {
     Value::from_safe_string(out)
 }
 
-fn environment() -> Environment<'static> {
-    let mut env = Environment::new();
-    env.set_undefined_behavior(UndefinedBehavior::Strict);
-    env.set_auto_escape_callback(|_| AutoEscape::Html);
-    env.set_trim_blocks(true);
-    env.set_lstrip_blocks(true);
-    env.set_keep_trailing_newline(true);
+fn environment() -> Result<Environment<'static>> {
+    let mut env = template::environment()?;
     env.add_filter("percent", format::percent);
     env.add_filter("points", format::points);
     env.add_filter("p_value", format::p_value);
     env.add_filter("count", format::count);
-    env.add_filter("interval", |v: Value| typed(v).map(format::interval));
-    env.add_filter("difference_interval", |v: Value| typed(v).map(format::difference_interval));
+    env.add_filter("interval", |Serde(i): Serde<Interval>| format::interval(i));
+    env.add_filter("difference_interval", |Serde(i): Serde<Interval>| format::difference_interval(i));
     env.add_filter("inline", |text: String| inline(&text));
-    env
+    Ok(env)
 }
 
 pub(super) fn page(report: &Report) -> Result<String> {
@@ -49,16 +41,16 @@ pub(super) fn page(report: &Report) -> Result<String> {
         .contrasts
         .iter()
         .map(|c| {
-            context! { task => c.task.title, method => contrast_method(c), outcome => c.outcome, kind => c.verdict, verdict => c.verdict.text() }
+            context! { task => &c.task.title, method => contrast_method(c), outcome => Serde(&c.outcome), kind => Serde(c.verdict), verdict => c.verdict.text() }
         })
         .collect();
-    let datasets: Vec<_> = report.datasets.iter().map(|d| context! { d, lines => dataset_lines(d) }).collect();
-    environment()
+    let datasets: Vec<_> = report.datasets.iter().map(|d| context! { d => Serde(d), lines => dataset_lines(d) }).collect();
+    environment()?
         .render_named_str(
             "index.html",
             include_str!("templates/index.html.j2"),
             context! {
-                report,
+                report => Serde(report),
                 curves,
                 contrasts,
                 datasets,

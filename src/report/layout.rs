@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::eval::metrics::Metric;
+use crate::eval::{bootstrap::Bootstrap, metrics::Metric};
 
 /// A definition's name in the pipeline file, and how tables call it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,8 @@ pub struct Layout {
     pub methods: Vec<Named>,
     /// The method that others are tested against, by name.
     pub baseline: String,
+    /// How differences from the baseline are resampled.
+    pub comparison: Bootstrap,
     pub tables: Vec<TableLayout>,
 }
 

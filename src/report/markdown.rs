@@ -1,10 +1,11 @@
 //! Markdown, as GitHub shows it and as it reads in a terminal.
 
-use minijinja::{Environment, UndefinedBehavior, context};
+use minijinja::{context, value::Serde};
 
 use super::{
     build::{Cell, Contrast, Report, Table, Verdict, seed_text},
     format::{self, MISSING},
+    template,
 };
 use crate::{
     error::{Error, Result},
@@ -157,8 +158,9 @@ pub(super) fn verdict_lines(report: &Report) -> Vec<String> {
         if v.of == 0 {
             return format!("{}: no comparison could be made", v.method.title);
         }
+        let missing = if v.missing > 0 { format!("; {MISSING}: {}", v.missing) } else { String::new() };
         format!(
-            "{}: better on {} of {}; ahead without significance on {}; not better on {}",
+            "{}: better on {} of {}; ahead without significance on {}; not better on {}{missing}",
             v.method.title,
             v.better,
             format::plural(v.of, "task"),
@@ -211,26 +213,23 @@ pub(super) fn dataset_lines(d: &super::DatasetFacts) -> Vec<String> {
 
 /// The index of the report.
 pub(super) fn readme(report: &Report) -> Result<String> {
-    let mut env = Environment::new();
-    env.set_undefined_behavior(UndefinedBehavior::Strict);
-    env.set_trim_blocks(true);
-    env.set_lstrip_blocks(true);
-    env.set_keep_trailing_newline(true);
+    let env = template::environment()?;
     let tables: Vec<_> = report
         .tables
         .iter()
-        .map(|t| context! { name => t.name, title => t.title, body => table(t) })
+        .map(|t| context! { name => &t.name, title => &t.title, body => table(t) })
         .collect();
     env.render_named_str(
         "README.md",
         include_str!("templates/README.md.j2"),
         context! {
-            report,
+            report => Serde(report),
             tables,
             contrasts => contrasts(report),
             setbacks => setbacks(report),
             verdicts => verdict_lines(report),
             datasets => datasets(report),
+            resamples => format::count(report.resamples.into()),
             compared => !report.contrasts.is_empty(),
             evaluations => format::plural(report.results.len(), "evaluation"),
         },

@@ -11,6 +11,7 @@ mod html;
 mod layout;
 mod markdown;
 mod svg;
+mod template;
 #[cfg(test)]
 mod tests;
 
