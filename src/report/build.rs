@@ -182,6 +182,8 @@ pub struct Task {
     pub n: usize,
     pub majority_accuracy: f64,
     pub panels: Vec<Panel>,
+    /// Rows that have no panel.
+    pub missing: Vec<String>,
     pub curves: Vec<Curve>,
 }
 
@@ -203,7 +205,6 @@ pub struct Panel {
     /// Mean over seeds.
     pub per_class: Vec<ClassRow>,
     pub seeds: usize,
-    pub truncated: usize,
     pub facts: Vec<String>,
     pub digests: Vec<String>,
 }
@@ -458,14 +459,17 @@ impl<'a> Builder<'a> {
             distinct(&|e| e.numerics.clone()),
             distinct(&|e| e.answer.clone())
         )];
-        let (unparsable, truncated) = runs.iter().fold((0, 0), |(u, t), r| {
-            (u + r.evaluation.metrics.unparsable, t.max(r.evaluation.truncated as u64))
-        });
+        let (unparsable, truncated) = runs
+            .iter()
+            .fold((0, 0), |(u, t), r| (u + r.evaluation.metrics.unparsable, t.max(r.evaluation.truncated as u64)));
         if unparsable > 0 {
             lines.push(format!("Answers that name no label, counted as wrong: {}.", format::count(unparsable)));
         }
         if truncated > 0 {
-            lines.push(format!("Sentences cut to fit the context: at most {} per evaluation.", format::count(truncated)));
+            lines.push(format!(
+                "Sentences cut to fit the context: at most {} per evaluation.",
+                format::count(truncated)
+            ));
         }
         let data = layout.tasks.iter().filter_map(|task| {
             let e = &self.of_task(&task.name).first()?.3.runs[0].evaluation;
@@ -562,7 +566,9 @@ impl<'a> Builder<'a> {
             let mut curves = Vec::new();
             for (model, series, method, group) in &groups {
                 for run in &group.runs {
-                    let Some(training) = run.evaluation.training.as_ref().filter(|t| !t.loss.is_empty()) else { continue };
+                    let Some(training) = run.evaluation.training.as_ref().filter(|t| !t.loss.is_empty()) else {
+                        continue;
+                    };
                     let title = self.row_title(*model, &method.title);
                     curves.push(Curve { title, series: *series, loss: training.loss.clone() });
                 }
@@ -578,6 +584,13 @@ impl<'a> Builder<'a> {
                 panels: groups
                     .iter()
                     .map(|(model, series, method, group)| group.panel(self.row_title(*model, &method.title), *series))
+                    .collect(),
+                missing: self
+                    .row_models()
+                    .into_iter()
+                    .flat_map(|model| self.layout.methods.iter().map(move |method| (model, method)))
+                    .filter(|(model, method)| self.get(*model, &task.name, &method.name).is_none())
+                    .map(|(model, method)| self.row_title(model, &method.title))
                     .collect(),
                 curves,
             })
@@ -611,9 +624,8 @@ impl<'a> Builder<'a> {
 
     fn unplaced(&self) -> Vec<String> {
         let (tasks, methods) = (self.all_tasks(), &self.layout.methods);
-        let placed = |task: &str, method: &str| {
-            tasks.iter().any(|t| t.name == task) && methods.iter().any(|m| m.name == method)
-        };
+        let placed =
+            |task: &str, method: &str| tasks.iter().any(|t| t.name == task) && methods.iter().any(|m| m.name == method);
         let all = self.groups.keys().filter(|[_, task, method]| !placed(task, method));
         all.map(|[_, task, method]| format!("{method} on {task}")).collect::<BTreeSet<_>>().into_iter().collect()
     }
@@ -655,7 +667,11 @@ impl Group<'_> {
             f1: mean(&|m| m.per_class[c].f1),
             support: first.per_class[c].support,
         });
-        let budget = budget(&self.runs);
+        let mut facts: Vec<String> = [budget(&self.runs)].into_iter().filter(|b| !b.is_empty()).collect();
+        let truncated = self.runs.iter().map(|r| r.evaluation.truncated).max().unwrap_or(0);
+        if truncated > 0 {
+            facts.push(format!("{} cut to fit the context", format::plural(truncated, "sentence")));
+        }
         Panel {
             anchor: self.anchor(),
             title,
@@ -668,8 +684,7 @@ impl Group<'_> {
             unparsable,
             support,
             seeds,
-            truncated: self.runs.iter().map(|r| r.evaluation.truncated).max().unwrap_or(0),
-            facts: if budget.is_empty() { Vec::new() } else { vec![budget] },
+            facts,
             digests: self.runs.iter().map(|r| r.digest.to_string()).collect(),
         }
     }

@@ -61,8 +61,25 @@ pub(super) fn table(table: &Table) -> Result<String> {
 /// One row per evaluation and metric.
 pub(super) fn results(report: &Report) -> Result<String> {
     let header = [
-        "task", "dataset", "scheme", "construct", "language", "model", "method", "seed", "split", "answer", "numerics", "n",
-        "unparsable", "truncated", "metric", "value", "lo", "hi", "evaluation",
+        "task",
+        "dataset",
+        "scheme",
+        "construct",
+        "language",
+        "model",
+        "method",
+        "seed",
+        "split",
+        "answer",
+        "numerics",
+        "n",
+        "unparsable",
+        "truncated",
+        "metric",
+        "value",
+        "lo",
+        "hi",
+        "evaluation",
     ];
     let rows = report.results.iter().flat_map(|row| {
         let e = &row.evaluation;

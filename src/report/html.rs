@@ -44,7 +44,8 @@ pub(super) fn page(report: &Report) -> Result<String> {
             context! { task => &c.task.title, method => contrast_method(c), outcome => Serde(&c.outcome), kind => Serde(c.verdict), verdict => c.verdict.text() }
         })
         .collect();
-    let datasets: Vec<_> = report.datasets.iter().map(|d| context! { d => Serde(d), lines => dataset_lines(d) }).collect();
+    let datasets: Vec<_> =
+        report.datasets.iter().map(|d| context! { d => Serde(d), lines => dataset_lines(d) }).collect();
     environment()?
         .render_named_str(
             "index.html",

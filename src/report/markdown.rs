@@ -56,7 +56,8 @@ fn cell(cell: Option<&Cell>) -> String {
 
 /// The table and the lines below it, without a heading.
 fn table(table: &Table) -> String {
-    let columns = table.tasks.iter().flat_map(|t| table.metrics.iter().map(move |m| format!("{} {}", t.title, m.title)));
+    let columns =
+        table.tasks.iter().flat_map(|t| table.metrics.iter().map(move |m| format!("{} {}", t.title, m.title)));
     let header: Vec<String> = std::iter::once("Method".to_owned()).chain(columns).collect();
     let mut rows: Vec<Vec<String>> = table
         .rows
@@ -64,7 +65,8 @@ fn table(table: &Table) -> String {
         .map(|row| std::iter::once(row.title.clone()).chain(row.cells.iter().map(|c| cell(c.as_ref()))).collect())
         .collect();
     if table.majority.iter().any(Option::is_some) {
-        let figures = table.majority.iter().map(|f| f.map_or(MISSING.to_owned(), |f| format!("_{}_", format::percent(f))));
+        let figures =
+            table.majority.iter().map(|f| f.map_or(MISSING.to_owned(), |f| format!("_{}_", format::percent(f))));
         rows.push(std::iter::once("_most frequent class_".to_owned()).chain(figures).collect());
     }
     let align: Vec<Align> = (0..header.len()).map(|i| if i == 0 { Align::Left } else { Align::Right }).collect();
@@ -96,15 +98,7 @@ pub(super) fn table_page(of: &Table) -> String {
 }
 
 fn contrasts(report: &Report) -> String {
-    let header = strings([
-        "Task",
-        "Method",
-        "Δ Accuracy",
-        "p (McNemar)",
-        "Δ Macro-F1",
-        "p (bootstrap)",
-        "Verdict",
-    ]);
+    let header = strings(["Task", "Method", "Δ Accuracy", "p (McNemar)", "Δ Macro-F1", "p (bootstrap)", "Verdict"]);
     let difference = |d: &crate::eval::significance::Difference| {
         format!("{} {}", format::points(d.value), format::difference_interval(d.interval))
     };
@@ -143,7 +137,13 @@ pub(super) fn setbacks(report: &Report) -> Vec<String> {
         let figures = figures.into_iter().filter(|(m, ..)| o.behind_in.contains(&m.title()));
         let figures = figures.map(|(m, d, p)| {
             let equals = if p < 0.001 { "" } else { "= " };
-            format!("{} {} {} (p {equals}{})", m.title(), format::points(d.value), format::difference_interval(d.interval), format::p_value(p))
+            format!(
+                "{} {} {} (p {equals}{})",
+                m.title(),
+                format::points(d.value),
+                format::difference_interval(d.interval),
+                format::p_value(p)
+            )
         });
         let figures: Vec<_> = figures.collect();
         let verdict = if c.verdict == Verdict::Worse { ", a significant loss" } else { "" };
@@ -214,11 +214,8 @@ pub(super) fn dataset_lines(d: &super::DatasetFacts) -> Vec<String> {
 /// The index of the report.
 pub(super) fn readme(report: &Report) -> Result<String> {
     let env = template::environment()?;
-    let tables: Vec<_> = report
-        .tables
-        .iter()
-        .map(|t| context! { name => &t.name, title => &t.title, body => table(t) })
-        .collect();
+    let tables: Vec<_> =
+        report.tables.iter().map(|t| context! { name => &t.name, title => &t.title, body => table(t) }).collect();
     env.render_named_str(
         "README.md",
         include_str!("templates/README.md.j2"),

@@ -6,7 +6,7 @@ use minijinja::HtmlEscape;
 
 use super::{
     build::{Report, Task},
-    format,
+    format::{self, MISSING},
 };
 
 /// Weight of a new value in the smoothed learning curve.
@@ -36,7 +36,7 @@ pub(super) fn overview(report: &Report) -> String {
     let mut body = String::new();
     let mut y = TOP;
     for task in &report.tasks {
-        let height = ROW * task.panels.len() as f64;
+        let height = ROW * (task.panels.len() + task.missing.len()) as f64;
         let majority = x(task.majority_accuracy);
         let _ = write!(
             body,
@@ -61,6 +61,16 @@ pub(super) fn overview(report: &Report) -> String {
                 middle + 4.0,
                 format::percent(panel.accuracy),
                 format::interval(panel.interval)
+            );
+            y += ROW;
+        }
+        for title in &task.missing {
+            let _ = write!(
+                body,
+                r#"<text class="absent" x="150" y="{:.1}">{}</text><text class="figure absent" x="{WIDTH}" y="{:.1}">{MISSING}</text>"#,
+                y + 14.0,
+                HtmlEscape(title),
+                y + 14.0
             );
             y += ROW;
         }
@@ -138,7 +148,8 @@ pub(super) fn curves(task: &Task) -> String {
     };
     for (class, raw) in [("raw", true), ("line", false)] {
         for (curve, smoothed) in &drawn {
-            let values: Vec<f64> = if raw { curve.loss.iter().map(|l| f64::from(*l)).collect() } else { smoothed.clone() };
+            let values: Vec<f64> =
+                if raw { curve.loss.iter().map(|l| f64::from(*l)).collect() } else { smoothed.clone() };
             let _ = write!(
                 out,
                 r#"<path class="{class} s{}" d="{}"><title>{}</title></path>"#,

@@ -135,7 +135,10 @@ fn files(layout: &Layout, evidence: &Evidence) -> BTreeMap<String, String> {
 fn markdown_and_csv() {
     let files = files(&layout(), &evidence());
     let names: Vec<_> = files.keys().map(String::as_str).collect();
-    assert_eq!(names, ["README.md", "index.html", "results.csv", "table-2.csv", "table-2.md", "table-5.csv", "table-5.md"]);
+    assert_eq!(
+        names,
+        ["README.md", "index.html", "results.csv", "table-2.csv", "table-2.md", "table-5.csv", "table-5.md"]
+    );
     insta::assert_snapshot!("README.md", files["README.md"]);
     insta::assert_snapshot!("table-2.md", files["table-2.md"]);
     insta::assert_snapshot!("table-2.csv", files["table-2.csv"]);
@@ -203,7 +206,9 @@ fn figures_that_cannot_be_compared_are_refused() {
     assert!(error(|e| e.runs.push(other_size.clone())).contains("different examples: 200 of zero-shot"));
 
     let twice = run("products-2", &two, ("lora", "LoRA"), Some(0), 200, 2);
-    assert!(error(|e| e.runs.push(twice.clone())).contains("two evaluations of model `smollm2-135m`, task `products-2`"));
+    assert!(
+        error(|e| e.runs.push(twice.clone())).contains("two evaluations of model `smollm2-135m`, task `products-2`")
+    );
 
     let torn = error(|e| e.runs[0].predictions = Predictions::default());
     assert!(torn.contains("metrics of 200 examples and predictions for 0"), "{torn}");

@@ -102,7 +102,11 @@ impl StageKind for ReportKind {
         let layout = layout(cx.spec, options, &cx.action.params)?;
         let params = serde_json::to_value(layout)
             .map_err(|e| vec![Diagnostic::new(format!("the layout can't be written as JSON: {e}"))])?;
-        Ok(Resolved { params, resources: Resources { memory: 128 << 20, ..Resources::default() }, ..Resolved::default() })
+        Ok(Resolved {
+            params,
+            resources: Resources { memory: 128 << 20, ..Resources::default() },
+            ..Resolved::default()
+        })
     }
 
     fn isolation(&self) -> Isolation {
@@ -274,5 +278,176 @@ fn facts(s: Summary) -> DatasetFacts {
         license: s.license,
         labels: s.labels,
         notes: s.notes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, path::PathBuf};
+
+    use super::*;
+    use crate::{
+        config::{LoadOptions, SourceMap, Vocabulary, load, render},
+        data::frame::{string_column, u32_column, write_parquet},
+        engine::{Job, Unwatched},
+        eval::{
+            MethodContext, ModelContext, TaskContext,
+            bootstrap::{Bootstrap, Intervals},
+            metrics::Metrics,
+        },
+        store::Digest,
+    };
+
+    const DEFINITIONS: &str = r#"
+        [pipeline]
+        name = "test"
+        [task.products]
+        title = "Products-2"
+        [method.lora]
+        title = "LoRA"
+    "#;
+
+    /// The stage's layout, or its faults as a user sees them.
+    fn resolve(stage: &str) -> Result<Layout, String> {
+        let any = |name| config::Entry {
+            name,
+            check: |_| Vec::new(),
+            schema: |generator| generator.subschema_for::<serde_json::Value>(),
+        };
+        let kind = config::Entry {
+            name: "report",
+            check: |node| ReportKind.check(node),
+            schema: |generator| ReportKind.schema(generator),
+        };
+        let vocabulary = Vocabulary { definitions: vec![any("task"), any("method")], stage_kinds: vec![kind] };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("test.toml");
+        std::fs::write(&path, format!("{DEFINITIONS}\n[stages.tables]\nkind = \"report\"\n{stage}")).unwrap();
+        let loaded = load(&path, &LoadOptions::default(), &vocabulary);
+        let shown = |faults: &[Diagnostic], sources: &SourceMap| render(faults, sources);
+        let spec = loaded.spec.ok_or_else(|| shown(&loaded.diagnostics, &loaded.sources))?;
+        let action = &spec.stages[0].actions[0];
+        let resolved = ReportKind
+            .resolve(&ResolveContext { spec: &spec, action })
+            .map_err(|faults| shown(&faults, &loaded.sources))?;
+        Ok(serde_json::from_value(resolved.params).unwrap())
+    }
+
+    #[test]
+    fn titles_come_from_definitions() {
+        let layout = resolve(
+            r#"
+            title = "Tables"
+            methods = ["zero-shot", "lora"]
+            [[stages.tables.tables]]
+            name = "table-2"
+            title = "Table 2"
+            tasks = ["products"]
+            metrics = ["accuracy", "ua"]
+            "#,
+        )
+        .unwrap();
+        let titles: Vec<_> = layout.methods.iter().map(|m| m.title.as_str()).collect();
+        assert_eq!(titles, ["Zero-shot", "LoRA"]);
+        assert_eq!(layout.baseline, "zero-shot");
+        assert_eq!(layout.tables[0].tasks, [Named { name: "products".to_owned(), title: "Products-2".to_owned() }]);
+        assert_eq!(layout.tables[0].metrics, [Metric::Accuracy, Metric::Ua]);
+    }
+
+    #[test]
+    fn all_faults_of_a_layout_are_found_at_once() {
+        let shown = resolve(
+            r#"
+            title = "Tables"
+            methods = ["lora", "lorra", "lora"]
+            baseline = "zero-shot"
+            [[stages.tables.tables]]
+            name = "Results"
+            title = "Table 2"
+            tasks = ["product"]
+            metrics = []
+            "#,
+        )
+        .unwrap_err();
+        for fault in [
+            "there is no method `lorra`",
+            "the method `lora` is listed twice",
+            "the baseline `zero-shot` is not among",
+            "`Results` can't name a table's files",
+            "there is no task `product`",
+            "table `Results` has no columns",
+        ] {
+            assert!(shown.contains(fault), "{fault} is missing from:\n{shown}");
+        }
+    }
+
+    fn evaluation(labels: &[String], gold: &[u32], predicted: &[Option<u32>]) -> Evaluation {
+        Evaluation {
+            task: TaskContext {
+                name: "products".to_owned(),
+                title: "Products-2".to_owned(),
+                dataset: "VADER".to_owned(),
+                scheme: "2".to_owned(),
+                construct: "sentiment".to_owned(),
+                language: "English".to_owned(),
+            },
+            method: MethodContext { name: "zero-shot".to_owned(), title: "Zero-shot".to_owned() },
+            model: ModelContext { name: "m".to_owned(), title: "M".to_owned(), license: "MIT".to_owned() },
+            seed: None,
+            numerics: "cpu-f32".to_owned(),
+            answer: "rank".to_owned(),
+            split: "test".to_owned(),
+            n: gold.len(),
+            truncated: 0,
+            training: None,
+            metrics: Metrics::compute(labels, gold, predicted).unwrap(),
+            intervals: Intervals::compute(
+                labels.len(),
+                gold,
+                predicted,
+                Bootstrap { samples: 20, ..Bootstrap::default() },
+            )
+            .unwrap(),
+        }
+    }
+
+    /// Runs the stage on one evaluation artifact with these files.
+    fn report(dir: &Path, metrics: &[u8], ids: &[&str]) -> Result<String> {
+        let (json, parquet) = (dir.join("m"), dir.join("p"));
+        std::fs::write(&json, metrics).unwrap();
+        let columns = [string_column("id", ids), u32_column("label_id", &[0, 1]), u32_column("predicted_id", &[0, 0])];
+        write_parquet(&parquet, columns.into()).unwrap();
+        let files: BTreeMap<String, PathBuf> =
+            [("metrics.json".to_owned(), json), ("predictions.parquet".to_owned(), parquet)].into();
+        let layout = resolve(
+            "title = \"T\"\nmethods = [\"zero-shot\"]\ntables = [{ name = \"t\", title = \"T\", tasks = [\"products\"] }]",
+        )
+        .unwrap();
+        let job = Job {
+            kind: "report".to_owned(),
+            action: "tables".to_owned(),
+            params: serde_json::to_value(layout).unwrap(),
+            unkeyed: serde_json::Value::Null,
+            inputs: [(EVALUATIONS.to_owned(), vec![Artifact { digest: Digest::of(b"e"), files }])].into(),
+            threads: 1,
+        };
+        let out = dir.join("out");
+        std::fs::create_dir_all(&out).unwrap();
+        ReportKind.run(&Context { job: &job, out: &out, work: dir, progress: &Unwatched })?;
+        Ok(std::fs::read_to_string(out.join("t.md")).unwrap())
+    }
+
+    #[test]
+    fn artifacts_become_a_report() {
+        let labels = ["negative".to_owned(), "positive".to_owned()];
+        let good = serde_json::to_vec(&evaluation(&labels, &[0, 1], &[Some(0), Some(0)])).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let page = report(dir.path(), &good, &["a", "b"]).unwrap();
+        assert!(page.contains("| Zero-shot             |"), "{page}");
+        assert!(page.contains("50.00 ["), "{page}");
+
+        let error = report(dir.path(), b"{}", &["a", "b"]).unwrap_err();
+        assert!(error.message.starts_with("evaluation ") && error.message.contains("metrics.json: missing field"));
+        assert!(error.help.is_some());
     }
 }
