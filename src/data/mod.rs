@@ -1,7 +1,7 @@
 //! Datasets and tasks: cards, readers, label schemes, splits, and the tables that they become.
 
 pub mod card;
-//DEF pub mod definitions;
+pub mod definitions;
 pub mod frame;
 pub mod normalize;
 pub mod prepare;
@@ -12,8 +12,11 @@ pub mod summary;
 pub mod task;
 
 pub use card::Card;
-//DEF pub use definitions::{TaskDefinition, definitions};
+pub use definitions::{TaskDefinition, definitions};
 pub use prepare::{Example, Prepared, Recipe, read_examples, write_examples};
 pub use split::Split;
 pub use summary::Summary;
 pub use task::Task;
+
+#[cfg(test)]
+mod tests;
