@@ -104,6 +104,12 @@ impl Metrics {
             Metric::Ua => self.ua,
         }
     }
+
+    /// What always answering the most frequent gold label of these examples scores.
+    pub fn majority(&self, metric: Metric) -> f64 {
+        let supports: Vec<u64> = self.per_class.iter().map(|c| c.support).collect();
+        Counts::constant(&supports).figures()[metric as usize]
+    }
 }
 
 /// One example, as the metrics see it: its gold label and what each of several sets of predictions says, where the
@@ -156,6 +162,17 @@ impl Counts {
         let mut counts = Self::new(labels);
         for (gold, predicted) in cells {
             counts.add(gold, predicted);
+        }
+        counts
+    }
+
+    /// The most frequent label (the first of equals) is always predicted.
+    fn constant(supports: &[u64]) -> Self {
+        let most = supports.iter().copied().max().unwrap_or(0);
+        let answer = supports.iter().position(|s| *s == most).unwrap_or(0);
+        let mut counts = Self::new(supports.len());
+        for (gold, support) in supports.iter().enumerate() {
+            counts.table[gold * (supports.len() + 1) + answer] = *support;
         }
         counts
     }
@@ -298,6 +315,10 @@ mod tests {
         assert_eq!(m.confusion, [[4, 2, 0, 0], [0, 3, 1, 0], [1, 0, 7, 0], [0, 0, 0, 0]]);
         assert_eq!((m.n, m.unparsable), (20, 2));
         close(m.majority_accuracy, 9.0 / 20.0);
+        close(m.majority(Metric::Accuracy), 9.0 / 20.0);
+        close(m.majority(Metric::MacroF1), 2.0 * 9.0 / 29.0 / 3.0);
+        close(m.majority(Metric::WeightedF1), 9.0 / 20.0 * 18.0 / 29.0);
+        close(m.majority(Metric::Ua), 1.0 / 3.0);
         for (metric, value) in Metric::ALL.iter().zip([m.accuracy, m.macro_f1, m.weighted_f1, m.ua]) {
             close(m.get(*metric), value);
         }

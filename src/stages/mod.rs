@@ -3,10 +3,11 @@
 mod download;
 mod exec;
 mod prepare;
+mod report;
 mod tokenize;
 
 use crate::{
-    config::{self, Entry, Vocabulary},
+    config::{Entry, Vocabulary},
     data,
     engine::Registry,
     models::ModelSpec,
@@ -15,12 +16,8 @@ use crate::{
 pub use download::{SourceEntry, unpinned};
 
 /// Every stage kind.
-pub static REGISTRY: Registry = &[
-    &download::Download,
-    &prepare::Prepare,
-    &tokenize::Tokenize,
-    &exec::Exec,
-];
+pub static REGISTRY: Registry =
+    &[&download::Download, &prepare::Prepare, &tokenize::Tokenize, &report::ReportKind, &exec::Exec];
 
 /// What pipeline files may contain.
 pub fn vocabulary() -> Vocabulary {

@@ -1,0 +1,83 @@
+//! What a report is made from.
+
+use crate::{eval::Evaluation, store::Digest};
+
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    pub runs: Vec<Run>,
+    pub datasets: Vec<DatasetFacts>,
+}
+
+/// One evaluation artifact.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub digest: Digest,
+    pub evaluation: Evaluation,
+    pub predictions: Predictions,
+}
+
+/// What was answered to each example. Columns of one length, in the order of `ids`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Predictions {
+    ids: Vec<String>,
+    gold: Vec<u32>,
+    predicted: Vec<Option<u32>>,
+}
+
+impl Predictions {
+    /// Sorts rows `(id, gold, predicted)` by id, so that the runs of a task line up.
+    pub fn new(mut rows: Vec<(String, u32, Option<u32>)>) -> Self {
+        rows.sort();
+        let mut all = Self::default();
+        for (id, gold, predicted) in rows {
+            all.ids.push(id);
+            all.gold.push(gold);
+            all.predicted.push(predicted);
+        }
+        all
+    }
+
+    pub fn gold(&self) -> &[u32] {
+        &self.gold
+    }
+
+    pub fn predicted(&self) -> &[Option<u32>] {
+        &self.predicted
+    }
+
+    /// Whether both answer the same questions.
+    pub fn same_examples(&self, other: &Self) -> bool {
+        self.ids == other.ids && self.gold == other.gold
+    }
+}
+
+/// What a prepared dataset holds, and what was left out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct DatasetFacts {
+    pub dataset: String,
+    pub scheme: String,
+    /// Why the classes are drawn as they are.
+    pub scheme_note: Option<String>,
+    pub construct: String,
+    pub language: String,
+    pub license: String,
+    pub labels: Vec<String>,
+    /// Rows of the files.
+    pub rows: u64,
+    /// Why rows were left out, and how many; every reason but the limit on a split's size.
+    pub removed: Vec<(String, u64)>,
+    /// What else there is to say of duplicates.
+    pub duplicates: String,
+    /// Examples that remained, before a limit on a split's size.
+    pub available: u64,
+    pub splits: Vec<SplitFacts>,
+    pub notes: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct SplitFacts {
+    pub name: String,
+    /// Examples per label, in the order of the dataset's labels.
+    pub counts: Vec<u64>,
+    pub total: u64,
+}

@@ -1,0 +1,215 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{
+    eval::{
+        Evaluation, MethodContext, ModelContext, TaskContext, TrainingContext,
+        bootstrap::{Bootstrap, Intervals},
+        metrics::{Metric, Metrics},
+    },
+    store::Digest,
+};
+
+fn named(name: &str, title: &str) -> Named {
+    Named { name: name.to_owned(), title: title.to_owned() }
+}
+
+fn layout() -> Layout {
+    Layout {
+        title: "Sentiment with a small model".to_owned(),
+        intro: "Three conditions, `one` frozen backbone.".to_owned(),
+        notes: vec!["A small profile: these are not the figures of any paper.".to_owned()],
+        methods: vec![named("zero-shot", "Zero-shot"), named("ptuning2", "P-Tuning v2"), named("lora", "LoRA")],
+        baseline: "zero-shot".to_owned(),
+        comparison: Bootstrap { samples: 200, ..Bootstrap::default() },
+        tables: vec![
+            TableLayout {
+                name: "table-2".to_owned(),
+                title: "Table 2: product reviews".to_owned(),
+                tasks: vec![named("products-2", "Products-2"), named("products-3", "Products-3")],
+                metrics: vec![Metric::Accuracy, Metric::MacroF1],
+            },
+            TableLayout {
+                name: "table-5".to_owned(),
+                title: "Table 5: tweets | posts".to_owned(),
+                tasks: vec![named("tweets-3", "Tweets-3")],
+                metrics: vec![Metric::Accuracy, Metric::WeightedF1, Metric::Ua],
+            },
+        ],
+    }
+}
+
+/// `n` examples of which `wrong` in every ten are answered with the next label.
+fn run(task: &str, labels: &[&str], method: (&str, &str), seed: Option<i64>, n: usize, wrong: usize) -> Run {
+    let labels: Vec<String> = labels.iter().map(|l| (*l).to_owned()).collect();
+    let k = labels.len() as u32;
+    let mix = |i: usize| (i * 7 + seed.unwrap_or(0) as usize * 3) % 10;
+    let rows = (0..n).map(|i| {
+        let gold = (i as u32 * i as u32 + i as u32 / 3) % k;
+        let answer = if mix(i) < wrong { (gold + 1) % k } else { gold };
+        (format!("example-{i:04}"), gold, (i % 97 != 13).then_some(answer))
+    });
+    let predictions = Predictions::new(rows.collect());
+    let (gold, predicted) = (predictions.gold(), predictions.predicted());
+    let few = Bootstrap { samples: 100, ..Bootstrap::default() };
+    let evaluation = Evaluation {
+        task: TaskContext {
+            name: task.to_owned(),
+            title: task.to_owned(),
+            dataset: "VADER".to_owned(),
+            scheme: format!("{k}-class"),
+            construct: if task == "tweets-3" { "emotion" } else { "sentiment" }.to_owned(),
+            language: "English".to_owned(),
+        },
+        method: MethodContext { name: method.0.to_owned(), title: method.1.to_owned() },
+        model: ModelContext {
+            name: "smollm2-135m".to_owned(),
+            title: "SmolLM2-135M-Instruct".to_owned(),
+            license: "Apache-2.0".to_owned(),
+        },
+        seed,
+        numerics: "cpu-f32".to_owned(),
+        answer: "rank".to_owned(),
+        split: "test".to_owned(),
+        n,
+        truncated: 1,
+        training: (method.0 != "zero-shot").then(|| TrainingContext {
+            adapter: method.0.to_owned(),
+            steps: 120,
+            examples: 1000,
+            epochs: 1.92,
+            batch_size: 16,
+            learning_rate: if method.0 == "lora" { 1e-3 } else { 2e-2 },
+            trainable_parameters: 460_800,
+            loss: (0..120).map(|s| 0.3 + 1.2 / (1.0 + s as f32 * 0.1) + (s * 37 % 11) as f32 * 0.02).collect(),
+        }),
+        metrics: Metrics::compute(&labels, gold, predicted).unwrap(),
+        intervals: Intervals::compute(labels.len(), gold, predicted, few).unwrap(),
+    };
+    let digest = Digest::of(format!("{task} {} {seed:?}", method.0).as_bytes());
+    Run { digest, evaluation, predictions }
+}
+
+/// Two tables: two seeds for one method, a method worse than the baseline on one task, a cell without evaluation.
+fn evidence() -> Evidence {
+    let (zero, ptuning, lora) = (("zero-shot", "Zero-shot"), ("ptuning2", "P-Tuning v2"), ("lora", "LoRA"));
+    let two = ["negative", "positive"];
+    let three = ["negative", "neutral", "positive"];
+    Evidence {
+        runs: vec![
+            run("products-2", &two, zero, None, 200, 4),
+            run("products-2", &two, ptuning, Some(0), 200, 2),
+            run("products-2", &two, ptuning, Some(1), 200, 1),
+            run("products-2", &two, lora, Some(0), 200, 1),
+            run("products-3", &three, zero, None, 200, 3),
+            run("products-3", &three, ptuning, Some(0), 200, 5),
+            run("tweets-3", &three, zero, None, 150, 6),
+            run("tweets-3", &three, lora, Some(0), 150, 5),
+        ],
+        datasets: vec![DatasetFacts {
+            dataset: "vader-products".to_owned(),
+            scheme: "2".to_owned(),
+            scheme_note: Some("Cut at 0; the interval around it is left out.".to_owned()),
+            construct: "sentiment".to_owned(),
+            language: "English".to_owned(),
+            license: "MIT".to_owned(),
+            labels: two.map(str::to_owned).to_vec(),
+            rows: 3708,
+            removed: vec![("duplicates".to_owned(), 108), ("rows without a class".to_owned(), 600)],
+            duplicates: "12 texts occur with more than one class.".to_owned(),
+            available: 3000,
+            splits: vec![
+                SplitFacts { name: "train".to_owned(), counts: vec![400, 600], total: 1000 },
+                SplitFacts { name: "test".to_owned(), counts: vec![80, 120], total: 200 },
+            ],
+            notes: vec!["Ratings are means over 20 raters.".to_owned()],
+        }],
+    }
+}
+
+fn files(layout: &Layout, evidence: &Evidence) -> BTreeMap<String, String> {
+    Report::build(layout, evidence).unwrap().files().unwrap().into_iter().collect()
+}
+
+#[test]
+fn markdown_and_csv() {
+    let files = files(&layout(), &evidence());
+    let names: Vec<_> = files.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        ["README.md", "index.html", "results.csv", "table-2.csv", "table-2.md", "table-5.csv", "table-5.md"]
+    );
+    insta::assert_snapshot!("README.md", files["README.md"]);
+    insta::assert_snapshot!("table-2.md", files["table-2.md"]);
+    insta::assert_snapshot!("table-2.csv", files["table-2.csv"]);
+    insta::assert_snapshot!("results.csv", files["results.csv"]);
+}
+
+#[test]
+fn the_page_is_self_contained_and_whole() {
+    let page = &files(&layout(), &evidence())["index.html"];
+    for outside in ["http:", "https:", "<script", "@import", "url("] {
+        assert!(!page.contains(outside), "the page refers to {outside}");
+    }
+    for tag in ["table", "tr", "td", "th", "figure", "section", "svg", "details", "ul", "li", "g", "p"] {
+        let open = page.matches(&format!("<{tag} ")).count() + page.matches(&format!("<{tag}>")).count();
+        assert_eq!(open, page.matches(&format!("</{tag}>")).count(), "<{tag}>");
+    }
+    for link in page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert!(page.contains(&format!("id=\"{link}\"")), "nothing has the id {link}");
+    }
+    assert_eq!(page.matches("<svg class=\"curves\"").count(), 3);
+    assert_eq!(page.matches("class=\"confusion\"").count(), 7);
+    assert!(page.contains("<td class=\"missing first\">missing</td>"));
+    assert!(page.contains("Table 5: tweets | posts") && page.contains("<code>one</code>"));
+}
+
+#[test]
+fn order_of_evidence_and_thread_count_change_nothing() {
+    let mut reversed = evidence();
+    reversed.runs.reverse();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let alone = pool.install(|| files(&layout(), &reversed));
+    assert_eq!(files(&layout(), &evidence()), alone);
+}
+
+#[test]
+fn nothing_evaluated_is_a_report_of_missing_cells() {
+    let files = files(&layout(), &Evidence::default());
+    assert!(files["table-2.md"].contains("| LoRA        |"));
+    assert!(files["table-2.md"].contains("Missing (no evaluation reached this report): Zero-shot on Products-2;"));
+    assert!(files["table-2.csv"].contains("NA,lora,NA,0,NA"));
+}
+
+#[test]
+fn several_models_get_rows_of_their_own() {
+    let mut both = evidence();
+    let mut other = run("products-2", &["negative", "positive"], ("lora", "LoRA"), Some(0), 200, 3);
+    other.evaluation.model =
+        ModelContext { name: "big".to_owned(), title: "Big".to_owned(), license: "MIT".to_owned() };
+    both.runs.push(other);
+    let files = files(&layout(), &both);
+    assert!(files["table-2.md"].contains("| Big (LoRA)"));
+    assert!(files["table-2.md"].contains("| SmolLM2-135M-Instruct (LoRA)"));
+}
+
+fn error(change: impl Fn(&mut Evidence)) -> String {
+    let mut bad = evidence();
+    change(&mut bad);
+    Report::build(&layout(), &bad).unwrap_err().message
+}
+
+#[test]
+fn figures_that_cannot_be_compared_are_refused() {
+    let two = ["negative", "positive"];
+    let other_size = run("products-2", &two, ("lora", "LoRA"), Some(7), 150, 1);
+    assert!(error(|e| e.runs.push(other_size.clone())).contains("different examples: 200 of zero-shot"));
+
+    let twice = run("products-2", &two, ("lora", "LoRA"), Some(0), 200, 2);
+    assert!(
+        error(|e| e.runs.push(twice.clone())).contains("two evaluations of model `smollm2-135m`, task `products-2`")
+    );
+
+    let torn = error(|e| e.runs[0].predictions = Predictions::default());
+    assert!(torn.contains("metrics of 200 examples and predictions for 0"), "{torn}");
+}
