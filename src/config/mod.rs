@@ -3,11 +3,32 @@
 //! This layer knows the shape of a pipeline file (includes, profiles, axes, matrices, interpolation) and nothing of what
 //! a stage kind or a definition means: those bring their own serde types through [`Vocabulary`].
 
+mod de;
 mod diagnostic;
+mod edit;
+mod files;
+mod graph;
+mod load;
+mod matrix;
+mod merge;
 mod node;
+mod parse;
+mod pipeline;
+mod schema;
+mod size;
+mod stage;
+mod suggest;
+mod template;
 
-pub use diagnostic::{Diagnostic, SourceMap};
-pub use node::{Key, Node, Span, Table, Value};
+pub use de::{Spanned, check, from_node};
+pub use diagnostic::{Diagnostic, SourceMap, render, render_with};
+pub use edit::set_string;
+pub use load::{Loaded, load};
+pub use node::{Key, Node, Span, Table, Value, to_json};
+pub use schema::{json_schema, unknown_to_schema};
+pub use size::{Size, parse_size};
+pub use stage::ResourceRequest;
+pub use suggest::suggest;
 
 use std::path::PathBuf;
 
@@ -85,10 +106,14 @@ pub struct InputSpec {
     pub stages: Vec<StageRef>,
 }
 
-/// `"prepare"` or `"prepare[task=sst5]"`. Axes that both sides have must agree; the rest is gathered.
+/// `"prepare"` or `"prepare[task=sst5]"`. A constraint fixes an axis; of the others, those that both sides have must
+/// agree, and the rest is gathered.
 #[derive(Debug, Clone)]
 pub struct StageRef {
     pub stage: String,
     pub constraints: Vec<(String, String)>,
     pub span: Span,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! The tables that belong to the file as a whole: `[pipeline]` and the heads of `[profile.NAME]`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Diagnostic, Node, Spanned, Table, Value, diagnostic::Sink, suggest::help_for};
+
+/// What the pipeline is, where its results go, and what is wanted of it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PipelineTable {
+    /// Name for reports and messages; the file's name by default.
+    pub name: Option<String>,
+    pub description: Option<String>,
+    /// Folder that `export` and the default store are relative to; itself relative to this file. Default: `.`.
+    pub root: Option<Spanned<String>>,
+    /// Values of the axis `seed`. Default: `[0]`.
+    pub seeds: Option<Vec<i64>>,
+    /// Stages whose results are wanted. Default: all.
+    pub goals: Option<Vec<Spanned<String>>>,
+    /// The profile that is used when none is asked for.
+    pub default_profile: Option<Spanned<String>>,
+}
+
+/// Keys of a profile that say how it comes about; all others are tables to lay over the file.
+pub(super) const PROFILE_KEYS: [&str; 3] = ["description", "inherits", "include"];
+
+/// The profile `name` and those that it inherits from, the innermost base first.
+pub(super) fn lineage<'a>(
+    profiles: Option<&'a Table>,
+    name: &str,
+    asked_at: Option<super::Span>,
+    sink: &mut Sink,
+) -> Vec<(&'a str, &'a Node)> {
+    let known: Vec<_> = profiles.into_iter().flat_map(|p| p.keys().map(String::as_str)).collect();
+    let mut chain: Vec<(&str, &Node)> = Vec::new();
+    let mut wanted = (name.to_owned(), asked_at);
+    loop {
+        let (name, span) = &wanted;
+        let Some((name, (_, node))) = profiles.and_then(|p| p.get_key_value(name)) else {
+            sink.push(
+                Diagnostic::new(format!("there is no profile `{name}`"))
+                    .at(*span)
+                    .help(help_for(name, &known, "profiles")),
+            );
+            break;
+        };
+        if let Some(from) = chain.iter().position(|(seen, _)| seen == name) {
+            let mut circle: Vec<_> = chain[from..].iter().map(|(name, _)| *name).collect();
+            circle.push(name);
+            sink.push(
+                Diagnostic::new(format!("profiles inherit from each other: {}", circle.join(" -> ")))
+                    .at(*span)
+                    .help("take one `inherits` away"),
+            );
+            break;
+        }
+        chain.push((name, node));
+        match node.get("inherits").map(|base| (base, &base.value)) {
+            Some((base, Value::Str(text))) => wanted = (text.clone(), Some(base.span)),
+            Some((base, _)) => {
+                sink.push(
+                    Diagnostic::new(format!("`inherits` must be a string, not {}", base.kind_name())).at(base.span),
+                );
+                break;
+            }
+            None => break,
+        }
+    }
+    chain.reverse();
+    chain
+}

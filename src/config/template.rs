@@ -1,0 +1,381 @@
+//! Interpolation: `${axis}`, `${axis.field}` and `${params.name}` in the strings of a stage.
+//!
+//! A stage's values are compiled once; every action of its matrix then only picks, by the index of its axis values,
+//! among what was looked up before. A string that is one `${...}` and nothing else takes the type and the span of what
+//! it names; inside a longer string the text of a scalar is put. `$${` stands for `${`.
+
+use super::{
+    Diagnostic, Key, Node, SourceMap, Span, Value,
+    diagnostic::Sink,
+    matrix::{Axis, Definitions},
+    suggest::help_for,
+};
+
+/// What names can mean in the strings of one stage.
+pub(super) struct Scope<'a> {
+    pub axes: &'a [Axis],
+    pub params: Option<&'a Node>,
+    pub definitions: &'a Definitions,
+    pub sources: &'a SourceMap,
+}
+
+/// A value with holes.
+pub(super) enum Template {
+    Fixed(Node),
+    Whole(Hole<Node>),
+    Text(Vec<Part>, Span),
+    Array(Vec<Template>, Span),
+    Table(Vec<(String, Key, Template)>, Span),
+    /// Already reported.
+    Broken,
+}
+
+pub(super) enum Part {
+    Text(String),
+    Hole(Hole<String>),
+}
+
+/// What an axis puts into a string, by the index of the axis value.
+pub(super) struct Hole<T> {
+    axis: usize,
+    values: Vec<Result<T, Box<Diagnostic>>>,
+}
+
+impl<T> Hole<T> {
+    fn value(&self, combination: &[usize], sink: &mut Sink) -> Option<&T> {
+        match &self.values[combination[self.axis]] {
+            Ok(value) => Some(value),
+            Err(diagnostic) => {
+                sink.push((**diagnostic).clone());
+                None
+            }
+        }
+    }
+}
+
+impl Template {
+    pub fn compile(node: &Node, scope: &Scope, sink: &mut Sink) -> Self {
+        match &node.value {
+            Value::Str(text) => Self::compile_text(text, node.span, scope, sink),
+            Value::Array(items) => {
+                let items: Vec<_> = items.iter().map(|item| Self::compile(item, scope, sink)).collect();
+                if items.iter().all(|item| matches!(item, Self::Fixed(_))) {
+                    return Self::Fixed(node.clone());
+                }
+                Self::Array(items, node.span)
+            }
+            Value::Table(table) => {
+                Self::compile_table(table.iter().map(|(k, (s, n))| (k, s, n)), node.span, scope, sink)
+            }
+            _ => Self::Fixed(node.clone()),
+        }
+    }
+
+    pub fn compile_table<'a>(
+        entries: impl Iterator<Item = (&'a String, &'a Key, &'a Node)>,
+        span: Span,
+        scope: &Scope,
+        sink: &mut Sink,
+    ) -> Self {
+        let entries: Vec<_> =
+            entries.map(|(name, key, node)| (name.clone(), *key, Self::compile(node, scope, sink))).collect();
+        if entries.iter().any(|(_, _, entry)| !matches!(entry, Self::Fixed(_))) {
+            return Self::Table(entries, span);
+        }
+        let table = entries.into_iter().filter_map(|(name, key, entry)| match entry {
+            Self::Fixed(node) => Some((name, (key, node))),
+            _ => None,
+        });
+        Self::Fixed(Node::new(span, Value::Table(table.collect())))
+    }
+
+    /// `span` is that of the string in which `text` stands.
+    pub fn compile_text(text: &str, span: Span, scope: &Scope, sink: &mut Sink) -> Self {
+        let pieces = match pieces(text) {
+            Ok(pieces) => pieces,
+            Err(rest) => {
+                sink.push(
+                    Diagnostic::new("`${` without its `}`")
+                        .at(inner_span(rest, span, scope.sources))
+                        .help("write `${name}`, or `$${` for the characters `${`"),
+                );
+                return Self::Broken;
+            }
+        };
+        if let [Piece::Name(name)] = pieces[..] {
+            return match lookup(name, span, scope) {
+                Ok(Found::Param(node)) => Self::Fixed(node.clone()),
+                Ok(Found::Axis(hole)) => Self::Whole(hole),
+                Err(diagnostic) => {
+                    sink.push(diagnostic);
+                    Self::Broken
+                }
+            };
+        }
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut broken = false;
+        for piece in pieces {
+            let found = match piece {
+                Piece::Text(text) => {
+                    literal.push_str(text);
+                    continue;
+                }
+                Piece::Name(name) => lookup(name, span, scope).and_then(|found| {
+                    let insert = |node: &Node| node.scalar_text().ok_or_else(|| not_scalar(name, node, span, scope));
+                    match found {
+                        Found::Param(node) => insert(node).map(Part::Text),
+                        Found::Axis(hole) => Ok(Part::Hole(Hole {
+                            axis: hole.axis,
+                            values: hole
+                                .values
+                                .into_iter()
+                                .map(|v| v.and_then(|n| insert(&n).map_err(Box::new)))
+                                .collect(),
+                        })),
+                    }
+                }),
+            };
+            match found {
+                Ok(Part::Text(text)) => literal.push_str(&text),
+                Ok(hole) => {
+                    parts.push(Part::Text(std::mem::take(&mut literal)));
+                    parts.push(hole);
+                }
+                Err(diagnostic) => {
+                    sink.push(diagnostic);
+                    broken = true;
+                }
+            }
+        }
+        match (broken, parts.is_empty()) {
+            (true, _) => Self::Broken,
+            (false, true) => Self::Fixed(Node::new(span, Value::Str(literal))),
+            (false, false) => {
+                parts.push(Part::Text(literal));
+                Self::Text(parts, span)
+            }
+        }
+    }
+
+    /// The value for one combination of axis values; `None` after a problem, which is reported.
+    pub fn fill(&self, combination: &[usize], sink: &mut Sink) -> Option<Node> {
+        let (value, span) = match self {
+            Self::Fixed(node) => return Some(node.clone()),
+            Self::Whole(hole) => return hole.value(combination, sink).cloned(),
+            Self::Text(parts, span) => {
+                let mut text = String::new();
+                for part in parts {
+                    match part {
+                        Part::Text(literal) => text.push_str(literal),
+                        Part::Hole(hole) => text.push_str(hole.value(combination, sink)?),
+                    }
+                }
+                (Value::Str(text), span)
+            }
+            Self::Array(items, span) => {
+                let items: Vec<_> = items.iter().map(|item| item.fill(combination, sink)).collect();
+                (Value::Array(items.into_iter().collect::<Option<_>>()?), span)
+            }
+            Self::Table(entries, span) => {
+                let filled: Vec<_> = entries
+                    .iter()
+                    .map(|(name, key, entry)| Some((name.clone(), (*key, entry.fill(combination, sink)?))))
+                    .collect();
+                (Value::Table(filled.into_iter().collect::<Option<_>>()?), span)
+            }
+            Self::Broken => return None,
+        };
+        Some(Node::new(*span, value))
+    }
+
+    /// As [`Self::fill`], for a place where a string is needed.
+    pub fn fill_text(&self, combination: &[usize], what: &str, sink: &mut Sink) -> Option<String> {
+        let node = self.fill(combination, sink)?;
+        let text = node.scalar_text();
+        if text.is_none() {
+            sink.push(Diagnostic::new(format!("{what} must be a string, not {}", node.kind_name())).at(node.span));
+        }
+        text
+    }
+
+    /// Sets `used[axis]` for every axis that the value depends on.
+    pub fn mark_axes(&self, used: &mut [bool]) {
+        match self {
+            Self::Fixed(_) | Self::Broken => {}
+            Self::Whole(hole) => used[hole.axis] = true,
+            Self::Text(parts, _) => {
+                for part in parts {
+                    if let Part::Hole(hole) = part {
+                        used[hole.axis] = true;
+                    }
+                }
+            }
+            Self::Array(items, _) => items.iter().for_each(|item| item.mark_axes(used)),
+            Self::Table(entries, _) => entries.iter().for_each(|(_, _, entry)| entry.mark_axes(used)),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Piece<'a> {
+    Text(&'a str),
+    /// What stands between `${` and `}`.
+    Name(&'a str),
+}
+
+/// Cuts a string at its `${...}`; an error is the rest from a `${` that is never closed.
+fn pieces(mut text: &str) -> Result<Vec<Piece<'_>>, &str> {
+    let mut pieces = Vec::new();
+    while let Some(start) = text.find("${") {
+        if text[..start].ends_with('$') {
+            pieces.push(Piece::Text(&text[..start]));
+            pieces.push(Piece::Text("{"));
+            text = &text[start + 2..];
+            continue;
+        }
+        let Some(end) = text[start..].find('}') else { return Err(&text[start..]) };
+        if start > 0 {
+            pieces.push(Piece::Text(&text[..start]));
+        }
+        pieces.push(Piece::Name(&text[start + 2..start + end]));
+        text = &text[start + end + 1..];
+    }
+    if !text.is_empty() {
+        pieces.push(Piece::Text(text));
+    }
+    Ok(pieces)
+}
+
+enum Found<'a> {
+    Param(&'a Node),
+    Axis(Hole<Node>),
+}
+
+fn lookup<'a>(name: &str, span: Span, scope: &Scope<'a>) -> Result<Found<'a>, Diagnostic> {
+    let (first, rest) = match name.trim().split_once('.') {
+        Some((first, rest)) => (first, Some(rest)),
+        None => (name.trim(), None),
+    };
+    let place = || inner_span(&format!("${{{name}}}"), span, scope.sources);
+    if let Some(axis) = scope.axes.iter().position(|axis| axis.name == first) {
+        let values = &scope.axes[axis].values;
+        let values = match rest {
+            None => values.iter().map(|v| Ok(v.node.clone())).collect(),
+            Some(field) => {
+                let Some(definitions) = scope.definitions.get(first) else {
+                    return Err(Diagnostic::new(format!("`{first}` is a plain axis, its values have no fields"))
+                        .at(place())
+                        .help(format!("write `${{{first}}}`")));
+                };
+                values
+                    .iter()
+                    .map(|v| match definitions.get(&v.text) {
+                        Some(definition) => field_of(definition, field, &format!("{first}.{}", v.text), scope.sources)
+                            .map(Node::clone)
+                            .map_err(|d| Box::new(d.at(place()))),
+                        None => Err(Box::new(Diagnostic::new(format!("unknown {first} `{}`", v.text)).at(v.node.span))),
+                    })
+                    .collect()
+            }
+        };
+        return Ok(Found::Axis(Hole { axis, values }));
+    }
+    if first == "params" {
+        let (Some(params), Some(field)) = (scope.params, rest) else {
+            return Err(Diagnostic::new(format!("`{name}` names no parameter"))
+                .at(place())
+                .help("parameters are the keys of the table `[params]`, named as `${params.key}`"));
+        };
+        return field_of(params, field, "params", scope.sources).map(Found::Param).map_err(|d| d.at(place()));
+    }
+    let mut known: Vec<_> = scope.axes.iter().map(|axis| axis.name.as_str()).collect();
+    if scope.params.is_some() {
+        known.push("params");
+    }
+    Err(Diagnostic::new(format!("`{name}` means nothing here"))
+        .at(place())
+        .label(format!("`{first}` is no axis of this stage's matrix"))
+        .help(help_for(first, &known, "names")))
+}
+
+/// The value at a dotted path in `node`, which is called `name`.
+fn field_of<'a>(node: &'a Node, path: &str, name: &str, sources: &SourceMap) -> Result<&'a Node, Diagnostic> {
+    let mut here = node;
+    let mut at = name.to_owned();
+    for key in path.split('.') {
+        let Some(table) = here.as_table() else {
+            return Err(Diagnostic::new(format!("`{at}` is {}, so it has no `{key}`", here.kind_name())));
+        };
+        let Some((_, child)) = table.get(key) else {
+            let known: Vec<_> = table.keys().map(String::as_str).collect();
+            return Err(Diagnostic::new(format!("`{at}` has no key `{key}`")).help(format!(
+                "{} (`{at}` is written at {})",
+                help_for(key, &known, "keys"),
+                sources.place(here.span)
+            )));
+        };
+        here = child;
+        at = format!("{at}.{key}");
+    }
+    Ok(here)
+}
+
+fn not_scalar(name: &str, node: &Node, span: Span, scope: &Scope) -> Diagnostic {
+    Diagnostic::new(format!("`{name}` is {}, which can't be part of a longer string", node.kind_name()))
+        .at(inner_span(&format!("${{{name}}}"), span, scope.sources))
+        .help("let it be the whole string, or name one of its fields")
+}
+
+/// The span of `part` inside of the string at `span`, where it occurs there once as it is.
+fn inner_span(part: &str, span: Span, sources: &SourceMap) -> Span {
+    let found = sources.text(span).and_then(|raw| {
+        let mut hits = raw.match_indices(part);
+        hits.next().filter(|_| hits.next().is_none())
+    });
+    match found {
+        Some((offset, _)) => {
+            let start = span.start + offset as u32;
+            Span { start, end: start + part.len() as u32, ..span }
+        }
+        None => span,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn joined(text: &str) -> String {
+        pieces(text)
+            .unwrap()
+            .iter()
+            .map(|p| match p {
+                Piece::Text(t) => (*t).to_owned(),
+                Piece::Name(n) => format!("<{n}>"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn strings_are_cut_at_their_holes() {
+        assert_eq!(joined("a${b}c${d.e}"), "a<b>c<d.e>");
+        assert_eq!(pieces("${x}"), Ok(vec![Piece::Name("x")]));
+        assert_eq!(joined("$${x} and $5 {y}"), "${x} and $5 {y}");
+        assert_eq!(joined("$$${x}"), "$${x}");
+        assert_eq!(pieces("a ${b"), Err("${b"));
+        assert_eq!(pieces(""), Ok(vec![]));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+        #[test]
+        fn escaped_text_comes_back(text in "[a${}é ]{0,12}") {
+            // `$$${` would read as an escape after a dollar sign, which is the same text.
+            prop_assert_eq!(joined(&text.replace("${", "$${")), text);
+        }
+    }
+}
