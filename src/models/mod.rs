@@ -3,6 +3,29 @@
 //! A backbone reads a [`TokenTree`]: many sequences packed into one row, where a sequence may continue a shared one. The
 //! instruction that all samples of a batch share is computed once, and so is the sentence that candidate labels branch off.
 
+pub mod adapters;
+mod autograd;
+mod backbone;
+mod cache;
+mod decoder;
+mod generate;
+mod linear;
+mod llama;
+mod ops;
+mod random;
+pub mod reference;
+mod registry;
+mod spec;
+#[cfg(test)]
+mod testing;
 mod tree;
+pub mod weights;
 
+pub use adapters::{Adapter, AdapterSpec};
+pub use backbone::{Backbone, Dims, Mode, Module};
+pub use cache::KvCache;
+pub use decoder::Decoder;
+pub use generate::greedy;
+pub use registry::{load, load_decoder};
+pub use spec::{Dtype, ModelSpec};
 pub use tree::{Segment, TokenTree};

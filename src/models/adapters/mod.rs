@@ -1,0 +1,122 @@
+//! What is trained on top of a frozen backbone. One file a method, one line each in [`AdapterSpec`] and [`create`].
+
+mod lora;
+mod none;
+mod peft;
+mod ptuning2;
+
+use candle_core::{Tensor, Var};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Backbone;
+use crate::error::{Error, Result};
+
+pub use lora::{Lora, LoraSpec};
+pub use none::Untrained;
+pub use peft::{CONFIG_FILE, WEIGHTS_FILE, load};
+pub use ptuning2::{PrefixInit, PrefixTuning, PrefixTuningSpec};
+
+/// An adapter's method and its hyper-parameters: the part of a pipeline's `method` table that decides what is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "adapter", rename_all = "kebab-case")]
+pub enum AdapterSpec {
+    /// The backbone as it is.
+    None(none::UntrainedSpec),
+    Lora(LoraSpec),
+    Ptuning2(PrefixTuningSpec),
+}
+
+/// A trainable change to one linear layer: `y += scale * dropout(x) A^T B^T`.
+#[derive(Debug, Clone)]
+pub struct LowRank {
+    /// `[rank, inputs]`
+    pub a: Tensor,
+    /// `[outputs, rank]`
+    pub b: Tensor,
+    pub scale: f64,
+    /// Probability that an input of the low-rank path is dropped in training.
+    pub dropout: f64,
+}
+
+/// Keys and values that every token of a layer attends to, each `[virtual_tokens, kv_heads, head_dim]`. Keys live in the
+/// space of the cached ones, that is after rotation.
+#[derive(Debug, Clone)]
+pub struct LayerPrefix {
+    pub keys: Tensor,
+    pub values: Tensor,
+}
+
+/// The files of a saved adapter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedAdapter {
+    /// `adapter_config.json`
+    pub config: Vec<u8>,
+    /// `adapter_model.safetensors`
+    pub weights: Vec<u8>,
+}
+
+/// Trainable parameters, and how they change the backbone.
+pub trait Adapter: Send + Sync {
+    /// Trainable parameters with their names, always in the same order. Empty: nothing to train.
+    fn parameters(&self) -> Vec<(String, Var)>;
+
+    /// The change to the linear layer at `path`.
+    fn low_rank(&self, _path: &str) -> Option<LowRank> {
+        None
+    }
+
+    /// One prefix for every layer; computed once per forward pass.
+    fn prefix(&self) -> Result<Option<Vec<LayerPrefix>>> {
+        Ok(None)
+    }
+
+    /// The adapter in PEFT's file format. `base_model` names the backbone for the reader.
+    fn save(&self, base_model: &str) -> Result<SavedAdapter>;
+}
+
+/// A fresh adapter. `init_ids` are the tokens of the text that a prefix starts from, where the method asks for one
+/// ([`AdapterSpec::init_text`]).
+pub fn create(
+    spec: &AdapterSpec,
+    backbone: &dyn Backbone,
+    seed: u64,
+    init_ids: Option<&[u32]>,
+) -> Result<Box<dyn Adapter>> {
+    Ok(match spec {
+        AdapterSpec::None(_) => Box::new(Untrained),
+        AdapterSpec::Lora(spec) => Box::new(Lora::new(spec, backbone, seed)?),
+        AdapterSpec::Ptuning2(spec) => Box::new(PrefixTuning::new(spec, backbone, seed, init_ids)?),
+    })
+}
+
+impl AdapterSpec {
+    /// The text whose tokens [`create`] needs.
+    pub fn init_text(&self) -> Option<&str> {
+        match self {
+            Self::Ptuning2(PrefixTuningSpec { init: PrefixInit::Text { text }, .. }) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether there is anything to train.
+    pub fn is_trained(&self) -> bool {
+        !matches!(self, Self::None(_))
+    }
+}
+
+/// The modules whose path is `target` or ends in `.target`, as PEFT matches `target_modules`.
+fn matches_target(path: &str, target: &str) -> bool {
+    path.strip_suffix(target).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+fn unknown_target(target: &str, backbone: &dyn Backbone) -> Error {
+    let mut names: Vec<String> =
+        backbone.modules().iter().filter_map(|m| m.path.rsplit('.').next().map(str::to_owned)).collect();
+    names.sort();
+    names.dedup();
+    let near = names.iter().max_by(|x, y| strsim::jaro(x, target).total_cmp(&strsim::jaro(y, target)));
+    let hint = near.map(|n| format!("did you mean `{n}`? ")).unwrap_or_default();
+    Error::input(format!("no linear layer of the backbone is named `{target}` (in `target_modules`)"))
+        .help(format!("{hint}the layers are named: {}", names.join(", ")))
+}

@@ -1,0 +1,77 @@
+//! What training and evaluation see of a language model.
+
+use candle_core::{Device, Tensor};
+
+use super::{TokenTree, adapters::Adapter, cache::KvCache};
+use crate::error::Result;
+
+/// The sizes of a decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dims {
+    pub vocab: usize,
+    pub hidden: usize,
+    pub intermediate: usize,
+    pub layers: usize,
+    pub heads: usize,
+    /// Key/value heads; `heads` is a multiple of it.
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    /// Longest sequence that the model was made for.
+    pub max_positions: usize,
+}
+
+impl Dims {
+    /// Width of one layer's keys (or values): `kv_heads * head_dim`.
+    pub fn kv_width(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+}
+
+/// A linear layer that an adapter may change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// Path as in the published weights, without `.weight`: `model.layers.0.self_attn.q_proj`.
+    pub path: String,
+    pub inputs: usize,
+    pub outputs: usize,
+}
+
+/// Whether dropout is active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Eval,
+    /// Dropout masks depend on `seed`, `pass` and the module's path alone, so that a resumed training draws the same ones.
+    Train {
+        seed: u64,
+        /// Counts the forward passes of a training, micro-batches included.
+        pass: u64,
+    },
+}
+
+/// A frozen causal language model.
+pub trait Backbone: Send + Sync {
+    fn dims(&self) -> Dims;
+
+    fn device(&self) -> &Device;
+
+    /// Every linear layer that an adapter may change, in order of computation.
+    fn modules(&self) -> Vec<Module>;
+
+    /// Hidden states after the last norm, `[tokens, hidden]`. Gradients reach the adapter's parameters only.
+    fn forward(&self, tree: &TokenTree, adapter: &dyn Adapter, mode: Mode) -> Result<Tensor>;
+
+    /// As [`Backbone::forward`] in evaluation, for the tokens of `tree` that `cache` doesn't hold yet: `[new, hidden]`.
+    /// The tree may only have grown since the last call, and the adapter must be the same.
+    fn extend(&self, tree: &TokenTree, adapter: &dyn Adapter, cache: &mut KvCache) -> Result<Tensor>;
+
+    /// Negative log-likelihood (natural logarithm) of `targets[i]` as the token that follows row `rows[i]` of `hidden`
+    /// (`[tokens, hidden]`): `[rows]`. A row may be asked for several times and is computed once.
+    fn nll(&self, hidden: &Tensor, rows: &[u32], targets: &[u32]) -> Result<Tensor>;
+
+    /// Logits of the chosen rows of `hidden`, `[rows, vocab]`, without gradient.
+    fn logits(&self, hidden: &Tensor, rows: &[u32]) -> Result<Tensor>;
+
+    /// Keys (rotated) and values that the frozen model computes for a text, per layer, each
+    /// `[tokens, kv_heads, head_dim]`, without gradient.
+    fn keys_values(&self, ids: &[u32]) -> Result<Vec<(Tensor, Tensor)>>;
+}

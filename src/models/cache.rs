@@ -1,0 +1,49 @@
+//! Keys and values of tokens that were computed before.
+
+use candle_core::{DType, Result, Tensor};
+
+/// What one layer keeps per token, for the tokens of a growing [`super::TokenTree`].
+#[derive(Debug, Default)]
+pub struct KvCache {
+    /// Tokens held.
+    len: usize,
+    /// `[capacity, width]` per layer.
+    layers: Vec<Tensor>,
+}
+
+impl KvCache {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Tokens held.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Stores the rows of new tokens for `layer` and returns those of all tokens, `[tokens, width]`.
+    pub(super) fn append(&mut self, layer: usize, rows: &Tensor) -> Result<Tensor> {
+        let (new, width) = rows.dims2()?;
+        let total = self.len + new;
+        if self.layers.len() <= layer {
+            self.layers.push(rows.copy()?);
+            return Ok(rows.clone());
+        }
+        if self.layers[layer].dim(0)? < total {
+            let larger = Tensor::zeros((total + total / 2 + 64, width), DType::F32, rows.device())?;
+            larger.slice_set(&self.layers[layer].narrow(0, 0, self.len)?, 0, 0)?;
+            self.layers[layer] = larger;
+        }
+        self.layers[layer].slice_set(&rows.contiguous()?, 0, self.len)?;
+        self.layers[layer].narrow(0, 0, total)
+    }
+
+    /// To be called when every layer has its rows.
+    pub(super) fn advance(&mut self, new: usize) {
+        self.len += new;
+    }
+}

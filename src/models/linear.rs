@@ -1,0 +1,202 @@
+//! Frozen linear layers with an optional low-rank change.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::{
+    Mode, Module,
+    adapters::Adapter,
+    ops::{add_in_place, dropout, dropout::Dropout, gemm},
+    random,
+};
+
+/// `y = x W^T + b`, with `W` `[outputs, inputs]` and `b` `[outputs]`.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// Path in the published weights, without `.weight`.
+    pub path: String,
+    pub weight: Tensor,
+    pub bias: Option<Tensor>,
+}
+
+impl Linear {
+    fn outputs(&self) -> Result<usize> {
+        self.weight.dim(0)
+    }
+}
+
+/// Linear layers that read the same input; their results stand side by side.
+#[derive(Debug, Clone)]
+pub struct Projection {
+    pub linears: Vec<Linear>,
+    inputs: usize,
+    outputs: usize,
+    /// `[outputs]`
+    bias: Option<Tensor>,
+}
+
+/// The low-rank changes of one projection in one forward pass.
+#[derive(Debug, Clone)]
+pub struct Changes {
+    /// All matrices, flattened, one after the other: the tensor that receives the gradient. One unused number where
+    /// nothing is changed.
+    pub flat: Tensor,
+    parts: Vec<Option<Part>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    /// Where `A` begins in `flat`; `B` follows.
+    offset: usize,
+    rank: usize,
+    scale: f64,
+    dropout: Option<Dropout>,
+}
+
+impl Projection {
+    pub fn new(linears: Vec<Linear>) -> Result<Self> {
+        let inputs = linears.first().map_or(Ok(0), |l| l.weight.dim(1))?;
+        let mut outputs = 0;
+        for linear in &linears {
+            outputs += linear.outputs()?;
+        }
+        let bias = if linears.iter().any(|l| l.bias.is_some()) {
+            let biases = linears.iter().map(|l| match &l.bias {
+                Some(bias) => Ok(bias.clone()),
+                None => Tensor::zeros(l.outputs()?, DType::F32, l.weight.device()),
+            });
+            Some(Tensor::cat(&biases.collect::<Result<Vec<_>>>()?, 0)?)
+        } else {
+            None
+        };
+        Ok(Self { linears, inputs, outputs, bias })
+    }
+
+    pub fn modules(&self) -> Result<Vec<Module>> {
+        self.linears
+            .iter()
+            .map(|l| Ok(Module { path: l.path.clone(), inputs: self.inputs, outputs: l.outputs()? }))
+            .collect()
+    }
+
+    /// What `adapter` changes in these layers.
+    pub fn changes(&self, adapter: &dyn Adapter, mode: Mode) -> Result<Changes> {
+        let mut flat = Vec::new();
+        let mut offset = 0;
+        let mut parts = Vec::new();
+        for linear in &self.linears {
+            parts.push(match adapter.low_rank(&linear.path) {
+                None => None,
+                Some(low) => {
+                    let dropout = match mode {
+                        Mode::Train { seed, pass } if low.dropout > 0.0 => {
+                            let key = random::key(seed, pass, &linear.path);
+                            let key = u64::from_le_bytes(std::array::from_fn(|i| key[i]));
+                            Some(Dropout { p: low.dropout, key })
+                        }
+                        _ => None,
+                    };
+                    let part = Part { offset, rank: low.a.dim(0)?, scale: low.scale, dropout };
+                    offset += low.a.elem_count() + low.b.elem_count();
+                    flat.extend([low.a.flatten_all()?, low.b.flatten_all()?]);
+                    Some(part)
+                }
+            });
+        }
+        let flat = match self.linears.first() {
+            Some(linear) if flat.is_empty() => Tensor::zeros(1, DType::F32, linear.weight.device())?,
+            _ => Tensor::cat(&flat, 0)?,
+        };
+        Ok(Changes { flat, parts })
+    }
+
+    /// The layers, each with its change and the columns that it writes.
+    fn each<'a>(&'a self, parts: &'a [Option<Part>]) -> Result<Vec<(&'a Linear, Option<Part>, usize, usize)>> {
+        let mut from = 0;
+        self.linears
+            .iter()
+            .zip(parts)
+            .map(|(linear, part)| {
+                let width = linear.outputs()?;
+                let item = (linear, *part, from, width);
+                from += width;
+                Ok(item)
+            })
+            .collect()
+    }
+
+    fn matrices(&self, flat: &Tensor, part: Part, outputs: usize) -> Result<(Tensor, Tensor)> {
+        let Part { offset, rank, .. } = part;
+        let a = flat.narrow(0, offset, rank * self.inputs)?.reshape((rank, self.inputs))?;
+        let b = flat.narrow(0, offset + rank * self.inputs, outputs * rank)?.reshape((outputs, rank))?;
+        Ok((a, b))
+    }
+
+    /// `[rows, inputs]` to `[rows, outputs]`, added to `onto` (which nobody else holds) where given. Outside the graph.
+    pub fn forward(&self, x: &Tensor, changes: &Changes, onto: Option<Tensor>) -> Result<Tensor> {
+        let flat = changes.flat.detach();
+        let rows = x.dim(0)?;
+        let (out, filled) = match (onto, &self.bias) {
+            (Some(onto), None) => (onto, true),
+            (Some(onto), Some(bias)) => (onto.broadcast_add(bias)?, true),
+            (None, Some(bias)) => (bias.broadcast_as((rows, self.outputs))?.contiguous()?, true),
+            (None, None) => (Tensor::zeros((rows, self.outputs), DType::F32, x.device())?, false),
+        };
+        for (linear, part, from, width) in self.each(&changes.parts)? {
+            let columns = out.narrow(1, from, width)?;
+            let w = linear.weight.t()?;
+            if filled { gemm::add(&columns, x, &w, 1.0)? } else { gemm::set(&columns, x, &w, 1.0)? }
+            if let Some(part) = part {
+                let (a, b) = self.matrices(&flat, part, width)?;
+                let low = gemm::product(&dropped(x, part)?, &a.t()?, 1.0)?;
+                gemm::add(&columns, &low, &b.t()?, part.scale)?;
+            }
+        }
+        Ok(out)
+    }
+
+    /// Gradients of `x` and of the changes, from that of the result. `x` is only read where a change needs it.
+    pub fn backward(
+        &self,
+        x: &Tensor,
+        changes: &Changes,
+        grad: &Tensor,
+        want_x: bool,
+        want_changes: bool,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let flat = changes.flat.detach();
+        let rows = grad.dim(0)?;
+        let dx = Tensor::zeros((rows, self.inputs), DType::F32, grad.device())?;
+        let d_flat = flat.zeros_like()?;
+        let mut first = true;
+        for (linear, part, from, width) in self.each(&changes.parts)? {
+            let g = grad.narrow(1, from, width)?;
+            if want_x {
+                if first { gemm::set(&dx, &g, &linear.weight, 1.0)? } else { gemm::add(&dx, &g, &linear.weight, 1.0)? }
+                first = false;
+            }
+            let Some(part) = part else { continue };
+            let (a, b) = self.matrices(&flat, part, width)?;
+            let d_low = gemm::product(&g, &b, part.scale)?;
+            if want_changes {
+                let (d_a, d_b) = self.matrices(&d_flat, part, width)?;
+                let x = dropped(x, part)?;
+                let low = gemm::product(&x, &a.t()?, 1.0)?;
+                gemm::set(&d_a, &d_low.t()?, &x, 1.0)?;
+                gemm::set(&d_b, &g.t()?, &low, part.scale)?;
+            }
+            match part.dropout {
+                _ if !want_x => (),
+                None => gemm::add(&dx, &d_low, &a, 1.0)?,
+                Some(dropout) => add_in_place(&dx, &dropout::apply(&gemm::product(&d_low, &a, 1.0)?, dropout)?)?,
+            }
+        }
+        Ok((want_x.then_some(dx), want_changes.then_some(d_flat)))
+    }
+}
+
+fn dropped(x: &Tensor, part: Part) -> Result<Tensor> {
+    match part.dropout {
+        Some(dropout) => dropout::apply(x, dropout),
+        None => Ok(x.clone()),
+    }
+}

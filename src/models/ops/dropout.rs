@@ -1,0 +1,77 @@
+//! Dropout whose mask is a function of a key, so that backward and a resumed training draw the same one.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::values;
+
+/// Numbers that one task of the pool masks; a multiple of the four that share a hash.
+const TASK: usize = 1 << 15;
+
+/// One module's dropout in one forward pass.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dropout {
+    /// Probability of a zero.
+    pub p: f64,
+    pub key: u64,
+}
+
+impl CustomOp1 for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = values("dropout", x, lx)?;
+        let threshold = (self.p * 65536.0).round() as u64;
+        let scale = (1.0 / (1.0 - self.p)) as f32;
+        let mut out = vec![0f32; x.len()];
+        out.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).enumerate().for_each(|(task, (y, x))| {
+            for (i, (y, x)) in y.chunks_mut(4).zip(x.chunks(4)).enumerate() {
+                let hash = mix(self.key.wrapping_add((task * TASK / 4 + i) as u64));
+                for (lane, (y, x)) in y.iter_mut().zip(x).enumerate() {
+                    let keep = (hash >> (16 * lane)) & 0xffff >= threshold;
+                    *y = if keep { x * scale } else { 0.0 };
+                }
+            }
+        });
+        Ok((CpuStorage::F32(out), lx.shape().clone()))
+    }
+}
+
+/// The output function of SplitMix64 (Steele, Lea & Flood 2014): a counter goes in, 64 random bits come out.
+fn mix(counter: u64) -> u64 {
+    let mut z = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// `x` with a share `p` of its numbers set to zero and the others divided by `1 - p`. The same call on a gradient is its
+/// backward.
+pub fn apply(x: &Tensor, dropout: Dropout) -> Result<Tensor> {
+    x.apply_op1_no_bwd(&dropout)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::models::testing::with_threads;
+
+    #[test]
+    fn drops_the_asked_share_whatever_the_threads() -> Result<()> {
+        let x = Tensor::ones((300, 401), DType::F32, &Device::Cpu)?;
+        let mask = |key, threads| {
+            with_threads(threads, || apply(&x, Dropout { p: 0.1, key })?.flatten_all()?.to_vec1::<f32>())
+        };
+        let first = mask(7, 1)?;
+        let zeros = first.iter().filter(|v| **v == 0.0).count() as f64 / first.len() as f64;
+        assert!((zeros - 0.1).abs() < 0.005, "{zeros}");
+        assert!(first.iter().all(|v| *v == 0.0 || (*v - 1.0 / 0.9).abs() < 1e-6));
+        assert_eq!(first, mask(7, 3)?);
+        assert_ne!(first, mask(8, 1)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! Kernels: functions of tensors that compute forwards or backwards and leave no trace in the autograd graph.
+//!
+//! Every reduction has an order that doesn't depend on the number of threads, so results are the same bits on one core
+//! and on many. [`super::autograd`] joins them into differentiable blocks.
+
+pub mod attention;
+pub mod dropout;
+pub mod gemm;
+mod math;
+pub mod nll;
+pub mod rms_norm;
+pub mod rotary;
+pub mod swiglu;
+
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
+use rayon::prelude::*;
+
+/// Rows are handed to threads in groups of about this many numbers.
+const GRAIN: usize = 16 * 1024;
+
+fn rows_per_task(width: usize) -> usize {
+    (GRAIN / width.max(1)).max(1)
+}
+
+/// The numbers of a contiguous f32 operand.
+fn values<'a>(op: &'static str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let all = storage.as_slice::<f32>()?;
+    match layout.contiguous_offsets() {
+        Some((from, to)) => Ok(&all[from..to]),
+        None => candle_core::bail!("{op} needs a contiguous operand, not strides {:?}", layout.stride()),
+    }
+}
+
+fn values_mut<'a>(op: &'static str, storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    let Some((from, to)) = layout.contiguous_offsets() else {
+        candle_core::bail!("{op} needs a contiguous destination, not strides {:?}", layout.stride())
+    };
+    match storage {
+        CpuStorage::F32(all) => Ok(&mut all[from..to]),
+        other => candle_core::bail!("{op} computes in f32, not {:?}", candle_core::backend::BackendStorage::dtype(other)),
+    }
+}
+
+/// A pointer that several threads write through, each to places of its own.
+#[derive(Clone, Copy)]
+struct Shared(*mut f32);
+
+// SAFETY: a bare address; whoever dereferences it keeps the writes of different threads apart.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// # Safety
+    /// `start..start + len` must lie in the buffer, and no other thread may touch it meanwhile.
+    #[expect(clippy::mut_from_ref, reason = "the caller keeps the slices of different threads apart")]
+    unsafe fn slice(&self, start: usize, len: usize) -> &mut [f32] {
+        // SAFETY: passed on to the caller.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), len) }
+    }
+}
+
+struct Add;
+
+impl InplaceOp2 for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn cpu_fwd(&self, x: &mut CpuStorage, lx: &Layout, y: &CpuStorage, ly: &Layout) -> Result<()> {
+        let (x, y) = (values_mut("add", x, lx)?, values("add", y, ly)?);
+        x.par_chunks_mut(GRAIN).zip(y.par_chunks(GRAIN)).for_each(|(x, y)| math::add(x, y));
+        Ok(())
+    }
+}
+
+/// `x += y`, both contiguous and of one shape.
+pub fn add_in_place(x: &Tensor, y: &Tensor) -> Result<()> {
+    x.inplace_op2(y, &Add)
+}

@@ -1,0 +1,151 @@
+//! Rotary position embedding (Su et al. 2021).
+
+use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Result, Tensor};
+use rayon::prelude::*;
+
+use super::{rows_per_task, values, values_mut};
+
+/// Which numbers of a head form a rotated pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairs {
+    /// `(i, i + dim / 2)`, as GPT-NeoX, Llama and Qwen do.
+    Halves,
+    /// `(2 i, 2 i + 1)`, as GPT-J and ChatGLM do.
+    Interleaved,
+}
+
+/// How a backbone rotates its queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rotary {
+    pub pairs: Pairs,
+    /// The first `dim` numbers of each head are rotated.
+    pub dim: usize,
+    pub theta: f64,
+}
+
+impl Rotary {
+    /// Cosines, then sines, of every position: `[positions, dim]`.
+    pub fn table(&self, positions: &[u32], device: &Device) -> Result<Tensor> {
+        let half = self.dim / 2;
+        let frequencies: Vec<f32> =
+            (0..half).map(|i| (1.0 / self.theta.powf(2.0 * i as f64 / self.dim as f64)) as f32).collect();
+        let mut table = Vec::with_capacity(positions.len() * self.dim);
+        for &position in positions {
+            // The angle is rounded to f32 before the cosine is taken, as the reference implementations do.
+            let angles = frequencies.iter().map(|f| f64::from(position as f32 * f));
+            table.extend(angles.clone().map(|a| a.cos() as f32));
+            table.extend(angles.map(|a| a.sin() as f32));
+        }
+        Tensor::from_vec(table, (positions.len(), self.dim), device)
+    }
+}
+
+struct Rotate {
+    pairs: Pairs,
+    dim: usize,
+    heads: usize,
+    head_dim: usize,
+    sign: f32,
+}
+
+impl Rotate {
+    fn head(&self, x: &mut [f32], cos: &[f32], sin: &[f32]) {
+        match self.pairs {
+            Pairs::Halves => {
+                let (low, high) = x[..self.dim].split_at_mut(self.dim / 2);
+                for (((a, b), c), s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+                    let s = self.sign * s;
+                    (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
+                }
+            }
+            Pairs::Interleaved => {
+                for ((pair, c), s) in x[..self.dim].chunks_exact_mut(2).zip(cos).zip(sin) {
+                    let s = self.sign * s;
+                    (pair[0], pair[1]) = (pair[0] * c - pair[1] * s, pair[1] * c + pair[0] * s);
+                }
+            }
+        }
+    }
+}
+
+impl InplaceOp2 for Rotate {
+    fn name(&self) -> &'static str {
+        "rotary"
+    }
+
+    fn cpu_fwd(&self, x: &mut CpuStorage, lx: &Layout, table: &CpuStorage, lt: &Layout) -> Result<()> {
+        let (rows, width) = lx.shape().dims2()?;
+        if lt.shape().dims2()? != (rows, self.dim) || self.heads * self.head_dim > width {
+            candle_core::bail!("rotary: {} heads of {} don't fit [{rows}, {width}]", self.heads, self.head_dim)
+        }
+        let x = values_mut("rotary", x, lx)?;
+        let table = values("rotary", table, lt)?;
+        let rows = rows_per_task(width);
+        x.par_chunks_mut(rows * width).zip(table.par_chunks(rows * self.dim)).for_each(|(x, table)| {
+            for (x, angles) in x.chunks_exact_mut(width).zip(table.chunks_exact(self.dim)) {
+                let (cos, sin) = angles.split_at(self.dim / 2);
+                for head in x[..self.heads * self.head_dim].chunks_exact_mut(self.head_dim) {
+                    self.head(head, cos, sin);
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Rotates the first `heads` heads of every row of `x` (`[tokens, width]`) in place; `table` is [`Rotary::table`].
+pub fn rotate(x: &Tensor, table: &Tensor, rotary: Rotary, heads: usize, head_dim: usize) -> Result<()> {
+    x.inplace_op2(table, &Rotate { pairs: rotary.pairs, dim: rotary.dim, heads, head_dim, sign: 1.0 })
+}
+
+/// The opposite rotation: also the gradient of [`rotate`].
+pub fn rotate_back(x: &Tensor, table: &Tensor, rotary: Rotary, heads: usize, head_dim: usize) -> Result<()> {
+    x.inplace_op2(table, &Rotate { pairs: rotary.pairs, dim: rotary.dim, heads, head_dim, sign: -1.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::testing::{assert_close, assert_gradient, random};
+
+    const HEADS: usize = 3;
+    const HEAD_DIM: usize = 8;
+
+    /// Two heads of three are rotated; `dim` of 4 leaves half of each head alone.
+    fn rotated(x: &Tensor, rotary: Rotary) -> Result<Tensor> {
+        let y = x.copy()?;
+        rotate(&y, &rotary.table(&[0, 1, 5, 9], &Device::Cpu)?, rotary, 2, HEAD_DIM)?;
+        Ok(y)
+    }
+
+    #[test]
+    fn turns_pairs_by_position() -> Result<()> {
+        for (pairs, (i, j)) in [(Pairs::Halves, (1, 5)), (Pairs::Interleaved, (2, 3))] {
+            let rotary = Rotary { pairs, dim: HEAD_DIM, theta: 100.0 };
+            let x = random(&[4, HEADS * HEAD_DIM], 1);
+            let y = rotated(&x, rotary)?.to_vec2::<f32>()?;
+            let x = x.to_vec2::<f32>()?;
+            let angle = 5.0 / 100f64.powf(2.0 / 8.0);
+            let (s, c) = (angle.sin() as f32, angle.cos() as f32);
+            assert!((y[2][i] - (x[2][i] * c - x[2][j] * s)).abs() < 1e-6);
+            assert!((y[2][j] - (x[2][j] * c + x[2][i] * s)).abs() < 1e-6);
+            assert_eq!(y[0], x[0], "position 0 isn't turned");
+            assert_eq!(y[2][2 * HEAD_DIM..], x[2][2 * HEAD_DIM..], "the third head isn't turned");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn backward_is_the_gradient() -> Result<()> {
+        for (pairs, dim) in [(Pairs::Halves, 8), (Pairs::Interleaved, 4)] {
+            let rotary = Rotary { pairs, dim, theta: 100.0 };
+            let (x, g) = (random(&[4, HEADS * HEAD_DIM], 1), random(&[4, HEADS * HEAD_DIM], 2));
+            let back = g.copy()?;
+            rotate_back(&back, &rotary.table(&[0, 1, 5, 9], &Device::Cpu)?, rotary, 2, HEAD_DIM)?;
+            assert_gradient(&x, &back, |x| (rotated(x, rotary)? * &g)?.sum_all());
+            let restored = rotated(&back, rotary)?;
+            assert_close(&restored, &g, 1e-6);
+        }
+        Ok(())
+    }
+}

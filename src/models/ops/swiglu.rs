@@ -1,0 +1,99 @@
+//! SwiGLU (Shazeer 2020): `silu(gate) * up`, with `silu(x) = x sigmoid(x)`.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::{math, rows_per_task, values};
+
+struct Forward;
+struct Backward;
+
+math::vectorised! {
+    pub fn forward_row(gate: &[f32], up: &[f32], y: &mut [f32]) {
+        for ((y, x), up) in y.iter_mut().zip(gate).zip(up) {
+            *y = x * math::sigmoid(*x) * up;
+        }
+    }
+
+    pub fn backward_row(gate: &[f32], up: &[f32], g: &[f32], d_gate: &mut [f32], d_up: &mut [f32]) {
+        for ((((x, up), g), d_gate), d_up) in gate.iter().zip(up).zip(g).zip(d_gate).zip(d_up) {
+            let s = math::sigmoid(*x);
+            *d_up = g * x * s;
+            *d_gate = g * up * (s * (1.0 + x * (1.0 - s)));
+        }
+    }
+}
+
+impl CustomOp1 for Forward {
+    fn name(&self) -> &'static str {
+        "swiglu"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (rows, width) = lx.shape().dims2()?;
+        let x = values(self.name(), x, lx)?;
+        let half = width / 2;
+        let mut out = vec![0f32; rows * half];
+        let task = rows_per_task(width);
+        out.par_chunks_mut(task * half).zip(x.par_chunks(task * width)).for_each(|(y, x)| {
+            for (y, x) in y.chunks_exact_mut(half).zip(x.chunks_exact(width)) {
+                forward_row(&x[..half], &x[half..], y);
+            }
+        });
+        Ok((CpuStorage::F32(out), (rows, half).into()))
+    }
+}
+
+impl CustomOp2 for Backward {
+    fn name(&self) -> &'static str {
+        "swiglu-backward"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, g: &CpuStorage, lg: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (rows, width) = lx.shape().dims2()?;
+        let (x, g) = (values(self.name(), x, lx)?, values(self.name(), g, lg)?);
+        let half = width / 2;
+        let mut out = vec![0f32; rows * width];
+        let task = rows_per_task(width);
+        out.par_chunks_mut(task * width).zip(x.par_chunks(task * width)).zip(g.par_chunks(task * half)).for_each(
+            |((y, x), g)| {
+                for ((y, x), g) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(g.chunks_exact(half)) {
+                    let (d_gate, d_up) = y.split_at_mut(half);
+                    backward_row(&x[..half], &x[half..], g, d_gate, d_up);
+                }
+            },
+        );
+        Ok((CpuStorage::F32(out), lx.shape().clone()))
+    }
+}
+
+/// `[rows, gate | up]` to `[rows, width / 2]`
+pub fn forward(gate_up: &Tensor) -> Result<Tensor> {
+    gate_up.apply_op1_no_bwd(&Forward)
+}
+
+/// Gradient of `gate_up` from that of the result.
+pub fn backward(gate_up: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    gate_up.apply_op2_no_bwd(grad, &Backward)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::*;
+    use crate::models::testing::{assert_close, assert_gradient, random};
+
+    #[test]
+    fn agrees_with_plain_ops_and_finite_differences() -> Result<()> {
+        let (x, g) = ((random(&[5, 66], 1) * 3.0)?, random(&[5, 33], 2));
+        let plain = |x: &Tensor| -> Result<Tensor> { x.narrow(1, 0, 33)?.silu()? * x.narrow(1, 33, 33)? };
+        assert_close(&forward(&x)?, &plain(&x)?, 1e-6);
+        let var = Var::from_tensor(&x)?;
+        let grads = (plain(&var)? * &g)?.sum_all()?.backward()?;
+        let fast = backward(&x, &g)?;
+        assert_close(&fast, grads.get(&var).unwrap(), 1e-5);
+        assert_gradient(&x, &fast, |x| (forward(x)? * &g)?.sum_all());
+        Ok(())
+    }
+}

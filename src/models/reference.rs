@@ -1,0 +1,126 @@
+//! The plain path: padded batches and candle's own differentiable ops, as the reference implementations compute.
+//!
+//! It shares nothing with the fast path but the weights, and is there to test it.
+
+use candle_core::{D, DType, Result as Candle, Tensor};
+
+use super::{
+    Decoder,
+    adapters::Adapter,
+    decoder::Norm,
+    linear::Projection,
+    ops::rotary::{Pairs, Rotary},
+};
+use crate::error::Result;
+
+/// A padded batch; every tensor is `[batch, seq]`.
+pub struct Batch<'a> {
+    pub ids: &'a Tensor,
+    /// 1 for tokens, 0 for padding.
+    pub mask: &'a Tensor,
+    pub positions: &'a Tensor,
+}
+
+/// Logits of every token, `[batch, seq, vocab]`; without dropout. Those of padding mean nothing.
+pub fn logits(model: &Decoder, adapter: &dyn Adapter, batch: &Batch) -> Result<Tensor> {
+    let prefixes = adapter.prefix()?;
+    let (rows, seq) = batch.ids.dims2()?;
+    let mut x = model.embedding.index_select(&batch.ids.flatten_all()?, 0)?.reshape((rows, seq, ()))?;
+    let virtual_tokens = match &prefixes {
+        Some(p) => p[0].keys.dim(0)?,
+        None => 0,
+    };
+    let mask = mask(batch.mask, virtual_tokens)?;
+    let dims = model.dims;
+    for (i, layer) in model.layers.iter().enumerate() {
+        let normed = norm(&x, &layer.attention_norm)?;
+        let qkv = linears(&normed, &layer.qkv, adapter)?;
+        let part = |from: usize, heads: usize| -> Candle<Tensor> {
+            qkv.narrow(2, from * dims.head_dim, heads * dims.head_dim)?
+                .reshape((rows, seq, heads, dims.head_dim))?
+                .transpose(1, 2)
+        };
+        let q = rotate(&part(0, dims.heads)?, batch.positions, model.rotary)?;
+        let mut k = rotate(&part(dims.heads, dims.kv_heads)?, batch.positions, model.rotary)?;
+        let mut v = part(dims.heads + dims.kv_heads, dims.kv_heads)?;
+        if let Some(prefixes) = &prefixes {
+            let before = |t: &Tensor, own: &Tensor| -> Candle<Tensor> {
+                let t = t.transpose(0, 1)?.unsqueeze(0)?;
+                let t = t.expand((rows, dims.kv_heads, virtual_tokens, dims.head_dim))?;
+                Tensor::cat(&[&t.contiguous()?, &own.contiguous()?], 2)
+            };
+            k = before(&prefixes[i].keys, &k)?;
+            v = before(&prefixes[i].values, &v)?;
+        }
+        let repeat = |t: &Tensor| -> Candle<Tensor> {
+            let (b, heads, n, dim) = t.dims4()?;
+            let group = dims.heads / dims.kv_heads;
+            t.unsqueeze(2)?.expand((b, heads, group, n, dim))?.contiguous()?.reshape((b, heads * group, n, dim))
+        };
+        let scores = q.contiguous()?.matmul(&repeat(&k)?.transpose(2, 3)?.contiguous()?)?;
+        let p = softmax(&(scores / (dims.head_dim as f64).sqrt())?.broadcast_add(&mask)?)?;
+        let seen = p.matmul(&repeat(&v)?)?.transpose(1, 2)?.contiguous()?.flatten_from(2)?;
+        x = (x + linears(&seen, &layer.output, adapter)?)?;
+        let gate_up = linears(&norm(&x, &layer.mlp_norm)?, &layer.gate_up, adapter)?;
+        let width = gate_up.dim(2)? / 2;
+        let active = (gate_up.narrow(2, 0, width)?.silu()? * gate_up.narrow(2, width, width)?)?;
+        x = (x + linears(&active, &layer.down, adapter)?)?;
+    }
+    Ok(norm(&x, &model.norm)?.broadcast_matmul(&model.head.t()?)?)
+}
+
+/// `[batch, 1, seq, virtual_tokens + seq]`: 0 where a token may look, very negative elsewhere.
+fn mask(mask: &Tensor, virtual_tokens: usize) -> Candle<Tensor> {
+    let (rows, seq) = mask.dims2()?;
+    let real = mask.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+    let mut out = Vec::with_capacity(rows * seq * (virtual_tokens + seq));
+    for real in &real {
+        for i in 0..seq {
+            out.extend(std::iter::repeat_n(0f32, virtual_tokens));
+            out.extend((0..seq).map(|j| if j <= i && real[j] > 0.0 { 0.0 } else { -1e30 }));
+        }
+    }
+    Tensor::from_vec(out, (rows, 1, seq, virtual_tokens + seq), mask.device())
+}
+
+fn norm(x: &Tensor, norm: &Norm) -> Candle<Tensor> {
+    let mean = (x.sqr()?.mean_keepdim(D::Minus1)? + norm.eps)?;
+    x.broadcast_div(&mean.sqrt()?)?.broadcast_mul(&norm.weight)
+}
+
+fn softmax(x: &Tensor) -> Candle<Tensor> {
+    let e = x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?.exp()?;
+    e.broadcast_div(&e.sum_keepdim(D::Minus1)?)
+}
+
+fn linears(x: &Tensor, projection: &Projection, adapter: &dyn Adapter) -> Candle<Tensor> {
+    let mut out = Vec::new();
+    for linear in &projection.linears {
+        let mut y = x.broadcast_matmul(&linear.weight.t()?)?;
+        if let Some(bias) = &linear.bias {
+            y = y.broadcast_add(bias)?;
+        }
+        if let Some(low) = adapter.low_rank(&linear.path) {
+            let change = x.broadcast_matmul(&low.a.t()?)?.broadcast_matmul(&low.b.t()?)?;
+            y = (y + (change * low.scale)?)?;
+        }
+        out.push(y);
+    }
+    Tensor::cat(&out, D::Minus1)
+}
+
+/// `x` `[batch, heads, seq, head_dim]`, every number of the head turned.
+fn rotate(x: &Tensor, positions: &Tensor, rotary: Rotary) -> Candle<Tensor> {
+    let Rotary { pairs: Pairs::Halves, dim, theta } = rotary else {
+        candle_core::bail!("the plain path rotates halves only")
+    };
+    let half = dim / 2;
+    let frequencies: Vec<f32> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / dim as f64) as f32).collect();
+    let frequencies = Tensor::from_vec(frequencies, (1, 1, 1, half), x.device())?;
+    let angles = positions.to_dtype(DType::F32)?.unsqueeze(1)?.unsqueeze(3)?.broadcast_mul(&frequencies)?;
+    let (cos, sin) = (angles.cos()?, angles.sin()?);
+    let (low, high) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
+    let first = (low.broadcast_mul(&cos)? - high.broadcast_mul(&sin)?)?;
+    let second = (high.broadcast_mul(&cos)? + low.broadcast_mul(&sin)?)?;
+    Tensor::cat(&[first, second], D::Minus1)
+}
