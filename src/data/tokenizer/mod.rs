@@ -1,0 +1,16 @@
+//! Text to token ids and back, for the tokenizer formats that models are published with.
+//!
+//! A format is one file here and one line in [`TextModel::load`]'s table. Control tokens (`<|im_end|>` and the like)
+//! never come out of [`Tokenizer::encode`]: only a chat template can write them, see [`crate::data::chat`].
+
+mod gguf;
+mod json;
+mod library;
+mod model;
+mod specials;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use library::LibraryTokenizer;
+pub use model::{Files, TextModel, Tokenizer};
+pub use specials::{Piece, Specials, unused_char};

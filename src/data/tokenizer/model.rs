@@ -1,0 +1,95 @@
+//! What a model's files say about its text side.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use super::{Specials, gguf, json};
+use crate::error::{Error, Result};
+
+/// Files of a model by the names they were published under.
+pub type Files = BTreeMap<String, PathBuf>;
+
+pub trait Tokenizer: Send + Sync {
+    /// Ids of plain text. No beginning or end token is added, and text that looks like a control token stays text.
+    fn encode(&self, text: &str) -> Result<Vec<u32>>;
+
+    /// The text of `ids`, control tokens included.
+    fn decode(&self, ids: &[u32]) -> Result<String>;
+
+    /// The control tokens.
+    fn specials(&self) -> &Specials;
+
+    /// Number of ids, control tokens included.
+    fn vocab_size(&self) -> usize;
+}
+
+/// A tokenizer with what its model's files say about chats.
+pub struct TextModel {
+    /// The format, as shown in messages and artifacts: `gguf gpt2/smollm`, `tokenizer.json BPE`.
+    pub kind: String,
+    pub tokenizer: Box<dyn Tokenizer>,
+    /// `bos_token`, `eos_token`, ... as chat templates know them.
+    pub named: BTreeMap<String, String>,
+    pub chat_template: Option<String>,
+    /// Tokens that the model was made to read at most, where the files say it.
+    pub context: Option<usize>,
+}
+
+impl fmt::Debug for TextModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TextModel").field("kind", &self.kind).field("context", &self.context).finish_non_exhaustive()
+    }
+}
+
+/// A tokenizer format: how to recognise it among a model's files, and how to read it.
+struct Format {
+    describes: &'static str,
+    /// The file that holds the tokenizer, if there is one of this format.
+    find: fn(&Files) -> Result<Option<&Path>>,
+    load: fn(&Path, &Files) -> Result<TextModel>,
+}
+
+/// In order of preference.
+const FORMATS: [Format; 2] = [
+    Format { describes: "tokenizer.json", find: json::find, load: json::load },
+    Format { describes: "*.gguf", find: gguf::find, load: gguf::load },
+];
+
+impl TextModel {
+    /// Reads the tokenizer among a model's `files`.
+    ///
+    /// # Errors
+    /// If no file holds a known format, or if the file is damaged or uses what isn't supported.
+    pub fn load(files: &Files) -> Result<Self> {
+        for format in &FORMATS {
+            if let Some(path) = (format.find)(files)? {
+                return (format.load)(path, files);
+            }
+        }
+        let known: Vec<_> = FORMATS.iter().map(|f| f.describes).collect();
+        let have: Vec<_> = files.keys().map(String::as_str).collect();
+        Err(Error::input(format!("the model has no tokenizer file; its files are: {}", have.join(", ")))
+            .help(format!("add one of these to the model's files: {}", known.join(", "))))
+    }
+
+    /// Id of the token that ends a text, where the files name one.
+    pub fn eos(&self) -> Option<u32> {
+        self.named.get("eos_token").and_then(|t| self.tokenizer.specials().id(t))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_tokenizer() {
+        let files = Files::from([("model.safetensors".to_owned(), PathBuf::from("x"))]);
+        let e = TextModel::load(&files).unwrap_err();
+        assert!(e.message.contains("model.safetensors"), "{e}");
+        assert!(e.help.unwrap().contains("tokenizer.json"));
+    }
+}

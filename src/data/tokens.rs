@@ -1,0 +1,251 @@
+//! Prompts and answers as token ids: what training and evaluation read.
+
+use serde::{Deserialize, Serialize};
+
+use super::{chat::Chat, prompt::Instruction};
+use crate::error::{At, Error, Result};
+
+/// One row an example: `id` and `split` (strings), `label_id` (u32), `input_ids` (list of u32: the whole prompt, without
+/// the answer).
+pub const TOKENS_FILE: &str = "tokens.parquet";
+
+/// A [`TokensInfo`].
+pub const TOKENS_INFO_FILE: &str = "tokens.json";
+
+/// What all prompts of a task have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokensInfo {
+    /// Format and kind of the tokenizer, for people.
+    pub tokenizer: String,
+    pub vocab_size: usize,
+    /// In the order of `label_id`.
+    pub labels: Vec<Answer>,
+    /// The token that ends an answer.
+    pub end_id: u32,
+    /// The instruction, with `{sentence}` where the sentence stands.
+    pub instruction: String,
+    /// The prompt of the first training example, as the model reads it.
+    pub example: String,
+    /// Longest prompt that was allowed, in tokens.
+    pub max_tokens: Option<usize>,
+    pub prompt_tokens: LengthStats,
+    /// Prompts whose sentence was shortened.
+    pub truncated: usize,
+}
+
+/// What the model answers for a label.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    pub label: String,
+    pub words: String,
+    /// Ids of the words as they follow a prompt, without the token that ends the answer.
+    pub ids: Vec<u32>,
+}
+
+/// Lengths of all prompts, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LengthStats {
+    pub min: usize,
+    pub median: usize,
+    /// 95 of 100 prompts are not longer.
+    pub p95: usize,
+    pub max: usize,
+    pub total: u64,
+}
+
+impl LengthStats {
+    /// `None` for no lengths at all. Percentiles are nearest-rank, so every one is a length that occurs.
+    pub fn of(mut lengths: Vec<usize>) -> Option<Self> {
+        lengths.sort_unstable();
+        let (min, max) = (*lengths.first()?, *lengths.last()?);
+        let rank = |percent: usize| lengths[(lengths.len() * percent).div_ceil(100).max(1) - 1];
+        let total = lengths.iter().map(|l| *l as u64).sum();
+        Some(Self { min, median: rank(50), p95: rank(95), max, total })
+    }
+}
+
+/// The answers of all labels, with their ids.
+///
+/// # Errors
+/// If the tokenizer writes nothing for an answer, or the same for two of them.
+pub fn answers(chat: &Chat<'_>, labels: &[String], words: &[String]) -> Result<Vec<Answer>> {
+    let mut answers: Vec<Answer> = Vec::with_capacity(labels.len());
+    for (label, words) in labels.iter().zip(words) {
+        let ids = chat.answer(words).at(format!("label `{label}`"))?;
+        let remedy = "choose other words in the task's `words` table";
+        if ids.is_empty() {
+            return Err(Error::input(format!("the tokenizer has no tokens for `{words}`, the answer of `{label}`"))
+                .help(remedy));
+        }
+        if let Some(twin) = answers.iter().find(|a| a.ids == ids) {
+            return Err(Error::input(format!(
+                "`{}` and `{words}`, the answers of `{}` and `{label}`, have the same tokens",
+                twin.words, twin.label
+            ))
+            .help(remedy));
+        }
+        answers.push(Answer { label: label.clone(), words: words.clone(), ids });
+    }
+    Ok(answers)
+}
+
+/// Longest prompt for a model that reads `context` tokens: what was `asked` for, or else all that the longest of `answers`
+/// and its end token leave.
+///
+/// # Errors
+/// If what was asked for and an answer don't fit together.
+pub fn prompt_limit(asked: Option<usize>, context: Option<usize>, answers: &[Answer]) -> Result<Option<usize>> {
+    let answer = answers.iter().map(|a| a.ids.len()).max().unwrap_or(0) + 1;
+    match (asked, context.map(|c| c.saturating_sub(answer))) {
+        (Some(asked), Some(room)) if asked > room => Err(Error::input(format!(
+            "`max_tokens` is {asked}, and the model's context of {} tokens leaves {room} beside an answer of {answer}",
+            room + answer
+        ))
+        .help(format!("set `max_tokens` to {room} or less"))),
+        (Some(asked), _) => Ok(Some(asked)),
+        (None, room) => Ok(room),
+    }
+}
+
+/// Makes prompts of sentences.
+pub struct Prompter<'a> {
+    chat: &'a Chat<'a>,
+    instruction: &'a Instruction,
+    limit: usize,
+}
+
+/// A prompt's ids, and whether its sentence was shortened to fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    pub ids: Vec<u32>,
+    pub truncated: bool,
+}
+
+impl<'a> Prompter<'a> {
+    /// `limit` is the longest prompt in tokens.
+    ///
+    /// # Errors
+    /// If instruction and chat header alone take all of it.
+    pub fn new(chat: &'a Chat<'a>, instruction: &'a Instruction, limit: Option<usize>) -> Result<Self> {
+        let limit = limit.unwrap_or(usize::MAX);
+        let fixed = chat.prompt(&instruction.prompt(""))?.len();
+        if fixed >= limit {
+            return Err(Error::input(format!(
+                "prompts of at most {limit} tokens leave no room for a sentence: instruction and chat header take {fixed}"
+            ))
+            .help(format!("raise `max_tokens`, to {} for example", (fixed + 64).next_multiple_of(32))));
+        }
+        Ok(Self { chat, instruction, limit })
+    }
+
+    /// The prompt of `sentence`. One that is too long loses the end of its sentence, never a part of the instruction or
+    /// of the chat around it.
+    pub fn prompt(&self, sentence: &str) -> Result<Prompt> {
+        let ids = |sentence: &str| self.chat.prompt(&self.instruction.prompt(sentence));
+        let whole = ids(sentence)?;
+        if whole.len() <= self.limit {
+            return Ok(Prompt { ids: whole, truncated: false });
+        }
+        let ends: Vec<usize> = sentence.char_indices().map(|(at, _)| at).collect();
+        // `ends[fits]` characters are known to fit, `ends[too_long]` are not.
+        let (mut fits, mut too_long) = (0, ends.len());
+        let mut best = ids("")?;
+        while too_long - fits > 1 {
+            let middle = fits + (too_long - fits) / 2;
+            let shorter = ids(sentence[..ends[middle]].trim_end())?;
+            if shorter.len() <= self.limit {
+                (fits, best) = (middle, shorter);
+            } else {
+                too_long = middle;
+            }
+        }
+        Ok(Prompt { ids: best, truncated: true })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{
+        prompt::INSTRUCTION,
+        tokenizer::{TextModel, testing::model},
+    };
+
+    const PLAIN: &str = "<|start|>{{ messages[0].content }}<|eot|>A: {% if messages|length > 1 %}\
+        {{ messages[1].content }}<|end|>{% endif %}";
+
+    fn instruction() -> Instruction {
+        Instruction::new(INSTRUCTION, &["Yes".to_owned(), "No".to_owned()]).unwrap()
+    }
+
+    fn decoded(m: &TextModel, p: &Prompt) -> String {
+        m.tokenizer.decode(&p.ids).unwrap()
+    }
+
+    #[test]
+    fn only_the_sentence_is_shortened() {
+        let m = model("smollm", PLAIN);
+        let chat = Chat::new(&m, None).unwrap();
+        let instruction = instruction();
+        let whole = Prompter::new(&chat, &instruction, None).unwrap();
+        let sentence = "abc 你好 the the 123";
+        let full = whole.prompt(sentence).unwrap();
+        assert!(!full.truncated);
+        let fixed = whole.prompt("").unwrap().ids.len();
+        for limit in fixed + 1..full.ids.len() {
+            let p = Prompter::new(&chat, &instruction, Some(limit)).unwrap().prompt(sentence).unwrap();
+            assert!(p.truncated && p.ids.len() <= limit);
+            let text = decoded(&m, &p);
+            let kept = text.strip_prefix("<|start|>Classify the sentiment of the sentence to Yes or No: ").unwrap();
+            let kept = kept.strip_suffix("<|eot|>A: ").unwrap();
+            assert!(sentence.starts_with(kept), "{kept}");
+            // As much as fits: a space and a character have four tokens at most here.
+            assert!(p.ids.len() + 4 > limit, "{} of {limit}", p.ids.len());
+        }
+        let exact = Prompter::new(&chat, &instruction, Some(full.ids.len())).unwrap();
+        assert_eq!(exact.prompt(sentence).unwrap(), full);
+    }
+
+    #[test]
+    fn no_room_for_a_sentence() {
+        let m = model("smollm", PLAIN);
+        let chat = Chat::new(&m, None).unwrap();
+        let e = Prompter::new(&chat, &instruction(), Some(10)).err().unwrap();
+        assert!(e.message.contains("at most 10 tokens leave no room"), "{e}");
+    }
+
+    #[test]
+    fn answers_have_tokens_of_their_own() {
+        // Composed and decomposed letters are the same to this tokenizer.
+        let m = model("qwen2", PLAIN);
+        let chat = Chat::new(&m, None).unwrap();
+        let labels = ["a", "b"].map(str::to_owned);
+        let error = |words: [&str; 2]| answers(&chat, &labels, &words.map(str::to_owned)).unwrap_err().message;
+        assert!(error(["e\u{301}", "\u{e9}"]).contains("the answers of `a` and `b`, have the same tokens"));
+        assert!(error(["x", ""]).contains("no tokens for ``, the answer of `b`"));
+        let ok = answers(&chat, &labels, &["the", "x"].map(str::to_owned)).unwrap();
+        assert_eq!(m.tokenizer.decode(&ok[0].ids).unwrap(), "the");
+    }
+
+    #[test]
+    fn a_prompt_leaves_room_for_the_answer() {
+        let answers = [Answer { label: "a".into(), words: "A".into(), ids: vec![1, 2, 3] }];
+        assert_eq!(prompt_limit(None, Some(100), &answers).unwrap(), Some(96));
+        assert_eq!(prompt_limit(Some(96), Some(100), &answers).unwrap(), Some(96));
+        assert_eq!(prompt_limit(None, None, &answers).unwrap(), None);
+        assert!(
+            prompt_limit(Some(97), Some(100), &answers)
+                .unwrap_err()
+                .message
+                .contains("context of 100 tokens leaves 96")
+        );
+    }
+
+    #[test]
+    fn percentiles_are_lengths_that_occur() {
+        let s = LengthStats::of((1..=100).rev().collect()).unwrap();
+        assert_eq!((s.min, s.median, s.p95, s.max, s.total), (1, 50, 95, 100, 5050));
+        assert_eq!(LengthStats::of(vec![7]).unwrap().p95, 7);
+        assert_eq!(LengthStats::of(vec![]), None);
+    }
+}
