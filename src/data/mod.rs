@@ -1,9 +1,24 @@
 //! Datasets and tasks: cards, readers, label schemes, splits, and the tables that they become.
 
+pub mod card;
 pub mod chat;
+pub mod definitions;
 pub mod frame;
+pub mod normalize;
+pub mod prepare;
 pub mod prompt;
+pub mod readers;
+pub mod scheme;
+pub mod split;
+pub mod summary;
+pub mod task;
 pub mod tokenizer;
 pub mod tokens;
 
+pub use card::Card;
+pub use definitions::{TaskDefinition, definitions};
+pub use prepare::{Example, Prepared, Recipe, read_examples, write_examples};
+pub use split::Split;
+pub use summary::Summary;
+pub use task::Task;
 pub use tokens::{Answer, LengthStats, TOKENS_FILE, TOKENS_INFO_FILE, TokensInfo};

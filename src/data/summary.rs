@@ -1,0 +1,141 @@
+//! What became of a dataset's rows: the content of `summary.json`, and the counts that a card asserts.
+
+use std::{collections::BTreeMap, path::Path};
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::{card::Duplicates, split::Split};
+use crate::error::{At, Error, IoAt, Result};
+
+/// All counts of a prepared dataset, and what a reader must know to judge them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Summary {
+    pub dataset: String,
+    pub scheme: String,
+    /// Why the classes are drawn as they are.
+    pub scheme_note: Option<String>,
+    pub language: String,
+    /// What the labels measure.
+    pub construct: String,
+    pub license: String,
+    pub notes: Vec<String>,
+    /// The classes in order; their positions are the label ids.
+    pub labels: Vec<String>,
+    /// Rows of each file.
+    pub files: IndexMap<String, u64>,
+    /// All rows; classes count those that the scheme has a class for.
+    pub read: Vec<SplitCounts>,
+    /// Rows left out, by reason. Duplicates are not among them.
+    pub dropped: BTreeMap<String, u64>,
+    pub duplicates: DuplicateCounts,
+    /// Rows that remain, before the task's limit.
+    pub available: Vec<SplitCounts>,
+    /// Rows in the table.
+    pub kept: Vec<SplitCounts>,
+    /// Dialogues among all rows, where the dataset has dialogues.
+    pub dialogues: Option<u64>,
+    /// Speakers among all rows, where the dataset names them.
+    pub speakers: Option<u64>,
+}
+
+/// Counts of one split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitCounts {
+    pub split: Split,
+    pub examples: u64,
+    /// Words of all examples together, in the card's unit.
+    pub words: u64,
+    /// Examples of each class, in the scheme's order.
+    pub classes: IndexMap<String, u64>,
+}
+
+/// Rows whose text occurs more than once, but for case and white space.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DuplicateCounts {
+    pub policy: Duplicates,
+    /// Rows that repeat a row of the same class and split.
+    pub repeats_within_split: u64,
+    /// Rows that repeat a row of the same class in another split.
+    pub repeats_across_splits: u64,
+    /// Texts that occur with more than one class.
+    pub conflicting_texts: u64,
+    /// Rows of those texts.
+    pub conflicting_rows: u64,
+    /// Rows that were removed for it.
+    pub removed: u64,
+}
+
+impl Summary {
+    pub const FILE: &'static str = "summary.json";
+
+    /// Mean number of words over all rows of the files.
+    pub fn words_per_utterance(&self) -> f64 {
+        let (words, rows) = self.read.iter().fold((0, 0), |(w, n), s| (w + s.words, n + s.examples));
+        if rows == 0 { 0.0 } else { words as f64 / rows as f64 }
+    }
+
+    /// Rows in all files.
+    pub fn rows(&self) -> u64 {
+        self.files.values().sum()
+    }
+
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut json = serde_json::to_string_pretty(self)?;
+        json.push('\n');
+        std::fs::write(path, json).io_at("write", path)
+    }
+
+    pub fn read_from(path: &Path) -> Result<Self> {
+        let json = std::fs::read(path).io_at("read", path)?;
+        serde_json::from_slice(&json).at(path.display())
+    }
+}
+
+/// Compares counts with what a card says.
+#[derive(Default)]
+pub(super) struct Comparison {
+    /// What, expected, found.
+    lines: Vec<(String, u64, u64)>,
+}
+
+impl Comparison {
+    pub fn add(&mut self, what: impl Into<String>, expected: u64, found: u64) {
+        self.lines.push((what.into(), expected, found));
+    }
+
+    /// An error with a table of all counts where any differs.
+    pub fn verify(self, dataset: &str, scheme: &str) -> Result<()> {
+        if self.lines.iter().all(|(_, expected, found)| expected == found) {
+            return Ok(());
+        }
+        let width = self.lines.iter().map(|(what, ..)| what.chars().count()).max().unwrap_or(0).max(4);
+        let mut table = format!("{:width$}  {:>9}  {:>9}", "rows", "expected", "found");
+        for (what, expected, found) in &self.lines {
+            let mark = if expected == found { "" } else { "  <-" };
+            table.push_str(&format!("\n{what:width$}  {expected:>9}  {found:>9}{mark}"));
+        }
+        Err(Error::input(format!("the counts of dataset `{dataset}` under scheme `{scheme}` are not those of its card\n{table}"))
+            .help("if the files and the card's other settings are right, correct the counts under `expect` in the card"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_shows_all_counts_and_marks_it() {
+        let mut same = Comparison::default();
+        same.add("all", 3, 3);
+        assert!(same.verify("d", "2").is_ok());
+
+        let mut counts = Comparison::default();
+        counts.add("all", 3, 3);
+        counts.add("train positive", 12, 2);
+        insta::assert_snapshot!(counts.verify("d", "2").unwrap_err().message, @"");
+    }
+}
