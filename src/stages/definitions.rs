@@ -3,26 +3,22 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    config::{self, Diagnostic},
+    config::{self, Diagnostic, Span},
     engine::ResolveContext,
 };
 
 /// The definition `[kind.name]`, which the stage's key `kind` names.
-pub(super) fn definition<T: DeserializeOwned>(cx: &ResolveContext, kind: &str, name: &str) -> Result<T, Vec<Diagnostic>> {
-    let known = cx.spec.definitions.get(kind);
-    match known.and_then(|k| k.get(name)) {
-        Some(node) => config::from_node(node),
-        None => {
-            let names: Vec<&str> = known.into_iter().flat_map(|k| k.keys()).map(String::as_str).collect();
-            let near = names.iter().max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
-            let help = match near {
-                Some(near) => format!("did you mean `{near}`? there are: {}", names.join(", ")),
-                None => format!("write a table `[{kind}.{name}]`"),
-            };
-            let span = cx.action.params.get(kind).map(|n| n.span);
-            Err(vec![Diagnostic::new(format!("there is no {kind} `{name}`")).at(span).help(help)])
-        }
-    }
+pub(super) fn definition<T: DeserializeOwned>(
+    cx: &ResolveContext,
+    kind: &str,
+    name: &str,
+) -> Result<T, Vec<Diagnostic>> {
+    config::from_node(cx.spec.definition(kind, name, span(cx, kind)).map_err(|d| vec![d])?)
+}
+
+/// Where the stage's key `key` has its value.
+pub(super) fn span(cx: &ResolveContext, key: &str) -> Option<Span> {
+    cx.action.params.get(key).map(|n| n.span)
 }
 
 /// Both, or the problems of both.

@@ -1,15 +1,16 @@
 //! `train`: an adapter from tokens and a frozen backbone.
 
+use candle_core::Device;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::definitions::{both, definition, json};
+use super::definitions::{both, definition, json, span};
 use crate::{
     config::{self, Diagnostic, Node},
-    data::tokenizer::TextModel,
+    data::{TOKENS_FILE, TOKENS_INFO_FILE, tokenizer::TextModel},
     engine::{Artifact, Context, Resolved, ResolveContext, Resources, StageKind},
     error::{At, Error, IoAt, Result},
-    models::{Adapter, AdapterSpec, Backbone, Dtype, ModelSpec, adapters, load_decoder},
+    models::{Adapter, AdapterSpec, Decoder, Dtype, ModelSpec, adapters, load_decoder},
     store::Digest,
     train::{self, CheckpointFile, Method, Safeguards, Sample, TokenSet, Training, TrainingSpec, TrainingSummary},
 };
@@ -76,10 +77,9 @@ impl StageKind for Train {
         let method = definition::<Method>(cx, "method", &table.method);
         let (model, method) = both(model, method)?;
         if !method.adapter.is_trained() {
-            let span = cx.action.params.get("method").map(|n| n.span);
             return Err(vec![
                 Diagnostic::new(format!("the method `{}` has `adapter = \"none\"`: there is nothing to train", table.method))
-                    .at(span)
+                    .at(span(cx, "method"))
                     .help("leave it out of this stage's matrix"),
             ]);
         }
@@ -105,7 +105,7 @@ impl StageKind for Train {
         let safeguards: Safeguards = serde_json::from_value(cx.job.unkeyed.clone()).at("safeguards")?;
         let model = cx.input("model")?;
         let tokens = read_tokens(cx.input("tokens")?)?;
-        let backbone = load_backbone(&params.family, model)?;
+        let backbone = load_backbone(&params.family, params.dtype, model)?;
         let samples = tokens.split("train")?;
         let mut dev = Vec::new();
         if params.training.dev_every_steps.is_some() {
@@ -114,9 +114,9 @@ impl StageKind for Train {
         }
         let seed = params.seed as u64;
         let init_ids = init_ids(&params.adapter, model, &samples)?;
-        let adapter = adapters::create(&params.adapter, backbone.as_ref(), seed, init_ids.as_deref())?;
+        let adapter = adapters::create(&params.adapter, &backbone, seed, init_ids.as_deref())?;
         let summary = Training {
-            backbone: backbone.as_ref(),
+            backbone: &backbone,
             adapter: adapter.as_ref(),
             samples: &samples,
             dev: &dev,
@@ -138,7 +138,8 @@ pub(super) fn read_tokens(tokens: &Artifact) -> Result<TokenSet> {
 }
 
 /// The frozen model of a `model` input.
-pub(super) fn load_backbone(family: &str, model: &Artifact) -> Result<Decoder> {
+pub(super) fn load_backbone(family: &str, dtype: Dtype, model: &Artifact) -> Result<Decoder> {
+    let Dtype::F32 = dtype;
     load_decoder(family, &model.files, &Device::Cpu)
 }
 

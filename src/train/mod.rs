@@ -6,9 +6,11 @@ mod checkpoint;
 mod method;
 mod run;
 mod schedule;
+mod tokens;
 
 pub use batch::{Answers, DataOrder, PackedBatch, Sample, shared_beginning};
 pub use checkpoint::{Checkpoint, CheckpointFile, checkpoint_path};
 pub use method::{Length, Method, Safeguards, TrainingSpec};
 pub use run::{DevPoint, Training, TrainingSummary, peak_memory};
 pub use schedule::Schedule;
+pub use tokens::TokenSet;

@@ -153,7 +153,7 @@ impl Training<'_> {
             self.progress.measure("peak_memory_bytes", bytes as f64);
         }
         Ok(TrainingSummary {
-            adapter: String::new(),
+            adapter: String::new(), // FIX
             steps: total,
             examples: self.samples.len() as u64,
             examples_seen: order.seen(total),

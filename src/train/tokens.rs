@@ -70,7 +70,7 @@ fn rows(frame: &DataFrame, labels: usize) -> Result<Vec<Row>> {
     let prompts = frame::u32_lists(frame, "input_ids")?;
     let label_ids = frame::u32s(frame, "label_id")?;
     let splits = frame::strings(frame, "split")?;
-    let truncated = frame::bools(frame, "truncated")?;
+    let truncated = bools(frame, "truncated")?;
     frame::strings(frame, "id")?
         .into_iter()
         .zip(prompts)
@@ -86,4 +86,9 @@ fn rows(frame: &DataFrame, labels: usize) -> Result<Vec<Row>> {
             Ok(Row { split, truncated, sample: Sample { id, label, prompt } })
         })
         .collect()
+}
+
+fn bools(frame: &DataFrame, name: &str) -> Result<Vec<bool>> {
+    let column = frame.column(name)?.as_materialized_series();
+    Ok(column.bool()?.iter().map(|v| v.unwrap_or(false)).collect())
 }
