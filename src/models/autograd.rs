@@ -28,7 +28,7 @@ pub fn record(inputs: &[&Tensor], output: Tensor, backward: impl Backward) -> Re
     }
     let shape = output.shape().clone();
     let taken = Take(Mutex::new(None));
-    let output = if output.is_contiguous() && output.layout().start_offset() == 0 { output } else { output.copy()? };
+    let output = if output.is_contiguous() && output.layout().start_offset() == 0 { output } else { output.force_contiguous()? };
     output.inplace_op1(&taken)?;
     let node = Node { storage: taken.0, shape, backward: Box::new(backward) };
     match inputs {

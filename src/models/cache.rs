@@ -30,7 +30,7 @@ impl KvCache {
         let (new, width) = rows.dims2()?;
         let total = self.len + new;
         if self.layers.len() <= layer {
-            self.layers.push(rows.copy()?);
+            self.layers.push(rows.force_contiguous()?);
             return Ok(rows.clone());
         }
         if self.layers[layer].dim(0)? < total {

@@ -198,7 +198,7 @@ impl Backbone for Decoder {
         let targets = Targets { rows: places, ids: targets.to_vec() };
         let h = hidden.index_select(&Tensor::new(distinct.as_slice(), &self.device)?, 0)?;
         let (losses, sums) = nll::forward(&h.detach(), &self.head, &targets)?;
-        Ok(record(&[&h], losses.copy()?, Nll { head: self.head.clone(), targets, sums })?)
+        Ok(record(&[&h], losses.force_contiguous()?, Nll { head: self.head.clone(), targets, sums })?)
     }
 
     fn logits(&self, hidden: &Tensor, rows: &[u32]) -> Result<Tensor> {
@@ -222,7 +222,7 @@ impl Backbone for Decoder {
 
 /// `attention` through the output projection, added to `x`.
 fn attention_output(layer: &Layer, attention: &Tensor, x: &Tensor, changes: Changes) -> Candle<Tensor> {
-    let out = layer.output.forward(&attention.detach(), &changes, Some(x.detach().copy()?))?;
+    let out = layer.output.forward(&attention.detach(), &changes, Some(x.detach().force_contiguous()?))?;
     let flat = changes.flat.clone();
     record(&[attention, x, &flat], out, AttentionOutput { projection: layer.output.clone(), changes })
 }
@@ -232,7 +232,7 @@ fn mlp(layer: &Layer, x: &Tensor, gate_up: Changes, down: Changes) -> Candle<Ten
     let normed = rms_norm::forward(&bare, &layer.mlp_norm.weight, layer.mlp_norm.eps)?;
     let activations = layer.gate_up.forward(&normed, &gate_up, None)?;
     drop(normed);
-    let out = layer.down.forward(&swiglu::forward(&activations)?, &down, Some(bare.copy()?))?;
+    let out = layer.down.forward(&swiglu::forward(&activations)?, &down, Some(bare.force_contiguous()?))?;
     let flats = (gate_up.flat.clone(), down.flat.clone());
     let node = Mlp {
         norm: layer.mlp_norm.clone(),
@@ -259,7 +259,7 @@ impl Backward for AttentionInput {
 
     fn backward(&self, inputs: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
         let [x, flat] = inputs else { candle_core::bail!("two inputs expected") };
-        let grad = grad.copy()?;
+        let grad = grad.force_contiguous()?;
         rotary::rotate_back(&grad, &self.angles, self.rotary, self.heads.queries + self.heads.keys, self.heads.dim)?;
         let normed = rms_norm::forward(&x.tensor, &self.norm.weight, self.norm.eps)?;
         let (d_normed, d_flat) = self.projection.backward(&normed, &self.changes, &grad, x.needed, flat.needed)?;

@@ -138,7 +138,7 @@ impl Projection {
         let (out, filled) = match (onto, &self.bias) {
             (Some(onto), None) => (onto, true),
             (Some(onto), Some(bias)) => (onto.broadcast_add(bias)?, true),
-            (None, Some(bias)) => (bias.broadcast_as((rows, self.outputs))?.contiguous()?, true),
+            (None, Some(bias)) => (bias.broadcast_as((rows, self.outputs))?.force_contiguous()?, true),
             (None, None) => (Tensor::zeros((rows, self.outputs), DType::F32, x.device())?, false),
         };
         for (linear, part, from, width) in self.each(&changes.parts)? {

@@ -13,7 +13,7 @@ use super::Backbone;
 use crate::error::{Error, Result};
 
 pub use lora::{Lora, LoraSpec};
-pub use none::Untrained;
+pub use none::{Untrained, UntrainedSpec};
 pub use peft::{CONFIG_FILE, WEIGHTS_FILE, load};
 pub use ptuning2::{PrefixInit, PrefixTuning, PrefixTuningSpec};
 
@@ -22,7 +22,7 @@ pub use ptuning2::{PrefixInit, PrefixTuning, PrefixTuningSpec};
 #[serde(tag = "adapter", rename_all = "kebab-case")]
 pub enum AdapterSpec {
     /// The backbone as it is.
-    None(none::UntrainedSpec),
+    None(UntrainedSpec),
     Lora(LoraSpec),
     Ptuning2(PrefixTuningSpec),
 }

@@ -113,7 +113,7 @@ mod tests {
 
     /// Two heads of three are rotated; `dim` of 4 leaves half of each head alone.
     fn rotated(x: &Tensor, rotary: Rotary) -> Result<Tensor> {
-        let y = x.copy()?;
+        let y = x.force_contiguous()?;
         rotate(&y, &rotary.table(&[0, 1, 5, 9], &Device::Cpu)?, rotary, 2, HEAD_DIM)?;
         Ok(y)
     }
@@ -140,7 +140,7 @@ mod tests {
         for (pairs, dim) in [(Pairs::Halves, 8), (Pairs::Interleaved, 4)] {
             let rotary = Rotary { pairs, dim, theta: 100.0 };
             let (x, g) = (random(&[4, HEADS * HEAD_DIM], 1), random(&[4, HEADS * HEAD_DIM], 2));
-            let back = g.copy()?;
+            let back = g.force_contiguous()?;
             rotate_back(&back, &rotary.table(&[0, 1, 5, 9], &Device::Cpu)?, rotary, 2, HEAD_DIM)?;
             assert_gradient(&x, &back, |x| (rotated(x, rotary)? * &g)?.sum_all());
             let restored = rotated(&back, rotary)?;

@@ -1,0 +1,520 @@
+//! Our numbers against those of the reference implementations, on tiny models with random weights.
+//!
+//! Every model folder of `EMOPIPE_FIXTURES` (default `tests/fixtures`) whose family we have is tested, on the plain padded
+//! path and on packed rows. Run with `--nocapture` to see the largest error of every quantity.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use candle_core::{D, DType, Device, Result as Candle, Tensor, Var};
+use emopipe::{
+    models::{
+        Adapter, AdapterSpec, Backbone, Decoder, KvCache, Mode, TokenTree,
+        adapters::{self, CONFIG_FILE, LoraSpec, PrefixInit, PrefixTuningSpec, WEIGHTS_FILE},
+        greedy, load_decoder, reference,
+    },
+    train::adamw::{AdamW, AdamWParams, clip_grad_norm, collect},
+};
+use serde_json::{Value, json};
+
+/// `model_type`, and the family that reads it.
+const FAMILIES: &[(&str, &str)] = &[("llama", "llama"), ("qwen2", "llama")];
+
+/// Allowed error: the largest difference, relative to the largest number of the expected tensor.
+const TOLERANCE: f64 = 1e-4;
+
+struct Fixture {
+    name: String,
+    folder: PathBuf,
+    model: Decoder,
+    expected: BTreeMap<String, Tensor>,
+    meta: Value,
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn fixtures() -> Vec<Fixture> {
+    let root = std::env::var_os("EMOPIPE_FIXTURES")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"), PathBuf::from);
+    let mut folders: Vec<_> = std::fs::read_dir(&root).unwrap().map(|e| e.unwrap().path()).collect();
+    folders.sort();
+    let mut found = Vec::new();
+    for folder in folders {
+        if !folder.join("config.json").exists() {
+            continue;
+        }
+        let kind = read_json(&folder.join("config.json"))["model_type"].as_str().unwrap_or_default().to_owned();
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let Some((_, family)) = FAMILIES.iter().find(|(k, _)| *k == kind) else {
+            println!("{name}: skipped, no family reads model_type `{kind}`");
+            continue;
+        };
+        let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
+        let model = load_decoder(family, &files.into(), &Device::Cpu).unwrap();
+        let expected = candle_core::safetensors::load(folder.join("expected.safetensors"), &Device::Cpu).unwrap();
+        let meta = read_json(&folder.join("meta.json"));
+        found.push(Fixture { name, folder, model, expected: expected.into_iter().collect(), meta });
+    }
+    assert!(!found.is_empty(), "no fixture in {}", root.display());
+    found
+}
+
+fn error(got: &Tensor, want: &Tensor) -> f64 {
+    assert_eq!(got.dims(), want.dims());
+    let numbers = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (got, want) = (numbers(got), numbers(want));
+    let size = want.iter().fold(0f32, |a, b| a.max(b.abs()));
+    let off = got.iter().zip(&want).fold(0f32, |a, (x, y)| if (x - y).is_nan() { f32::INFINITY } else { a.max((x - y).abs()) });
+    if off == 0.0 { 0.0 } else { f64::from(off / size) }
+}
+
+/// Largest errors by quantity.
+#[derive(Default)]
+struct Errors(BTreeMap<String, f64>);
+
+impl Errors {
+    fn note(&mut self, quantity: &str, got: &Tensor, want: &Tensor) {
+        let error = error(got, want);
+        let worst = self.0.entry(quantity.to_owned()).or_default();
+        *worst = worst.max(error);
+    }
+
+    fn check(&self, title: &str) {
+        for (quantity, error) in &self.0 {
+            println!("{title:<34} {quantity:<12} {error:.1e}");
+        }
+        for (quantity, error) in &self.0 {
+            assert!(*error <= TOLERANCE, "{title}: {quantity} is off by {error:.2e}");
+        }
+    }
+}
+
+/// One sample without its padding.
+struct Sample {
+    ids: Vec<u32>,
+    /// Place of a token, and the token that is to be predicted there.
+    targets: Vec<(usize, u32)>,
+    /// First column of the padded row.
+    start: usize,
+}
+
+impl Fixture {
+    fn samples(&self) -> Vec<Sample> {
+        let rows = |name: &str| self.expected[name].to_vec2::<i64>().unwrap();
+        let (ids, mask, labels) = (rows("input_ids"), rows("attention_mask"), rows("labels"));
+        (0..ids.len())
+            .map(|b| {
+                let start = mask[b].iter().position(|m| *m == 1).unwrap();
+                let targets = (start + 1..ids[b].len())
+                    .filter(|t| labels[b][*t] >= 0)
+                    .map(|t| (t - 1 - start, labels[b][t] as u32))
+                    .collect();
+                Sample { ids: ids[b][start..].iter().map(|i| *i as u32).collect(), targets, start }
+            })
+            .collect()
+    }
+
+    /// The adapter of condition `lora` before training.
+    fn lora(&self) -> Box<dyn Adapter> {
+        let tensors = self.named("lora.init.");
+        let lora = &self.meta["lora"];
+        let config = json!({
+            "peft_type": "LORA", "r": lora["rank"], "lora_alpha": lora["alpha"], "target_modules": lora["targets"],
+        });
+        adapters::load(config.to_string().as_bytes(), &serialized(&tensors), &self.model).unwrap()
+    }
+
+    /// The expected tensors under a prefix, by our names.
+    fn named(&self, prefix: &str) -> BTreeMap<String, Tensor> {
+        let ours = |name: &str| name.replace(".default.", ".");
+        self.expected.iter().filter_map(|(k, v)| Some((ours(k.strip_prefix(prefix)?), v.clone()))).collect()
+    }
+}
+
+fn serialized(tensors: &BTreeMap<String, Tensor>) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.safetensors");
+    let tensors: std::collections::HashMap<String, Tensor> = tensors.clone().into_iter().collect();
+    candle_core::safetensors::save(&tensors, &path).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+/// A way to compute the batch's logits (`[batch, seq, vocab]`, zero at padding) and its loss.
+type Compute = fn(&Fixture, &dyn Adapter) -> (Tensor, Tensor);
+
+fn padded(fixture: &Fixture, adapter: &dyn Adapter) -> (Tensor, Tensor) {
+    let mask = &fixture.expected["attention_mask"];
+    let batch = reference::Batch {
+        ids: &fixture.expected["input_ids"].to_dtype(DType::U32).unwrap(),
+        mask,
+        positions: &fixture.expected["position_ids"],
+    };
+    let logits = reference::logits(&fixture.model, adapter, &batch).unwrap();
+    let compute = || -> Candle<(Tensor, Tensor)> {
+        let shown = logits.broadcast_mul(&mask.to_dtype(DType::F32)?.unsqueeze(2)?)?.detach();
+        let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(D::Minus1)?)?;
+        let log_p = shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?;
+        let mut losses = Vec::new();
+        for (b, sample) in fixture.samples().iter().enumerate() {
+            for (place, target) in &sample.targets {
+                losses.push(log_p.get(b)?.get(place + sample.start)?.get(*target as usize)?.neg()?);
+            }
+        }
+        Ok((shown, Tensor::stack(&losses, 0)?.mean_all()?))
+    };
+    compute().unwrap()
+}
+
+/// Packs the samples; `cut` says how many of a sample's tokens form a segment that `copies` others continue.
+fn packed_with(fixture: &Fixture, adapter: &dyn Adapter, cut: usize, copies: usize) -> (Tensor, Tensor) {
+    let samples = fixture.samples();
+    let mut tree = TokenTree::new();
+    let (mut rows, mut targets, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    for sample in &samples {
+        let (shared, own) = sample.ids.split_at(cut);
+        let parent = (cut > 0).then(|| tree.push(None, shared));
+        let begin = parent.map_or(tree.len(), |p| tree.segments()[p].start);
+        for copy in 0..copies {
+            let segment = tree.push(parent, own);
+            let start = tree.segments()[segment].start;
+            let row = |i: usize| if i < cut { begin + i } else { start + i - cut } as u32;
+            rows.extend(sample.targets.iter().map(|(i, _)| row(*i)));
+            targets.extend(sample.targets.iter().map(|(_, t)| *t));
+            if copy + 1 == copies {
+                places.push((0..sample.ids.len()).map(row).collect::<Vec<_>>());
+            }
+        }
+    }
+    let hidden = fixture.model.forward(&tree, adapter, Mode::Eval).unwrap();
+    let loss = fixture.model.nll(&hidden, &rows, &targets).unwrap().mean_all().unwrap();
+    let compute = || -> Candle<Tensor> {
+        let padded = samples.iter().zip(&places).map(|(sample, rows)| {
+            let logits = fixture.model.logits(&hidden, rows).unwrap();
+            Tensor::cat(&[&Tensor::zeros((sample.start, logits.dim(1)?), DType::F32, &Device::Cpu)?, &logits], 0)
+        });
+        Tensor::stack(&padded.collect::<Candle<Vec<_>>>()?, 0)
+    };
+    (compute().unwrap(), loss)
+}
+
+fn packed(fixture: &Fixture, adapter: &dyn Adapter) -> (Tensor, Tensor) {
+    packed_with(fixture, adapter, 0, 1)
+}
+
+fn shared(fixture: &Fixture, adapter: &dyn Adapter) -> (Tensor, Tensor) {
+    packed_with(fixture, adapter, 5, 3)
+}
+
+const PATHS: &[(&str, Compute)] = &[("plain, padded", padded), ("packed", packed), ("packed, shared beginning", shared)];
+
+#[test]
+fn agrees_with_the_reference_implementation() {
+    for fixture in fixtures() {
+        for (path, compute) in PATHS {
+            let mut errors = Errors::default();
+            let none = adapters::Untrained;
+            let (logits, loss) = compute(&fixture, &none);
+            errors.note("base.logits", &logits, &fixture.expected["base.logits"]);
+            errors.note("base.loss", &loss.reshape(1).unwrap(), &fixture.expected["base.loss"]);
+
+            let adapter = fixture.lora();
+            let parameters = adapter.parameters();
+            let meta = &fixture.meta["adamw"];
+            let mut adamw = AdamW::new(
+                parameters.clone(),
+                AdamWParams { weight_decay: meta["weight_decay"].as_f64().unwrap(), ..AdamWParams::default() },
+            );
+            let (grads, after) = (fixture.named("lora.grad."), fixture.named("lora.after."));
+            assert_eq!(parameters.len(), grads.len());
+            let mut losses = Vec::new();
+            for step in 0..meta["steps"].as_u64().unwrap() {
+                let (logits, loss) = compute(&fixture, adapter.as_ref());
+                losses.push(loss.detach().reshape(1).unwrap());
+                let mut gradients = collect(&parameters, &loss.backward().unwrap()).unwrap();
+                if step == 0 {
+                    errors.note("lora.logits", &logits, &fixture.expected["lora.logits"]);
+                    errors.note("lora.loss", &losses[0], &fixture.expected["lora.loss"]);
+                    for ((name, _), gradient) in parameters.iter().zip(&gradients) {
+                        errors.note("lora.grad", gradient, &grads[name]);
+                    }
+                }
+                clip_grad_norm(&mut gradients, meta["clip_grad_norm"].as_f64().unwrap()).unwrap();
+                adamw.step(&gradients, meta["lr"].as_f64().unwrap()).unwrap();
+            }
+            errors.note("lora.losses", &Tensor::cat(&losses, 0).unwrap(), &fixture.expected["lora.adamw_losses"]);
+            for (name, var) in &parameters {
+                errors.note("lora.after", var, &after[name]);
+            }
+            errors.check(&format!("{} ({path})", fixture.name));
+        }
+    }
+}
+
+#[test]
+fn loads_and_writes_adapters_as_peft_does() {
+    for fixture in fixtures() {
+        let folder = fixture.folder.join("peft-lora");
+        let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+        let adapter = adapters::load(&read(CONFIG_FILE), &read(WEIGHTS_FILE), &fixture.model).unwrap();
+        let mut errors = Errors::default();
+        errors.note("peft.logits", &packed(&fixture, adapter.as_ref()).0, &fixture.expected["lora.logits"]);
+        errors.check(&fixture.name);
+
+        let saved = adapter.save("some/model").unwrap();
+        let theirs = candle_core::safetensors::load(folder.join(WEIGHTS_FILE), &Device::Cpu).unwrap();
+        let ours = candle_core::safetensors::load_buffer(&saved.weights, &Device::Cpu).unwrap();
+        assert_eq!(ours.len(), theirs.len());
+        for (name, tensor) in theirs {
+            assert_eq!(error(&ours[&name], &tensor), 0.0, "{name}");
+        }
+        let config: Value = serde_json::from_slice(&saved.config).unwrap();
+        let peft: Value = serde_json::from_slice(&read(CONFIG_FILE)).unwrap();
+        for key in ["peft_type", "task_type", "r", "lora_alpha", "lora_dropout", "target_modules", "bias"] {
+            assert_eq!(config[key], peft[key], "{key}");
+        }
+        let again = adapters::load(&saved.config, &saved.weights, &fixture.model).unwrap();
+        assert_eq!(again.save("some/model").unwrap(), saved, "the bytes are the same every time");
+    }
+}
+
+fn prefix(projection: Option<usize>) -> AdapterSpec {
+    let init = PrefixInit::Normal { std: 0.3 };
+    AdapterSpec::Ptuning2(PrefixTuningSpec { virtual_tokens: 6, projection, init })
+}
+
+fn every_adapter() -> Vec<(&'static str, AdapterSpec)> {
+    let names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+    let target_modules = names.map(str::to_owned).to_vec();
+    let all = LoraSpec { rank: 4, alpha: 8.0, dropout: 0.0, target_modules };
+    vec![("lora everywhere", AdapterSpec::Lora(all)), ("prefix", prefix(None)), ("projected prefix", prefix(Some(24)))]
+}
+
+/// LoRA's `B` starts at zero, which would hide `A`'s gradient.
+fn stir(adapter: &dyn Adapter) {
+    for (i, (_, var)) in adapter.parameters().into_iter().enumerate() {
+        let numbers: Vec<f32> = (0..var.elem_count()).map(|j| ((i * 31 + j * 17) % 23) as f32 / 115.0 - 0.1).collect();
+        let noise = Tensor::from_vec(numbers, var.shape(), &Device::Cpu).unwrap();
+        var.set(&(var.as_tensor() + noise).unwrap()).unwrap();
+    }
+}
+
+fn gradients(fixture: &Fixture, adapter: &dyn Adapter, compute: Compute) -> (f32, Vec<Tensor>) {
+    let (_, loss) = compute(fixture, adapter);
+    let store = loss.backward().unwrap();
+    (loss.to_scalar().unwrap(), collect(&adapter.parameters(), &store).unwrap())
+}
+
+/// The reference has no numbers for these: our plain path is the judge.
+#[test]
+fn fast_and_plain_paths_agree_for_every_adapter() {
+    for fixture in fixtures() {
+        for (title, spec) in every_adapter() {
+            let adapter = adapters::create(&spec, &fixture.model, 5, None).unwrap();
+            stir(adapter.as_ref());
+            let (plain_loss, plain) = gradients(&fixture, adapter.as_ref(), padded);
+            for (path, compute) in &PATHS[1..] {
+                let (loss, fast) = gradients(&fixture, adapter.as_ref(), *compute);
+                assert!((loss - plain_loss).abs() <= 1e-5 * plain_loss, "{title}, {path}: {loss}, not {plain_loss}");
+                let mut errors = Errors::default();
+                for (fast, plain) in fast.iter().zip(&plain) {
+                    errors.note("grad", fast, plain);
+                }
+                errors.check(&format!("{} {title} ({path})", fixture.name));
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_match_finite_differences() {
+    let fixture = &fixtures()[0];
+    for (title, spec) in every_adapter() {
+        let adapter = adapters::create(&spec, &fixture.model, 5, None).unwrap();
+        stir(adapter.as_ref());
+        let (_, gradients) = gradients(fixture, adapter.as_ref(), packed);
+        for ((name, var), gradient) in adapter.parameters().iter().zip(&gradients) {
+            let (shift, size) = along(var, gradient);
+            let loss = |sign: f64| -> f64 {
+                var.set(&(&shift.0 + (&shift.1 * sign).unwrap()).unwrap()).unwrap();
+                f64::from(packed(fixture, adapter.as_ref()).1.to_scalar::<f32>().unwrap())
+            };
+            let measured = (loss(1.0) - loss(-1.0)) / 2.0;
+            loss(0.0);
+            assert!((measured - size).abs() <= 0.05 * size, "{title}, {name}: measured {measured:e}, computed {size:e}");
+        }
+    }
+}
+
+/// A parameter's value with a step along its gradient that should change the loss by about 0.01, and by how much exactly.
+fn along(var: &Var, gradient: &Tensor) -> ((Tensor, Tensor), f64) {
+    let square = f64::from(gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap());
+    assert!(square > 0.0, "a gradient of zero");
+    let reach = 0.3 / square.sqrt();
+    let factor = (0.01 / square).min(reach);
+    ((var.as_tensor().copy().unwrap(), (gradient * factor).unwrap()), factor * square)
+}
+
+#[test]
+fn thread_count_does_not_change_bits() {
+    let fixture = &fixtures()[0];
+    for (title, spec) in every_adapter() {
+        let adapter = adapters::create(&spec, &fixture.model, 5, None).unwrap();
+        stir(adapter.as_ref());
+        let bits = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let (loss, gradients) = gradients(fixture, adapter.as_ref(), shared);
+                let numbers = gradients.iter().map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+                (loss, numbers.collect::<Vec<_>>())
+            })
+        };
+        assert!(bits(1) == bits(2), "{title}");
+    }
+}
+
+#[test]
+fn dropout_is_active_in_training_only_and_repeats() {
+    let fixture = &fixtures()[0];
+    let spec = LoraSpec { rank: 4, alpha: 8.0, dropout: 0.5, target_modules: vec!["q_proj".into(), "down_proj".into()] };
+    let adapter = adapters::create(&AdapterSpec::Lora(spec), &fixture.model, 5, None).unwrap();
+    stir(adapter.as_ref());
+    let mut tree = TokenTree::new();
+    tree.push(None, &fixture.samples()[0].ids);
+    let loss = |mode: Mode| {
+        let hidden = fixture.model.forward(&tree, adapter.as_ref(), mode).unwrap();
+        fixture.model.nll(&hidden, &[3, 4], &[7, 8]).unwrap().sum_all().unwrap()
+    };
+    let value = |mode: Mode| loss(mode).to_scalar::<f32>().unwrap();
+    let (first, second) = (Mode::Train { seed: 1, pass: 0 }, Mode::Train { seed: 1, pass: 1 });
+    assert_eq!(value(first), value(first));
+    assert_ne!(value(first), value(second));
+    assert_ne!(value(first), value(Mode::Eval));
+
+    let gradients = collect(&adapter.parameters(), &loss(first).backward().unwrap()).unwrap();
+    for ((name, var), gradient) in adapter.parameters().iter().zip(&gradients) {
+        let (shift, size) = along(var, gradient);
+        let moved = |sign: f64| {
+            var.set(&(&shift.0 + (&shift.1 * sign).unwrap()).unwrap()).unwrap();
+            f64::from(value(first))
+        };
+        let measured = (moved(1.0) - moved(-1.0)) / 2.0;
+        moved(0.0);
+        assert!((measured - size).abs() <= 0.05 * size, "{name}: measured {measured:e}, computed {size:e}");
+    }
+}
+
+#[test]
+fn a_prefix_made_of_a_text_acts_like_the_text() {
+    let fixture = &fixtures()[0];
+    let ids = &fixture.samples()[0].ids;
+    let text = &ids[..6];
+    let init = PrefixInit::Text { text: "six tokens".into() };
+    let spec = AdapterSpec::Ptuning2(PrefixTuningSpec { virtual_tokens: 6, projection: None, init });
+    let adapter = adapters::create(&spec, &fixture.model, 0, Some(text)).unwrap();
+    let prefixes = adapter.prefix().unwrap().unwrap();
+    let mut tree = TokenTree::new();
+    tree.push(None, text);
+    for ((keys, values), prefix) in fixture.model.keys_values(text).unwrap().iter().zip(&prefixes) {
+        assert_eq!(error(keys, &prefix.keys), 0.0);
+        assert_eq!(error(values, &prefix.values), 0.0);
+    }
+    let saved = adapter.save("some/model").unwrap();
+    let again = adapters::load(&saved.config, &saved.weights, &fixture.model).unwrap();
+    let logits = |adapter: &dyn Adapter| packed(fixture, adapter).0;
+    assert_eq!(error(&logits(again.as_ref()), &logits(adapter.as_ref())), 0.0);
+    assert!(error(&logits(adapter.as_ref()), &fixture.expected["base.logits"]) > 1e-3);
+}
+
+#[test]
+fn a_cache_gives_the_same_hidden_states() {
+    for fixture in fixtures() {
+        let adapter = adapters::create(&prefix(None), &fixture.model, 5, None).unwrap();
+        let samples = fixture.samples();
+        let mut tree = TokenTree::new();
+        let mut cache = KvCache::new();
+        let mut parts = Vec::new();
+        let root = tree.push(None, &samples[0].ids[..4]);
+        parts.push(fixture.model.extend(&tree, adapter.as_ref(), &mut cache).unwrap());
+        let a = tree.push(Some(root), &samples[0].ids[4..]);
+        tree.push(Some(root), &samples[1].ids);
+        parts.push(fixture.model.extend(&tree, adapter.as_ref(), &mut cache).unwrap());
+        for token in 0..70 {
+            tree.push(Some(if token == 0 { a } else { tree.segments().len() - 1 }), &[token]);
+            parts.push(fixture.model.extend(&tree, adapter.as_ref(), &mut cache).unwrap());
+        }
+        let whole = fixture.model.forward(&tree, adapter.as_ref(), Mode::Eval).unwrap();
+        assert!(error(&Tensor::cat(&parts, 0).unwrap(), &whole) < 1e-5);
+    }
+}
+
+#[test]
+fn greedy_continuation_takes_the_likeliest_tokens() {
+    let fixture = &fixtures()[0];
+    let samples = fixture.samples();
+    let mut tree = TokenTree::new();
+    let leaves = [tree.push(None, &samples[0].ids), tree.push(None, &samples[1].ids)];
+    let got = greedy(&fixture.model, &adapters::Untrained, tree, &leaves, &[], 4).unwrap();
+    for (sample, got) in samples.iter().zip(&got) {
+        let mut ids = sample.ids.clone();
+        for token in got {
+            let mut tree = TokenTree::new();
+            let segment = tree.push(None, &ids);
+            let hidden = fixture.model.forward(&tree, &adapters::Untrained, Mode::Eval).unwrap();
+            let logits = fixture.model.logits(&hidden, &[tree.last(segment) as u32]).unwrap();
+            assert_eq!(logits.argmax(1).unwrap().to_vec1::<u32>().unwrap(), [*token]);
+            ids.push(*token);
+        }
+        assert_eq!(got.len(), 4);
+    }
+}
+
+#[test]
+fn damaged_or_foreign_files_are_named() {
+    let fixture = &fixtures()[0];
+    let folder = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(fixture.folder.join("model.safetensors")).unwrap();
+    let cut = folder.path().join("model.safetensors");
+    std::fs::write(&cut, &whole[..whole.len() - 100]).unwrap();
+    let config = fixture.folder.join("config.json");
+    let load = |files: &[(&str, &Path)]| {
+        let files: BTreeMap<String, PathBuf> = files.iter().map(|(n, p)| ((*n).to_owned(), p.to_path_buf())).collect();
+        load_decoder("llama", &files, &Device::Cpu).map(drop).unwrap_err()
+    };
+    let e = load(&[("config.json", &config), ("model.safetensors", &cut)]);
+    assert!(e.message.contains("model.safetensors") && e.help.is_some(), "{e}");
+
+    let e = load(&[("model.safetensors", &cut)]);
+    assert!(e.message.contains("config.json"), "{e}");
+
+    let mut other = read_json(&config);
+    other["intermediate_size"] = json!(96);
+    let wrong = folder.path().join("config.json");
+    std::fs::write(&wrong, other.to_string()).unwrap();
+    let weights = fixture.folder.join("model.safetensors");
+    let e = load(&[("config.json", &wrong), ("model.safetensors", &weights)]);
+    assert!(e.message.contains("mlp.gate_proj.weight") && e.message.contains("[112, 64]") && e.message.contains("[96, 64]"), "{e}");
+
+    other["intermediate_size"] = json!(112);
+    other["num_hidden_layers"] = json!(4);
+    std::fs::write(&wrong, other.to_string()).unwrap();
+    let e = load(&[("config.json", &wrong), ("model.safetensors", &weights)]);
+    assert!(e.message.contains("model.layers.3."), "{e}");
+
+    let gguf = folder.path().join("x.gguf");
+    std::fs::write(&gguf, b"GGUF\x03\0\0\0\x05").unwrap();
+    let e = load(&[("x.gguf", &gguf)]);
+    assert!(e.message.contains("x.gguf"), "{e}");
+
+    let index = folder.path().join("i.json");
+    std::fs::write(&index, r#"{"weight_map": {"a": "model-1.safetensors"}}"#).unwrap();
+    let e = load(&[("config.json", &config), ("model.safetensors.index.json", &index)]);
+    assert!(e.message.contains("model-1.safetensors"), "{e}");
+
+    let spec = LoraSpec { rank: 4, alpha: 8.0, dropout: 0.0, target_modules: vec!["q_prj".into()] };
+    let e = adapters::create(&AdapterSpec::Lora(spec), &fixture.model, 0, None).map(drop).unwrap_err();
+    assert!(e.help.is_some_and(|h| h.contains("`q_proj`")), "{}", e.message);
+}
