@@ -224,4 +224,46 @@ mod tests {
         assert!((f64::from(p[0]) - 0.5f64.ln()).abs() < 1e-7);
         assert!(normalise(&[-1e4, -2e4])[0].is_finite());
     }
+
+    /// The definition, one (prompt, label) pair at a time and without sharing anything.
+    fn plain_score(backbone: &dyn Backbone, adapter: &dyn Adapter, prompt: &[u32], answer: &[u32], end: u32) -> f64 {
+        let mut tree = TokenTree::new();
+        tree.push(None, &[prompt, answer].concat());
+        let hidden = backbone.forward(&tree, adapter, Mode::Eval).unwrap();
+        let rows: Vec<u32> = (0..=answer.len()).map(|i| (prompt.len() - 1 + i) as u32).collect();
+        let targets = [answer, &[end]].concat();
+        let nll = backbone.nll(&hidden, &rows, &targets).unwrap().to_vec1::<f32>().unwrap();
+        -nll.into_iter().map(f64::from).sum::<f64>()
+    }
+
+    #[test]
+    fn packing_changes_no_score() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
+        let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
+        let backbone = crate::models::load_decoder("llama", &files.into(), &candle_core::Device::Cpu).unwrap();
+        let spec = serde_json::json!({ "adapter": "ptuning2", "virtual_tokens": 3, "init": { "from": "normal", "std": 0.5 } });
+        let prefix = crate::models::adapters::create(&serde_json::from_value(spec).unwrap(), &backbone, 5, None).unwrap();
+        // More prompts than fit into one row, of different lengths.
+        let prompts: Vec<Vec<u32>> =
+            (0..60u32).map(|i| [1, 4, 6].into_iter().chain((0..=i % 9).map(|j| 10 + (i * 7 + j) % 200)).collect()).collect();
+        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        for adapter in [&crate::models::adapters::Untrained as &dyn Adapter, prefix.as_ref()] {
+            let scores = rank(&backbone, adapter, &prompts, &answers(), |_| Ok(())).unwrap();
+            for (prompt, scores) in prompts.iter().zip(scores) {
+                for (label, score) in answers().labels.iter().zip(scores) {
+                    let plain = plain_score(&backbone, adapter, prompt, label, 2);
+                    assert!((score - plain).abs() < 1e-4 * plain.abs(), "{score} {plain}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_work_stops_when_asked() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
+        let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
+        let backbone = crate::models::load_decoder("llama", &files.into(), &candle_core::Device::Cpu).unwrap();
+        let stop = |_| Err(crate::error::Error::interrupted("stop"));
+        assert!(rank(&backbone, &crate::models::adapters::Untrained, &[&[1, 2]], &answers(), stop).is_err());
+    }
 }

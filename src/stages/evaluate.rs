@@ -1,5 +1,6 @@
 //! `evaluate`: predictions and metrics of a backbone with or without an adapter.
 
+use polars::prelude::{NamedFrom, Series};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ use crate::{
     train::{Method, Sample, TokenSet, TrainingSummary, peak_memory},
 };
 
-/// One row an example of the split: `id`, `label_id`, `predicted_id` (u32) and `scores` (list of f32: log-probabilities over
+/// One row an example of the split: `id`, `label_id`, `predicted_id` (u32, missing where an answer names no label) and `scores` (list of f32: log-probabilities over
 /// the labels).
 pub const PREDICTIONS_FILE: &str = "predictions.parquet";
 
@@ -310,7 +311,7 @@ fn write_predictions(cx: &Context, samples: &[Sample], predictions: &[Prediction
         vec![
             frame::string_column("id", &ids),
             frame::u32_column("label_id", &gold),
-            frame::opt_u32_column("predicted_id", &predicted),
+            Series::new("predicted_id".into(), &predicted).into(),
             frame::f32_list_column("scores", &scores),
         ],
     )

@@ -2,6 +2,8 @@
 
 mod definitions;
 mod evaluate;
+#[cfg(test)]
+mod tests;
 mod tokenize;
 mod train;
 

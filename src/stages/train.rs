@@ -118,6 +118,7 @@ impl StageKind for Train {
         let summary = Training {
             backbone: &backbone,
             adapter: adapter.as_ref(),
+            adapter_name: train::adapter_name(&params.adapter),
             samples: &samples,
             dev: &dev,
             answers: &tokens.answers,

@@ -17,6 +17,16 @@ pub struct Method {
     pub safeguards: Safeguards,
 }
 
+/// The adapter's name in pipeline files and summaries.
+pub fn adapter_name(spec: &AdapterSpec) -> &'static str {
+    match spec {
+        AdapterSpec::None(_) => AdapterKind::None,
+        AdapterSpec::Lora(_) => AdapterKind::Lora,
+        AdapterSpec::Ptuning2(_) => AdapterKind::Ptuning2,
+    }
+    .name()
+}
+
 /// How an adapter is trained: everything here can change its bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -210,7 +220,8 @@ impl TryFrom<MethodTable> for Method {
     fn try_from(t: MethodTable) -> Result<Self, String> {
         t.refuse_foreign_keys()?;
         let (training, safeguards) = (t.training()?, t.safeguards()?);
-        Ok(Self { adapter: t.adapter_spec()?, training, safeguards, title: t.title })
+        let title = t.title.clone();
+        Ok(Self { title, adapter: t.adapter_spec()?, training, safeguards })
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Training<'a> {
     pub backbone: &'a dyn Backbone,
     /// Trained in place.
     pub adapter: &'a dyn Adapter,
+    /// `lora`, `ptuning2`, ... for the summary.
+    pub adapter_name: &'a str,
     pub samples: &'a [Sample],
     /// Held-out samples for the accuracy curve; may be empty.
     pub dev: &'a [Sample],
@@ -153,7 +155,7 @@ impl Training<'_> {
             self.progress.measure("peak_memory_bytes", bytes as f64);
         }
         Ok(TrainingSummary {
-            adapter: String::new(), // FIX
+            adapter: self.adapter_name.to_owned(),
             steps: total,
             examples: self.samples.len() as u64,
             examples_seen: order.seen(total),
@@ -328,4 +330,203 @@ pub fn peak_memory() -> Option<u64> {
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::{Path, PathBuf},
+        sync::atomic::{AtomicU64, Ordering},
+    };
+
+    use candle_core::Device;
+
+    use super::*;
+    use crate::{
+        engine::Unwatched,
+        models::{AdapterSpec, Decoder, adapters, load_decoder},
+        store::Digest,
+        train::{Length, checkpoint_path},
+    };
+
+    fn backbone() -> Decoder {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
+        let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
+        load_decoder("llama", &files.into(), &Device::Cpu).unwrap()
+    }
+
+    fn lora() -> AdapterSpec {
+        let spec = serde_json::json!({ "adapter": "lora", "rank": 4, "alpha": 16.0, "dropout": 0.1,
+            "target_modules": ["q_proj", "v_proj"] });
+        serde_json::from_value(spec).unwrap()
+    }
+
+    fn ptuning2() -> AdapterSpec {
+        let spec = serde_json::json!({ "adapter": "ptuning2", "virtual_tokens": 5, "init": { "from": "normal", "std": 0.3 } });
+        serde_json::from_value(spec).unwrap()
+    }
+
+    /// The label is in the sentence: token 100 + label.
+    fn samples() -> Vec<Sample> {
+        (0..14u32)
+            .map(|i| Sample { id: format!("s{i}"), label: i % 2, prompt: vec![1, 7, 8, 30 + i, 100 + i % 2, 9] })
+            .collect()
+    }
+
+    fn answers() -> Answers {
+        Answers { labels: vec![vec![200, 201], vec![210]], end: 2 }
+    }
+
+    fn spec() -> TrainingSpec {
+        TrainingSpec { batch_size: 4, length: Length::Steps(6), learning_rate: 5e-3, warmup: 2.0, ..Default::default() }
+    }
+
+    /// Asks to stop once `limit` steps are done.
+    struct StopAfter {
+        limit: u64,
+        done: AtomicU64,
+    }
+
+    impl Progress for StopAfter {
+        fn step(&self, done: u64, _: u64, _: &str, _: &str) {
+            self.done.store(done, Ordering::Relaxed);
+        }
+        fn message(&self, _: &str) {}
+        fn measure(&self, _: &str, _: f64) {}
+        fn stop_requested(&self) -> bool {
+            self.done.load(Ordering::Relaxed) >= self.limit
+        }
+    }
+
+    struct Case {
+        backbone: Decoder,
+        samples: Vec<Sample>,
+        answers: Answers,
+        spec: TrainingSpec,
+        safeguards: Safeguards,
+    }
+
+    impl Case {
+        fn new(spec: TrainingSpec) -> Self {
+            let safeguards = Safeguards::default();
+            Self { backbone: backbone(), samples: samples(), answers: answers(), spec, safeguards }
+        }
+
+        /// The saved adapter and the summary.
+        fn train(
+            &self,
+            adapter: &AdapterSpec,
+            checkpoint: Option<PathBuf>,
+            progress: &dyn Progress,
+        ) -> Result<(Vec<u8>, TrainingSummary)> {
+            let trained = adapters::create(adapter, &self.backbone, 1, None)?;
+            let training = Training {
+                backbone: &self.backbone,
+                adapter: trained.as_ref(),
+                adapter_name: crate::train::adapter_name(adapter),
+                samples: &self.samples,
+                dev: &[],
+                answers: &self.answers,
+                spec: &self.spec,
+                safeguards: &self.safeguards,
+                seed: 1,
+                checkpoint: checkpoint.map(|path| CheckpointFile { path, fingerprint: Digest::of(b"job") }),
+                progress,
+            };
+            let summary = training.run()?;
+            Ok((trained.save("tiny")?.weights, summary))
+        }
+    }
+
+    #[test]
+    fn the_loss_falls() {
+        let case = Case::new(TrainingSpec { length: Length::Epochs(12.0), learning_rate: 5e-2, ..spec() });
+        for adapter in [lora(), ptuning2()] {
+            let (_, summary) = case.train(&adapter, None, &Unwatched).unwrap();
+            let (first, last) = (summary.loss[0], summary.loss[summary.loss.len() - 1]);
+            assert!(last < 0.9 * first, "{first} -> {last}");
+            assert_eq!((summary.steps, summary.examples, summary.examples_seen), (48, 14, 12 * 14));
+            assert_eq!(summary.labelled_tokens, 12 * (7 * 3 + 7 * 2));
+        }
+    }
+
+    #[test]
+    fn a_resumed_training_ends_in_the_same_bytes() {
+        for adapter in [lora(), ptuning2()] {
+            let case = Case::new(spec());
+            let (straight, summary) = case.train(&adapter, None, &Unwatched).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let path = checkpoint_path(folder.path());
+            let stop = StopAfter { limit: 3, done: AtomicU64::new(0) };
+            let error = case.train(&adapter, Some(path.clone()), &stop).unwrap_err();
+            assert_eq!(error.category, crate::error::Category::Interrupted);
+            assert!(path.exists());
+            let resumed = case.train(&adapter, Some(path), &Unwatched).unwrap();
+            assert_eq!(resumed.1, summary);
+            assert!(resumed.0 == straight, "{} differs after a stop", adapter_name_of(&adapter));
+        }
+    }
+
+    fn adapter_name_of(spec: &AdapterSpec) -> &'static str {
+        crate::train::adapter_name(spec)
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_is_ignored() {
+        let case = Case::new(spec());
+        let folder = tempfile::tempdir().unwrap();
+        let path = checkpoint_path(folder.path());
+        std::fs::write(&path, b"not a checkpoint, but long enough to hold a digest").unwrap();
+        let fresh = case.train(&lora(), None, &Unwatched).unwrap();
+        assert_eq!(case.train(&lora(), Some(path), &Unwatched).unwrap(), fresh);
+    }
+
+    #[test]
+    fn accumulation_is_the_same_gradient() {
+        let plain = TrainingSpec { length: Length::Steps(3), ..spec() };
+        let no_dropout = ptuning2();
+        let (_, one) = Case::new(plain.clone()).train(&no_dropout, None, &Unwatched).unwrap();
+        let (_, four) =
+            Case::new(TrainingSpec { accumulation: 3, ..plain }).train(&no_dropout, None, &Unwatched).unwrap();
+        for (a, b) in one.loss.iter().zip(&four.loss) {
+            assert!((a - b).abs() < 1e-5, "{:?} {:?}", one.loss, four.loss);
+        }
+    }
+
+    #[test]
+    fn divergence_names_its_examples() {
+        let case = Case::new(TrainingSpec { learning_rate: 1e300, warmup: 0.0, ..spec() });
+        let error = case.train(&lora(), None, &Unwatched).unwrap_err();
+        assert!(error.message.contains("not finite") && error.message.contains("examples s"), "{error}");
+        assert!(error.help.unwrap().contains("learning_rate"));
+    }
+
+    #[test]
+    fn a_leaping_loss_stops_the_training() {
+        let mut case = Case::new(TrainingSpec { length: Length::Steps(60), learning_rate: 2e-2, ..spec() });
+        case.safeguards.max_loss_rise = 1e-3;
+        let error = case.train(&lora(), None, &Unwatched).unwrap_err();
+        assert!(error.message.contains("leapt"), "{error}");
+    }
+
+    #[test]
+    fn dev_points_enter_the_summary() {
+        let case = Case::new(TrainingSpec { dev_every_steps: Some(4), ..spec() });
+        let adapter = adapters::create(&lora(), &case.backbone, 1, None).unwrap();
+        let training = Training {
+            backbone: &case.backbone,
+            adapter: adapter.as_ref(),
+            adapter_name: "lora",
+            samples: &case.samples,
+            dev: &case.samples[..5],
+            answers: &case.answers,
+            spec: &case.spec,
+            safeguards: &case.safeguards,
+            seed: 1,
+            checkpoint: None,
+            progress: &Unwatched,
+        };
+        let dev = training.run().unwrap().dev;
+        assert_eq!(dev.iter().map(|p| (p.step, p.n)).collect::<Vec<_>>(), [(4, 5), (6, 5)]);
+    }
 }
