@@ -22,7 +22,10 @@ pub(super) fn span(cx: &ResolveContext, key: &str) -> Option<Span> {
 }
 
 /// Both, or the problems of both.
-pub(super) fn both<A, B>(a: Result<A, Vec<Diagnostic>>, b: Result<B, Vec<Diagnostic>>) -> Result<(A, B), Vec<Diagnostic>> {
+pub(super) fn both<A, B>(
+    a: Result<A, Vec<Diagnostic>>,
+    b: Result<B, Vec<Diagnostic>>,
+) -> Result<(A, B), Vec<Diagnostic>> {
     match (a, b) {
         (Ok(a), Ok(b)) => Ok((a, b)),
         (a, b) => Err(a.err().into_iter().chain(b.err()).flatten().collect()),
@@ -31,5 +34,6 @@ pub(super) fn both<A, B>(a: Result<A, Vec<Diagnostic>>, b: Result<B, Vec<Diagnos
 
 /// Parameters as they enter the key.
 pub(super) fn json(params: &impl Serialize) -> Result<serde_json::Value, Vec<Diagnostic>> {
-    serde_json::to_value(params).map_err(|e| vec![Diagnostic::new(format!("these parameters can't be written down: {e}"))])
+    serde_json::to_value(params)
+        .map_err(|e| vec![Diagnostic::new(format!("these parameters can't be written down: {e}"))])
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     definitions::{both, definition, json, span},
+    threads::on_threads,
     train::{NUMERICS, SUMMARY_FILE, load_backbone, read_tokens},
 };
 use crate::{
@@ -176,18 +177,22 @@ impl StageKind for Evaluate {
     }
 
     fn run(&self, cx: &Context) -> Result<()> {
-        let params: Params = cx.params()?;
-        let tokens = read_tokens(cx.input("tokens")?)?;
-        let samples = tokens.split(&params.split)?;
-        let backbone = load_backbone(&params.family, params.dtype, cx.input("model")?)?;
-        let (adapter, training) = adapter(cx, &params, &backbone)?;
-        let predictions = params.answer.predict(cx, &backbone, adapter.as_ref(), &samples, &tokens)?;
-        if let Some(bytes) = peak_memory() {
-            cx.progress.measure("peak_memory_bytes", bytes as f64);
-        }
-        write_predictions(cx, &samples, &predictions)?;
-        write_metrics(cx, params, &tokens, &samples, &predictions, training)
+        on_threads(cx, || run(cx))
     }
+}
+
+fn run(cx: &Context) -> Result<()> {
+    let params: Params = cx.params()?;
+    let tokens = read_tokens(cx.input("tokens")?)?;
+    let samples = tokens.split(&params.split)?;
+    let backbone = load_backbone(&params.family, params.dtype, cx.input("model")?)?;
+    let (adapter, training) = adapter(cx, &params, &backbone)?;
+    let predictions = params.answer.predict(cx, &backbone, adapter.as_ref(), &samples, &tokens)?;
+    if let Some(bytes) = peak_memory() {
+        cx.progress.measure("peak_memory_bytes", bytes as f64);
+    }
+    write_predictions(cx, &samples, &predictions)?;
+    write_metrics(cx, params, &tokens, &samples, &predictions, training)
 }
 
 /// What the table's keys say against one another.
@@ -238,8 +243,11 @@ fn adapter(
     let input = match cx.inputs("adapter") {
         [] if !params.trained => return Ok((Box::new(adapters::Untrained), None)),
         _ if !params.trained => {
-            return Err(Error::input(format!("the method `{}` has no adapter, but the stage was given one", params.method.name))
-                .help("leave the `adapter` input out"));
+            return Err(Error::input(format!(
+                "the method `{}` has no adapter, but the stage was given one",
+                params.method.name
+            ))
+            .help("leave the `adapter` input out"));
         }
         _ => cx.input("adapter")?,
     };

@@ -4,6 +4,7 @@ mod definitions;
 mod evaluate;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod tokenize;
 mod train;
 

@@ -117,7 +117,14 @@ impl Workplace {
     }
 
     /// Runs an action and returns its artifact.
-    fn run(&self, kind: &dyn StageKind, resolved: Resolved, adapter: Option<Artifact>, out: &str) -> crate::error::Result<Artifact> {
+    fn run_on(
+        &self,
+        threads: usize,
+        kind: &dyn StageKind,
+        resolved: Resolved,
+        adapter: Option<Artifact>,
+        out: &str,
+    ) -> crate::error::Result<Artifact> {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
         let inputs = [
             ("tokens", artifact(self.dir.path(), &[TOKENS_FILE, TOKENS_INFO_FILE])),
@@ -131,7 +138,7 @@ impl Workplace {
             params: resolved.params,
             unkeyed: resolved.unkeyed,
             inputs,
-            threads: 1,
+            threads,
         };
         let (out, work) = (self.dir.path().join(out), self.dir.path().join(format!("{out}-work")));
         fs::create_dir(&out).unwrap();
@@ -140,6 +147,16 @@ impl Workplace {
         let names: Vec<String> =
             fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         Ok(artifact(&out, &names.iter().map(String::as_str).collect::<Vec<_>>()))
+    }
+
+    fn run(
+        &self,
+        kind: &dyn StageKind,
+        resolved: Resolved,
+        adapter: Option<Artifact>,
+        out: &str,
+    ) -> crate::error::Result<Artifact> {
+        self.run_on(1, kind, resolved, adapter, out)
     }
 }
 
@@ -168,7 +185,7 @@ fn an_adapter_is_trained_and_evaluated() {
     let summary: TrainingSummary =
         serde_json::from_slice(&fs::read(adapter.file("training.json").unwrap()).unwrap()).unwrap();
     assert_eq!((summary.steps, summary.examples, summary.dev.len()), (15, 20, 3));
-    assert_eq!(bytes(&adapter), bytes(&w.run(&Train, train(), None, "b").unwrap()), "training is deterministic");
+    assert_eq!(bytes(&adapter), bytes(&w.run_on(3, &Train, train(), None, "b").unwrap()), "on any number of threads");
 
     let roles = ["tokens", "model", "adapter"];
     let evaluate = || resolve(&Evaluate, lora(), evaluate_stage(), &roles).unwrap();
@@ -184,7 +201,7 @@ fn an_adapter_is_trained_and_evaluated() {
     assert!(scores.iter().all(|s| (s.iter().map(|x| x.exp()).sum::<f32>() - 1.0).abs() < 1e-5));
     let predicted = frame::u32s(&table, "predicted_id").unwrap();
     assert!(scores.iter().zip(predicted).all(|(s, p)| s[p as usize] >= s[1 - p as usize]));
-    assert_eq!(bytes(&result), bytes(&w.run(&Evaluate, evaluate(), Some(adapter), "d").unwrap()));
+    assert_eq!(bytes(&result), bytes(&w.run_on(3, &Evaluate, evaluate(), Some(adapter), "d").unwrap()));
 }
 
 #[test]

@@ -4,11 +4,14 @@ use candle_core::Device;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::definitions::{both, definition, json, span};
+use super::{
+    definitions::{both, definition, json, span},
+    threads::on_threads,
+};
 use crate::{
     config::{self, Diagnostic, Node},
     data::{TOKENS_FILE, TOKENS_INFO_FILE, tokenizer::TextModel},
-    engine::{Artifact, Context, Resolved, ResolveContext, Resources, StageKind},
+    engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind},
     error::{At, Error, IoAt, Result},
     models::{Adapter, AdapterSpec, Decoder, Dtype, ModelSpec, adapters, load_decoder},
     store::Digest,
@@ -21,9 +24,10 @@ pub(super) const NUMERICS: &str = "cpu-f32";
 /// Name of [`TrainingSummary`]'s file in the artifact.
 pub const SUMMARY_FILE: &str = "training.json";
 
-/// Backbone of 135 M parameters in f32 (0.6 GiB), activations of a batch of 16 short prompts (1 GiB), adapter and moments.
-/// Sizes aren't known before the weights are there; a stage's `resources` table says it better.
-const MEMORY: u64 = 1800 << 20;
+/// A backbone of 135 M parameters in f32 (0.65 GiB with the file it is read from), activations of a batch of 16 short prompts
+/// (0.4 GiB), adapter and moments: 1 GiB was measured. Sizes aren't known before the weights are there, so for a larger
+/// model the stage's `resources` table has to say it.
+const MEMORY: u64 = 1280 << 20;
 
 /// Trains an adapter on the train split of a `tokens` input, over the weights of a `model` input.
 pub struct Train;
@@ -78,9 +82,12 @@ impl StageKind for Train {
         let (model, method) = both(model, method)?;
         if !method.adapter.is_trained() {
             return Err(vec![
-                Diagnostic::new(format!("the method `{}` has `adapter = \"none\"`: there is nothing to train", table.method))
-                    .at(span(cx, "method"))
-                    .help("leave it out of this stage's matrix"),
+                Diagnostic::new(format!(
+                    "the method `{}` has `adapter = \"none\"`: there is nothing to train",
+                    table.method
+                ))
+                .at(span(cx, "method"))
+                .help("leave it out of this stage's matrix"),
             ]);
         }
         let params = Params {
@@ -101,36 +108,40 @@ impl StageKind for Train {
     }
 
     fn run(&self, cx: &Context) -> Result<()> {
-        let params: Params = cx.params()?;
-        let safeguards: Safeguards = serde_json::from_value(cx.job.unkeyed.clone()).at("safeguards")?;
-        let model = cx.input("model")?;
-        let tokens = read_tokens(cx.input("tokens")?)?;
-        let backbone = load_backbone(&params.family, params.dtype, model)?;
-        let samples = tokens.split("train")?;
-        let mut dev = Vec::new();
-        if params.training.dev_every_steps.is_some() {
-            dev = tokens.split("dev")?;
-            dev.truncate(params.training.dev_examples);
-        }
-        let seed = params.seed as u64;
-        let init_ids = init_ids(&params.adapter, model, &samples)?;
-        let adapter = adapters::create(&params.adapter, &backbone, seed, init_ids.as_deref())?;
-        let summary = Training {
-            backbone: &backbone,
-            adapter: adapter.as_ref(),
-            adapter_name: train::adapter_name(&params.adapter),
-            samples: &samples,
-            dev: &dev,
-            answers: &tokens.answers,
-            spec: &params.training,
-            safeguards: &safeguards,
-            seed,
-            checkpoint: Some(CheckpointFile { path: train::checkpoint_path(cx.work), fingerprint: fingerprint(cx)? }),
-            progress: cx.progress,
-        }
-        .run()?;
-        write(cx, adapter.as_ref(), &params.base_model, &summary)
+        on_threads(cx, || run(cx))
     }
+}
+
+fn run(cx: &Context) -> Result<()> {
+    let params: Params = cx.params()?;
+    let safeguards: Safeguards = serde_json::from_value(cx.job.unkeyed.clone()).at("safeguards")?;
+    let model = cx.input("model")?;
+    let tokens = read_tokens(cx.input("tokens")?)?;
+    let backbone = load_backbone(&params.family, params.dtype, model)?;
+    let samples = tokens.split("train")?;
+    let mut dev = Vec::new();
+    if params.training.dev_every_steps.is_some() {
+        dev = tokens.split("dev")?;
+        dev.truncate(params.training.dev_examples);
+    }
+    let seed = params.seed as u64;
+    let init_ids = init_ids(&params.adapter, model, &samples)?;
+    let adapter = adapters::create(&params.adapter, &backbone, seed, init_ids.as_deref())?;
+    let summary = Training {
+        backbone: &backbone,
+        adapter: adapter.as_ref(),
+        adapter_name: train::adapter_name(&params.adapter),
+        samples: &samples,
+        dev: &dev,
+        answers: &tokens.answers,
+        spec: &params.training,
+        safeguards: &safeguards,
+        seed,
+        checkpoint: Some(CheckpointFile { path: train::checkpoint_path(cx.work), fingerprint: fingerprint(cx)? }),
+        progress: cx.progress,
+    }
+    .run()?;
+    write(cx, adapter.as_ref(), &params.base_model, &summary)
 }
 
 /// The tokens artifact.
@@ -153,8 +164,10 @@ fn init_ids(adapter: &AdapterSpec, model: &Artifact, samples: &[Sample]) -> Resu
             let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
             let shared = train::shared_beginning(&prompts);
             if shared == 0 {
-                return Err(Error::input("`init = \"text\"` starts from what the prompts have in common, but they have nothing")
-                    .help("give the method an `init_text`"));
+                return Err(Error::input(
+                    "`init = \"text\"` starts from what the prompts have in common, but they have nothing",
+                )
+                .help("give the method an `init_text`"));
             }
             Ok(Some(prompts[0][..shared].to_vec()))
         }

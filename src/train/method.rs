@@ -245,7 +245,9 @@ impl MethodTable {
         for (owner, keys) in foreign.iter().filter(|(owner, _)| *owner != self.adapter) {
             if let Some((key, _)) = keys.iter().find(|(_, present)| *present) {
                 let (owner, chosen) = (owner.name(), self.adapter.name());
-                return Err(format!("`{key}` belongs to `adapter = \"{owner}\"`, but this method has `adapter = \"{chosen}\"`"));
+                return Err(format!(
+                    "`{key}` belongs to `adapter = \"{owner}\"`, but this method has `adapter = \"{chosen}\"`"
+                ));
             }
         }
         Ok(())
@@ -259,7 +261,9 @@ impl MethodTable {
                     rank: self.rank.unwrap_or(8),
                     alpha: self.alpha.unwrap_or(32.0),
                     dropout: self.dropout.unwrap_or(0.1),
-                    target_modules: self.target_modules.unwrap_or_else(|| ["q_proj", "v_proj"].map(str::to_owned).into()),
+                    target_modules: self
+                        .target_modules
+                        .unwrap_or_else(|| ["q_proj", "v_proj"].map(str::to_owned).into()),
                 };
                 positive("rank", spec.rank)?;
                 within("dropout", spec.dropout, 0.0, 0.99)?;
@@ -278,7 +282,9 @@ impl MethodTable {
                         return Err("`init_std` says something only with `init = \"normal\"`".to_owned());
                     }
                     InitKind::Text if self.projection.is_some() => {
-                        return Err("a prefix with `projection` can't start from a text: leave one of the two out".to_owned());
+                        return Err(
+                            "a prefix with `projection` can't start from a text: leave one of the two out".to_owned()
+                        );
                     }
                     InitKind::Text => PrefixInit::Text { text: self.init_text.unwrap_or_default() },
                 };

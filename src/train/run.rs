@@ -90,7 +90,8 @@ impl Training<'_> {
     pub fn run(&self) -> Result<TrainingSummary> {
         let parameters = self.adapter.parameters();
         if parameters.is_empty() {
-            return Err(Error::input("the method has no trainable parameters").help("use `adapter = \"lora\"` or `\"ptuning2\"`"));
+            return Err(Error::input("the method has no trainable parameters")
+                .help("use `adapter = \"lora\"` or `\"ptuning2\"`"));
         }
         if self.samples.is_empty() {
             return Err(Error::input("there are no training examples").help("check the task's split sizes"));
@@ -269,19 +270,18 @@ struct Course {
 }
 
 impl Course {
-    fn restore(
-        &mut self,
-        state: &Checkpoint,
-        parameters: &[(String, Var)],
-        optimiser: &mut AdamW,
-    ) -> Result<()> {
+    fn restore(&mut self, state: &Checkpoint, parameters: &[(String, Var)], optimiser: &mut AdamW) -> Result<()> {
         for (name, parameter) in parameters {
             let saved = state.tensors.get(&adapter_key(name));
             let saved = saved.ok_or_else(|| Error::internal(format!("the checkpoint lacks the parameter `{name}`")))?;
             parameter.set(&saved.to_device(parameter.device())?)?;
         }
-        let moments: BTreeMap<String, Tensor> =
-            state.tensors.iter().filter(|(k, _)| !k.starts_with(ADAPTER)).map(|(k, t)| (k.clone(), t.clone())).collect();
+        let moments: BTreeMap<String, Tensor> = state
+            .tensors
+            .iter()
+            .filter(|(k, _)| !k.starts_with(ADAPTER))
+            .map(|(k, t)| (k.clone(), t.clone()))
+            .collect();
         optimiser.restore(&AdamWState { steps: state.optimiser_steps, moments })?;
         self.step = state.step;
         self.labelled_tokens = state.labelled_tokens;
@@ -362,7 +362,8 @@ mod tests {
     }
 
     fn ptuning2() -> AdapterSpec {
-        let spec = serde_json::json!({ "adapter": "ptuning2", "virtual_tokens": 5, "init": { "from": "normal", "std": 0.3 } });
+        let spec =
+            serde_json::json!({ "adapter": "ptuning2", "virtual_tokens": 5, "init": { "from": "normal", "std": 0.3 } });
         serde_json::from_value(spec).unwrap()
     }
 

@@ -59,11 +59,6 @@ impl TokenSet {
     pub fn truncated(&self, split: &str) -> usize {
         self.rows.iter().filter(|r| r.split == split && r.truncated).count()
     }
-
-    /// Tokens of the longest prompt.
-    pub fn longest(&self) -> usize {
-        self.rows.iter().map(|r| r.sample.prompt.len()).max().unwrap_or(0)
-    }
 }
 
 fn rows(frame: &DataFrame, labels: usize) -> Result<Vec<Row>> {
