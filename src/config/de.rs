@@ -202,7 +202,7 @@ fn read_key<'a, K: DeserializeSeed<'a>>(
             culprit: node,
             table: reader.node,
             span: key.span,
-            subject: format!("the key `{name}`"),
+            subject: reader.subject(),
         });
         fault
     })
@@ -687,7 +687,103 @@ mod tests {
              schedule.lineal.warmup = 3\ntags = { a = 1, b = 2 }\n[optimiser]\nkind = 'adam-w'\nbeta = 'b'\nbetta = 2\n",
         )
         .unwrap_err();
-        insta::assert_snapshot!(problems, @"");
+        insta::assert_snapshot!(problems, @r#"
+     × `name` must be a string, not a whole number
+      ╭─[m.toml:1:8]
+    1 │ name = 3
+      ·        ┬
+      ·        ╰── a whole number
+    2 │ rnak = 8
+      ╰────
+
+     × unknown key `rnak`
+      ╭─[m.toml:2:1]
+    1 │ name = 3
+    2 │ rnak = 8
+      · ────
+    3 │ rate = 'x'
+      ╰────
+     help: did you mean `rank`?
+
+     × `rate` must be a number, not a string
+      ╭─[m.toml:3:8]
+    2 │ rnak = 8
+    3 │ rate = 'x'
+      ·        ─┬─
+      ·         ╰── a string
+    4 │ layers = [1, -2, 'z']
+      ╰────
+
+     × item 2 of `layers` must be a whole number, 0 or more, not `-2`
+      ╭─[m.toml:4:14]
+    3 │ rate = 'x'
+    4 │ layers = [1, -2, 'z']
+      ·              ──
+    5 │ when = 'nevr'
+      ╰────
+
+     × item 3 of `layers` must be a whole number, 0 or more, not a string
+      ╭─[m.toml:4:18]
+    3 │ rate = 'x'
+    4 │ layers = [1, -2, 'z']
+      ·                  ─┬─
+      ·                   ╰── a string
+    5 │ when = 'nevr'
+      ╰────
+
+     × `nevr` is no value of `when`
+      ╭─[m.toml:5:8]
+    4 │ layers = [1, -2, 'z']
+    5 │ when = 'nevr'
+      ·        ──────
+    6 │ schedule.lineal.warmup = 3
+      ╰────
+     help: did you mean `never`?
+
+     × `lineal` is no value of `schedule`
+      ╭─[m.toml:6:10]
+    5 │ when = 'nevr'
+    6 │ schedule.lineal.warmup = 3
+      ·          ──────
+    7 │ tags = { a = 1, b = 2 }
+      ╰────
+     help: did you mean `linear`?
+
+     × `a` must be true or false, not a whole number
+      ╭─[m.toml:7:14]
+    6 │ schedule.lineal.warmup = 3
+    7 │ tags = { a = 1, b = 2 }
+      ·              ┬
+      ·              ╰── a whole number
+    8 │ [optimiser]
+      ╰────
+
+     × `b` must be true or false, not a whole number
+      ╭─[m.toml:7:21]
+    6 │ schedule.lineal.warmup = 3
+    7 │ tags = { a = 1, b = 2 }
+      ·                     ┬
+      ·                     ╰── a whole number
+    8 │ [optimiser]
+      ╰────
+
+     × `beta` must be a number, not a string
+       ╭─[m.toml:10:8]
+     9 │ kind = 'adam-w'
+    10 │ beta = 'b'
+       ·        ─┬─
+       ·         ╰── a string
+    11 │ betta = 2
+       ╰────
+
+     × unknown key `betta`
+       ╭─[m.toml:11:1]
+    10 │ beta = 'b'
+    11 │ betta = 2
+       · ─────
+       ╰────
+     help: did you mean `beta`?
+    "#);
     }
 
     #[test]

@@ -136,7 +136,10 @@ pub fn render_with(diagnostics: &[Diagnostic], sources: &SourceMap, colour: bool
     let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(120).without_syntax_highlighting();
     let mut text = String::new();
-    for diagnostic in diagnostics {
+    for (i, diagnostic) in diagnostics.iter().enumerate() {
+        if i > 0 {
+            text.push('\n');
+        }
         let report = Report::new(diagnostic, sources);
         if handler.render_report(&mut text, &report).is_err() {
             // Only a span outside of its text can fail; the message still has to reach the user.
@@ -183,11 +186,8 @@ impl miette::Diagnostic for Report<'_> {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         self.source.as_ref()?;
         let span = self.diagnostic.span?;
-        let label = LabeledSpan::new(
-            Some(self.diagnostic.label.clone().unwrap_or_else(|| "here".to_owned())),
-            span.start as usize,
-            (span.end - span.start) as usize,
-        );
+        let label =
+            LabeledSpan::new(self.diagnostic.label.clone(), span.start as usize, (span.end - span.start) as usize);
         Some(Box::new(std::iter::once(label)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write, path::Path};
 
-use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
+use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use crate::error::{Error, IoAt, Result};
 
@@ -34,7 +34,17 @@ fn with_string(text: &str, key_path: &[&str], value: &str) -> Result<String> {
     for (depth, key) in tables.iter().enumerate() {
         place = place.child(key).ok_or_else(|| missing(depth))?;
     }
-    let Place::Table(table) = place else { return Err(missing(tables.len().saturating_sub(1))) };
+    let table: &mut dyn TableLike = match place {
+        Place::Table(table) => table,
+        Place::Inline(table) => {
+            if !table.contains_key(last) {
+                add_inline(table, last, value);
+                return Ok(document.to_string());
+            }
+            table
+        }
+        Place::Array(_) | Place::Tables(_) => return Err(missing(tables.len().saturating_sub(1))),
+    };
     match table.get_mut(last) {
         Some(Item::Value(old)) => {
             let decor = old.decor().clone();
@@ -49,9 +59,22 @@ fn with_string(text: &str, key_path: &[&str], value: &str) -> Result<String> {
     Ok(document.to_string())
 }
 
+/// Adds a key to `{ ... }`; the blank before the brace stays before the brace.
+fn add_inline(table: &mut InlineTable, key: &str, value: &str) {
+    let mut value = Value::from(value);
+    if let Some((_, last)) = table.iter_mut().last() {
+        let suffix = last.decor().suffix().cloned().unwrap_or_default();
+        last.decor_mut().set_suffix("");
+        value.decor_mut().set_prefix(" ");
+        value.decor_mut().set_suffix(suffix);
+    }
+    table.insert(key, value);
+}
+
 /// Something that a path can lead through.
 enum Place<'a> {
-    Table(&'a mut dyn TableLike),
+    Table(&'a mut Table),
+    Inline(&'a mut InlineTable),
     Array(&'a mut toml_edit::Array),
     Tables(&'a mut toml_edit::ArrayOfTables),
 }
@@ -65,14 +88,15 @@ impl<'a> Place<'a> {
                 Item::Value(value) => Self::value(value),
                 Item::None => None,
             },
+            Self::Inline(table) => Self::value(table.get_mut(key)?),
             Self::Array(items) => Self::value(items.get_mut(key.parse().ok()?)?),
-            Self::Tables(tables) => tables.get_mut(key.parse().ok()?).map(|table: &mut Table| Self::Table(table)),
+            Self::Tables(tables) => tables.get_mut(key.parse().ok()?).map(Self::Table),
         }
     }
 
     fn value(value: &'a mut Value) -> Option<Place<'a>> {
         match value {
-            Value::InlineTable(table) => Some(Self::Table(table)),
+            Value::InlineTable(table) => Some(Self::Inline(table)),
             Value::Array(items) => Some(Self::Array(items)),
             _ => None,
         }

@@ -133,7 +133,18 @@ impl Files<'_> {
             let full = Path::new(&glob::Pattern::escape(&dir.to_string_lossy())).join(pattern);
             match glob::glob(&full.to_string_lossy()) {
                 Ok(paths) => {
-                    let mut found: Vec<_> = paths.filter_map(Result::ok).filter(|p| !same_file(p, &from)).collect();
+                    let mut found = Vec::new();
+                    for path in paths {
+                        match path {
+                            Ok(path) if same_file(&path, &from) => {}
+                            Ok(path) => found.push(path),
+                            Err(e) => self.sink.push(
+                                Diagnostic::new(format!("can't read {}: {}", shown(e.path()).display(), e.error()))
+                                    .at(item.span)
+                                    .help("make the folder readable"),
+                            ),
+                        }
+                    }
                     found.sort();
                     if found.is_empty() {
                         self.sink.push(

@@ -290,6 +290,7 @@ fn specify(
 
     let pipeline_node = root.get("pipeline").map(|(_, node)| node);
     let pipeline = pipeline_node.map_or_else(|| Ok(PipelineTable::default()), from_node::<PipelineTable>);
+    // Seeds and goals are taken from the tree, so that what depends on them is checked whatever else is wrong.
     let pipeline = pipeline.unwrap_or_else(|problems| {
         sink.extend(problems);
         PipelineTable::default()
@@ -320,12 +321,11 @@ fn specify(
         sink.push(Diagnostic::new(format!("{} has no stages", path.display())).help("add a table `[stages.NAME]`"));
     }
     report_cycles(&names, &edges, sources, sink);
-    let goals = pipeline.goals.unwrap_or_default();
-    for goal in goals.iter().filter(|goal| !stages.contains_key(goal.as_str())) {
+    let goals = pipeline_node.and_then(|node| node.get("goals")?.as_array()).unwrap_or_default();
+    let goals: Vec<_> = goals.iter().filter_map(|goal| Some((goal.as_str()?, goal.span))).collect();
+    for (goal, span) in goals.iter().filter(|(goal, _)| !stages.contains_key(goal)) {
         sink.push(
-            Diagnostic::new(format!("the goal `{}` is no stage", goal.value))
-                .at(goal.span)
-                .help(help_for(goal, &names, "stages")),
+            Diagnostic::new(format!("the goal `{goal}` is no stage")).at(*span).help(help_for(goal, &names, "stages")),
         );
     }
     if sink.is_empty() {
@@ -341,7 +341,7 @@ fn specify(
             description: pipeline.description,
             root: tidy(&dir.join(pipeline.root.as_ref().map_or(".", |root| root.as_str()))),
             seeds: seeds.iter().filter_map(Node::as_int).collect(),
-            goals: goals.into_iter().map(|goal| goal.value).collect(),
+            goals: goals.iter().map(|(goal, _)| (*goal).to_owned()).collect(),
         },
         profile,
         definitions,

@@ -28,13 +28,15 @@ pub(super) struct AxisValue {
 /// What `all` and the names of axis values mean.
 pub(super) struct Lists<'a> {
     axes: IndexMap<String, Vec<AxisValue>>,
+    /// Lists of `[axes]` that are none, as was reported.
+    unreadable: HashSet<String>,
     seeds: Vec<AxisValue>,
     definitions: &'a Definitions,
 }
 
 impl<'a> Lists<'a> {
     pub fn new(axes: Option<&Table>, seeds: &[Node], definitions: &'a Definitions, sink: &mut Sink) -> Self {
-        let mut lists = Self { axes: IndexMap::new(), seeds: Vec::new(), definitions };
+        let mut lists = Self { axes: IndexMap::new(), unreadable: HashSet::new(), seeds: Vec::new(), definitions };
         lists.seeds = lists.values("seed", seeds, sink);
         for (name, (_, node)) in axes.into_iter().flatten() {
             let values = match &node.value {
@@ -45,6 +47,7 @@ impl<'a> Lists<'a> {
                             .at(node.span)
                             .help(format!("write `{name} = [...]`")),
                     );
+                    lists.unreadable.insert(name.clone());
                     continue;
                 }
             };
@@ -70,6 +73,7 @@ impl<'a> Lists<'a> {
 
     fn axis(&self, name: &str, node: &Node, sink: &mut Sink) -> Vec<AxisValue> {
         let values = match &node.value {
+            Value::Str(text) if text == "all" && self.unreadable.contains(name) => return Vec::new(),
             Value::Str(text) if text == "all" => match self.all(name) {
                 Some(values) => values,
                 None => {
@@ -84,13 +88,9 @@ impl<'a> Lists<'a> {
                     return Vec::new();
                 }
             },
-            Value::Array(items) => {
-                let values = self.values(name, items, sink);
-                if values.is_empty() && !items.is_empty() {
-                    return values;
-                }
-                values
-            }
+            Value::Array(items) if items.is_empty() => Vec::new(),
+            // Where none of the values can be, that has been said.
+            Value::Array(items) => return self.values(name, items, sink),
             _ => {
                 sink.push(
                     Diagnostic::new(format!("the axis `{name}` must be a list or \"all\", not {}", node.kind_name()))
@@ -101,7 +101,7 @@ impl<'a> Lists<'a> {
             }
         };
         if values.is_empty() {
-            let help = if self.definitions.contains_key(name) && !self.axes.contains_key(name) {
+            let help = if self.definitions.get(name).is_some_and(IndexMap::is_empty) && !self.axes.contains_key(name) {
                 format!("define a `[{name}.NAME]`, or leave the axis out")
             } else {
                 "give it a value, or leave the axis out".to_owned()

@@ -1,7 +1,21 @@
 //! TOML to a typed, fully expanded specification, with a source span on every value.
 //!
 //! This layer knows the shape of a pipeline file (includes, profiles, axes, matrices, interpolation) and nothing of what
-//! a stage kind or a definition means: those bring their own serde types through [`Vocabulary`].
+//! a stage kind or a definition means: those bring their own serde types through [`Vocabulary`]. It reads files and
+//! runs nothing. [`load`] is the way in; `docs/pipeline-files.md` is the reference for users. In order:
+//!
+//! 1. `files`, `parse`: a file and its includes become one table. Later files win over earlier ones and the including
+//!    file over its includes, but a definition or a stage is written in one file only.
+//! 2. `pipeline`, `merge`: the chosen profile is laid over it (what it inherits, its files, its own tables), then
+//!    `--set`. Tables are merged key by key, all else is replaced.
+//! 3. `matrix`: axes get their values, stages their combinations.
+//! 4. `template`, `stage`: strings are compiled once for each stage and filled for each combination; the vocabulary's
+//!    checks see every distinct result once.
+//! 5. `graph`: circles, and references that no action answers.
+//!
+//! Nothing stops at the first problem: every part hands on what it could make sense of and adds to the same list of
+//! [`Diagnostic`]s. Only after a syntax error the later parts are left out, since what isn't there can't be told from
+//! what couldn't be read.
 
 mod de;
 mod diagnostic;

@@ -15,11 +15,14 @@ pub(super) struct PipelineTable {
     /// Folder that `export` and the default store are relative to; itself relative to this file. Default: `.`.
     pub root: Option<Spanned<String>>,
     /// Values of the axis `seed`. Default: `[0]`.
+    #[expect(dead_code, reason = "read from the tree, but part of the shape")]
     pub seeds: Option<Vec<i64>>,
     /// Stages whose results are wanted. Default: all.
-    pub goals: Option<Vec<Spanned<String>>>,
+    #[expect(dead_code, reason = "read from the tree, but part of the shape")]
+    pub goals: Option<Vec<String>>,
     /// The profile that is used when none is asked for.
-    pub default_profile: Option<Spanned<String>>,
+    #[expect(dead_code, reason = "read from the tree, but part of the shape")]
+    pub default_profile: Option<String>,
 }
 
 /// Keys of a profile that say how it comes about; all others are tables to lay over the file.

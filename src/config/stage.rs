@@ -102,7 +102,7 @@ impl Expander<'_> {
         let scope =
             Scope { axes: &stage.axes, params: self.params, definitions: self.definitions, sources: self.sources };
         let kind = self.kind(stage, sink);
-        let inputs = self.inputs(stage, &scope, sink);
+        let mut inputs = self.inputs(stage, &scope, sink);
         let own = stage.table.iter().filter(|(name, _)| !COMMON_KEYS.contains(&name.as_str()));
         let params =
             Template::compile_table(own.map(|(name, (key, node))| (name, key, node)), stage.span, &scope, sink);
@@ -112,7 +112,7 @@ impl Expander<'_> {
         let export = compile("export", sink);
 
         let mut links = Links { expander: self, from: index, seen: HashSet::new(), edges };
-        for template in inputs.iter().flat_map(|input| &input.stages) {
+        for template in inputs.iter_mut().flat_map(|input| &mut input.stages) {
             links.check_fixed(template, sink);
         }
         let mut checked_params = Checked::new(&params, stage.axes.len());
@@ -125,7 +125,8 @@ impl Expander<'_> {
             {
                 sink.extend((kind.check)(node));
             }
-            let filled_inputs: Vec<_> = inputs.iter().map(|input| input.fill(combination, &mut links, sink)).collect();
+            let mut filled_inputs = Vec::with_capacity(inputs.len());
+            inputs.iter().for_each(|input| filled_inputs.extend(input.fill(combination, &mut links, sink)));
             let filled_resources = resources.as_ref().map(|r| r.fill(combination, sink));
             if let (Some(Some(node)), Some(checked)) = (&filled_resources, &mut checked_resources)
                 && checked.is_new(combination)
@@ -133,10 +134,7 @@ impl Expander<'_> {
                 sink.extend(check::<ResourceRequest>(node));
             }
             let filled_export = export.as_ref().map(|e| e.fill_text(combination, "`export`", sink));
-            let (Some(params), Some(inputs)) = (filled_params, filled_inputs.into_iter().collect::<Option<Vec<_>>>())
-            else {
-                continue;
-            };
+            let Some(params) = filled_params.filter(|_| filled_inputs.len() == inputs.len()) else { continue };
             actions.push(ActionSpec {
                 axes: stage
                     .axes
@@ -145,7 +143,7 @@ impl Expander<'_> {
                     .map(|(axis, &value)| (axis.name.clone(), axis.values[value].text.clone()))
                     .collect(),
                 params,
-                inputs,
+                inputs: filled_inputs,
                 resources: filled_resources.flatten(),
                 export: filled_export.flatten(),
             });
@@ -234,8 +232,10 @@ struct InputTemplate {
 
 impl InputTemplate {
     fn fill(&self, combination: &[usize], links: &mut Links, sink: &mut Sink) -> Option<InputSpec> {
-        let stages: Vec<_> = self.stages.iter().map(|stage| stage.fill(combination, links, sink)).collect();
-        Some(InputSpec { role: self.role.clone(), span: self.span, stages: stages.into_iter().collect::<Option<_>>()? })
+        let mut stages = Vec::with_capacity(self.stages.len());
+        self.stages.iter().for_each(|stage| stages.extend(stage.fill(combination, links, sink)));
+        let complete = stages.len() == self.stages.len();
+        complete.then(|| InputSpec { role: self.role.clone(), span: self.span, stages })
     }
 }
 
@@ -244,6 +244,8 @@ struct RefTemplate {
     stage: Template,
     constraints: Vec<(String, Template)>,
     span: Span,
+    /// The reference itself, where no part has a hole and all is well with it.
+    fixed: Option<StageRef>,
 }
 
 impl RefTemplate {
@@ -273,10 +275,13 @@ impl RefTemplate {
             };
             constraints.push((axis.trim().to_owned(), Template::compile_text(value.trim(), span, scope, sink)));
         }
-        Some(Self { stage: Template::compile_text(stage, span, scope, sink), constraints, span })
+        Some(Self { stage: Template::compile_text(stage, span, scope, sink), constraints, span, fixed: None })
     }
 
     fn fill(&self, combination: &[usize], links: &mut Links, sink: &mut Sink) -> Option<StageRef> {
+        if let Some(fixed) = &self.fixed {
+            return Some(fixed.clone());
+        }
         let stage = self.stage.fill_text(combination, "the name of a stage", sink)?;
         let mut constraints = Vec::with_capacity(self.constraints.len());
         for (axis, value) in &self.constraints {
@@ -296,16 +301,19 @@ struct Links<'a> {
 }
 
 impl Links<'_> {
-    /// Checks what a reference says without any axis value, for the stages that have no action.
-    fn check_fixed(&mut self, template: &RefTemplate, sink: &mut Sink) {
+    /// Checks what a reference says without any axis value: once for all actions, and also where there are none.
+    fn check_fixed(&mut self, template: &mut RefTemplate, sink: &mut Sink) {
         let text = |template: &Template| match template {
             Template::Fixed(node) => node.scalar_text(),
             _ => None,
         };
-        if let Some(stage) = text(&template.stage) {
-            let fixed = |(axis, value): &(String, Template)| Some((axis.clone(), text(value)?));
-            let constraints = template.constraints.iter().filter_map(fixed).collect();
-            self.check(&StageRef { stage, constraints, span: template.span }, sink);
+        let Some(stage) = text(&template.stage) else { return };
+        let fixed = |(axis, value): &(String, Template)| Some((axis.clone(), text(value)?));
+        let constraints: Vec<_> = template.constraints.iter().filter_map(fixed).collect();
+        let whole = constraints.len() == template.constraints.len();
+        let reference = StageRef { stage, constraints, span: template.span };
+        if self.check(&reference, sink) && whole {
+            template.fixed = Some(reference);
         }
     }
 

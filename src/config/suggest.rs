@@ -7,8 +7,8 @@ pub fn suggest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
     for candidate in candidates {
         let known = fold(candidate);
         let distance = if known == wanted { 0 } else { strsim::damerau_levenshtein(&wanted, &known) };
-        let tolerated = wanted.chars().count().max(known.chars().count()) / 3;
-        if distance <= tolerated.max(1) && distance < known.chars().count() && best.is_none_or(|(d, _)| distance < d) {
+        let tolerated = wanted.chars().count().max(known.chars().count()).div_ceil(3).min(4);
+        if distance <= tolerated && distance < known.chars().count() && best.is_none_or(|(d, _)| distance < d) {
             best = Some((distance, candidate));
         }
     }

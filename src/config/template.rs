@@ -5,7 +5,7 @@
 //! it names; inside a longer string the text of a scalar is put. `$${` stands for `${`.
 
 use super::{
-    Diagnostic, Key, Node, SourceMap, Span, Value,
+    Diagnostic, Key, Node, SourceMap, Span, Table, Value,
     diagnostic::Sink,
     matrix::{Axis, Definitions},
     suggest::help_for,
@@ -174,15 +174,25 @@ impl Template {
                 (Value::Str(text), span)
             }
             Self::Array(items, span) => {
-                let items: Vec<_> = items.iter().map(|item| item.fill(combination, sink)).collect();
-                (Value::Array(items.into_iter().collect::<Option<_>>()?), span)
+                let mut filled = Vec::with_capacity(items.len());
+                items.iter().for_each(|item| filled.extend(item.fill(combination, sink)));
+                if filled.len() < items.len() {
+                    return None;
+                }
+                (Value::Array(filled), span)
             }
             Self::Table(entries, span) => {
-                let filled: Vec<_> = entries
-                    .iter()
-                    .map(|(name, key, entry)| Some((name.clone(), (*key, entry.fill(combination, sink)?))))
-                    .collect();
-                (Value::Table(filled.into_iter().collect::<Option<_>>()?), span)
+                let mut filled = Table::with_capacity(entries.len());
+                for (name, key, entry) in entries {
+                    // Also after a problem, so that every hole gets its say.
+                    if let Some(node) = entry.fill(combination, sink) {
+                        filled.insert(name.clone(), (*key, node));
+                    }
+                }
+                if filled.len() < entries.len() {
+                    return None;
+                }
+                (Value::Table(filled), span)
             }
             Self::Broken => return None,
         };
@@ -192,6 +202,9 @@ impl Template {
     /// As [`Self::fill`], for a place where a string is needed.
     pub fn fill_text(&self, combination: &[usize], what: &str, sink: &mut Sink) -> Option<String> {
         let node = self.fill(combination, sink)?;
+        if let Value::Str(text) = node.value {
+            return Some(text);
+        }
         let text = node.scalar_text();
         if text.is_none() {
             sink.push(Diagnostic::new(format!("{what} must be a string, not {}", node.kind_name())).at(node.span));

@@ -111,10 +111,6 @@ fn bad_files(files: &[(&str, &str)], options: &LoadOptions) -> String {
     folder.problems(&loaded)
 }
 
-fn set(path: &str, value: &str) -> LoadOptions {
-    LoadOptions { set: vec![(path.into(), value.into())], ..Default::default() }
-}
-
 fn profile(name: &str) -> LoadOptions {
     LoadOptions { profile: Some(name.into()), ..Default::default() }
 }
@@ -292,7 +288,121 @@ kind = "copy"
 form = "x"
 inputs = { a = "trane", b = 3, c = "train[" }
 resources = { core = 1, memory = "many" }
-"#), @"");
+"#), @r#"
+     × unknown table `pipelin`
+      ╭─[p.toml:2:2]
+    1 │ 
+    2 │ [pipelin]
+      ·  ───────
+    3 │ name = "x"
+      ╰────
+     help: did you mean `pipeline`?
+
+     × unknown key `nam`
+      ╭─[p.toml:5:1]
+    4 │ [pipeline]
+    5 │ nam = "x"
+      · ───
+    6 │ seeds = ["a"]
+      ╰────
+     help: did you mean `name`?
+
+     × item 1 of `seeds` must be a whole number, not a string
+      ╭─[p.toml:6:10]
+    5 │ nam = "x"
+    6 │ seeds = ["a"]
+      ·          ─┬─
+      ·           ╰── a string
+    7 │ goals = ["trian"]
+      ╰────
+
+     × the goal `trian` is no stage
+      ╭─[p.toml:7:10]
+    6 │ seeds = ["a"]
+    7 │ goals = ["trian"]
+      ·          ───────
+    8 │ [task.sst]
+      ╰────
+     help: did you mean `train`?
+
+     × unknown key `datset`
+       ╭─[p.toml:9:1]
+     8 │ [task.sst]
+     9 │ datset = "x"
+       · ──────
+    10 │ [stage.x]
+       ╰────
+     help: did you mean `dataset`?
+
+     × unknown table `stage`
+       ╭─[p.toml:10:2]
+     9 │ datset = "x"
+    10 │ [stage.x]
+       ·  ─────
+    11 │ kind = "copy"
+       ╰────
+     help: did you mean `stages`?
+
+     × there is no stage kind `trian`
+       ╭─[p.toml:13:8]
+    12 │ [stages.train]
+    13 │ kind = "trian"
+       ·        ───────
+    14 │ [stages.raw]
+       ╰────
+     help: did you mean `train`?
+
+     × unknown key `form`
+       ╭─[p.toml:16:1]
+    15 │ kind = "copy"
+    16 │ form = "x"
+       · ────
+    17 │ inputs = { a = "trane", b = 3, c = "train[" }
+       ╰────
+     help: did you mean `from`?
+
+     × there is no stage `trane`
+       ╭─[p.toml:17:16]
+    16 │ form = "x"
+    17 │ inputs = { a = "trane", b = 3, c = "train[" }
+       ·                ───────
+    18 │ resources = { core = 1, memory = "many" }
+       ╰────
+     help: did you mean `train`?
+
+     × the input `b` must name stages, not a whole number
+       ╭─[p.toml:17:29]
+    16 │ form = "x"
+    17 │ inputs = { a = "trane", b = 3, c = "train[" }
+       ·                             ─
+    18 │ resources = { core = 1, memory = "many" }
+       ╰────
+     help: write `b = "stage"` or `b = ["stage", ...]`
+
+     × `train[` is no reference to a stage
+       ╭─[p.toml:17:36]
+    16 │ form = "x"
+    17 │ inputs = { a = "trane", b = 3, c = "train[" }
+       ·                                    ────────
+    18 │ resources = { core = 1, memory = "many" }
+       ╰────
+     help: write `stage` or `stage[axis=value,axis=value]`
+
+     × unknown key `core`
+       ╭─[p.toml:18:15]
+    17 │ inputs = { a = "trane", b = 3, c = "train[" }
+    18 │ resources = { core = 1, memory = "many" }
+       ·               ────
+       ╰────
+     help: did you mean `cores`?
+
+     × `memory` must be a size such as `2 GiB` or a number of bytes, not `many`
+       ╭─[p.toml:18:34]
+    17 │ inputs = { a = "trane", b = 3, c = "train[" }
+    18 │ resources = { core = 1, memory = "many" }
+       ·                                  ──────
+       ╰────
+    "#);
 }
 
 #[test]
@@ -313,7 +423,112 @@ exclude = [{ task = "sst" }]
 [stages.c]
 kind = "copy"
 matrix = "all"
-"#), @"");
+"#), @r#"
+     × the axis `lr` must be a list, not a whole number
+      ╭─[p.toml:3:6]
+    2 │ [axes]
+    3 │ lr = 3
+      ·      ─
+    4 │ [task.sst]
+      ╰────
+     help: write `lr = [...]`
+
+     × there is no task `sts`
+      ╭─[p.toml:8:20]
+    7 │ kind = "copy"
+    8 │ matrix = { task = ["sts", "sst"], method = "all", lr = "all", x = [], y = [1, 1], z = [[]] }
+      ·                    ─────
+    9 │ exclude = [{ tsk = "sst" }, { task = "ssst" }, 3]
+      ╰────
+     help: did you mean `sst`?
+
+     × the axis `method` has no values, so the matrix is empty
+      ╭─[p.toml:8:44]
+    7 │ kind = "copy"
+    8 │ matrix = { task = ["sts", "sst"], method = "all", lr = "all", x = [], y = [1, 1], z = [[]] }
+      ·                                            ─────
+    9 │ exclude = [{ tsk = "sst" }, { task = "ssst" }, 3]
+      ╰────
+     help: define a `[method.NAME]`, or leave the axis out
+
+     × the axis `x` has no values, so the matrix is empty
+      ╭─[p.toml:8:67]
+    7 │ kind = "copy"
+    8 │ matrix = { task = ["sts", "sst"], method = "all", lr = "all", x = [], y = [1, 1], z = [[]] }
+      ·                                                                   ──
+    9 │ exclude = [{ tsk = "sst" }, { task = "ssst" }, 3]
+      ╰────
+     help: give it a value, or leave the axis out
+
+     × `1` is listed twice for the axis `y`
+      ╭─[p.toml:8:79]
+    7 │ kind = "copy"
+    8 │ matrix = { task = ["sts", "sst"], method = "all", lr = "all", x = [], y = [1, 1], z = [[]] }
+      ·                                                                               ─
+    9 │ exclude = [{ tsk = "sst" }, { task = "ssst" }, 3]
+      ╰────
+     help: keep one of the two
+
+     × a value of the axis `z` can't be a list
+      ╭─[p.toml:8:88]
+    7 │ kind = "copy"
+    8 │ matrix = { task = ["sts", "sst"], method = "all", lr = "all", x = [], y = [1, 1], z = [[]] }
+      ·                                                                                        ──
+    9 │ exclude = [{ tsk = "sst" }, { task = "ssst" }, 3]
+      ╰────
+     help: axis values are strings, numbers, true and false
+
+     × `tsk` is no axis of this stage
+       ╭─[p.toml:9:14]
+     8 │ matrix = { task = ["sts", "sst"], method = "all", lr = "all", x = [], y = [1, 1], z = [[]] }
+     9 │ exclude = [{ tsk = "sst" }, { task = "ssst" }, 3]
+       ·              ───
+    10 │ [stages.b]
+       ╰────
+     help: did you mean `task`?
+
+     × there is no task `ssst`
+       ╭─[p.toml:9:38]
+     8 │ matrix = { task = ["sts", "sst"], method = "all", lr = "all", x = [], y = [1, 1], z = [[]] }
+     9 │ exclude = [{ tsk = "sst" }, { task = "ssst" }, 3]
+       ·                                      ──────
+    10 │ [stages.b]
+       ╰────
+     help: did you mean `sst`?
+
+     × `exclude` must list tables of axes and values, not a whole number
+       ╭─[p.toml:9:48]
+     8 │ matrix = { task = ["sts", "sst"], method = "all", lr = "all", x = [], y = [1, 1], z = [[]] }
+     9 │ exclude = [{ tsk = "sst" }, { task = "ssst" }, 3]
+       ·                                                ─
+    10 │ [stages.b]
+       ╰────
+     help: write `exclude = [{ task = "x" }]`
+
+     × `exclude` drops every combination of the matrix of `b`
+       ╭─[p.toml:13:11]
+    12 │ matrix = { task = "all" }
+    13 │ exclude = [{ task = "sst" }]
+       ·           ──────────────────
+    14 │ [stages.c]
+       ╰────
+     help: drop fewer, or leave the stage out
+
+     × `matrix` must be a table of axes, not a string
+       ╭─[p.toml:16:10]
+    15 │ kind = "copy"
+    16 │ matrix = "all"
+       ·          ─────
+       ╰────
+     help: write `matrix = { task = "all" }`
+    "#);
+}
+
+#[test]
+fn all_of_an_axis_without_a_list() {
+    let problems = bad("[axes]\nrate = [1]\n[stages.a]\nkind = 'copy'\nmatrix = { rates = 'all' }");
+    assert!(problems.contains("there is no list of all values of `rates`"), "{problems}");
+    assert!(problems.contains("did you mean `rate`?"), "{problems}");
 }
 
 #[test]
@@ -334,7 +549,34 @@ inputs = { x = "b", y = "c" }
 [stages.d]
 kind = "copy"
 inputs = { x = "c[tsk=sst]", y = "c[task=sts]" }
-"#), @"");
+"#), @r#"
+     × stages need each other in a circle: a -> c -> b -> a
+      ╭─[p.toml:6:16]
+    5 │ kind = "copy"
+    6 │ inputs = { x = "c" }
+      ·                ─┬─
+      ·                 ╰── `a` needs `c` here
+    7 │ [stages.b]
+      ╰────
+     help: take one of these away: `a` needs `c` at p.toml:6:16; `c` needs `b` at 
+           p.toml:13:16; `b` needs `a` at p.toml:9:16
+
+     × the stage `c` has no axis `tsk`
+       ╭─[p.toml:16:16]
+    15 │ kind = "copy"
+    16 │ inputs = { x = "c[tsk=sst]", y = "c[task=sts]" }
+       ·                ────────────
+       ╰────
+     help: did you mean `task`?
+
+     × the stage `c` has no action for task `sts`
+       ╭─[p.toml:16:34]
+    15 │ kind = "copy"
+    16 │ inputs = { x = "c[tsk=sst]", y = "c[task=sts]" }
+       ·                                  ─────────────
+       ╰────
+     help: did you mean `sst`?
+    "#);
 }
 
 #[test]
@@ -348,7 +590,15 @@ exclude = [{ x = 1, y = 2 }]
 kind = "copy"
 matrix = { x = [1, 2] }
 inputs = { a = "a[y=2]", b = "a" }
-"#), @"");
+"#), @r#"
+     × `b` needs `a[x=1,y=2]`, which isn't there
+      ╭─[p.toml:9:16]
+    8 │ matrix = { x = [1, 2] }
+    9 │ inputs = { a = "a[y=2]", b = "a" }
+      ·                ────────
+      ╰────
+     help: axes that two stages share must agree: widen the matrix of the one, or exclude from the other
+    "#);
 }
 
 #[test]
@@ -370,7 +620,52 @@ method = "${tsk}"
 seed = "${task.dataset}"
 note = "a ${task.labels} ${params.rat} ${x.y} ${params}"
 export = "out/${task"
-"#), @"");
+"#), @r#"
+     × `tsk` means nothing here
+       ╭─[p.toml:14:11]
+    13 │ matrix = { task = "all", x = [1] }
+    14 │ method = "${tsk}"
+       ·           ───┬──
+       ·              ╰── `tsk` is no axis of this stage's matrix
+    15 │ seed = "${task.dataset}"
+       ╰────
+     help: did you mean `task`?
+
+     × `params` has no key `rat`
+       ╭─[p.toml:16:26]
+    15 │ seed = "${task.dataset}"
+    16 │ note = "a ${task.labels} ${params.rat} ${x.y} ${params}"
+       ·                          ─────────────
+    17 │ export = "out/${task"
+       ╰────
+     help: did you mean `rate`? (`params` is written at p.toml:2:1)
+
+     × `x` is a plain axis, its values have no fields
+       ╭─[p.toml:16:40]
+    15 │ seed = "${task.dataset}"
+    16 │ note = "a ${task.labels} ${params.rat} ${x.y} ${params}"
+       ·                                        ──────
+    17 │ export = "out/${task"
+       ╰────
+     help: write `${x}`
+
+     × `params` names no parameter
+       ╭─[p.toml:16:47]
+    15 │ seed = "${task.dataset}"
+    16 │ note = "a ${task.labels} ${params.rat} ${x.y} ${params}"
+       ·                                               ─────────
+    17 │ export = "out/${task"
+       ╰────
+     help: parameters are the keys of the table `[params]`, named as `${params.key}`
+
+     × `${` without its `}`
+       ╭─[p.toml:17:15]
+    16 │ note = "a ${task.labels} ${params.rat} ${x.y} ${params}"
+    17 │ export = "out/${task"
+       ·               ──────
+       ╰────
+     help: write `${name}`, or `$${` for the characters `${`
+    "#);
 }
 
 #[test]
@@ -400,8 +695,79 @@ metod.x = 1
     ] {
         options.set.push((path.into(), value.into()));
     }
-    insta::assert_snapshot!(bad_files(&[("p.toml", text)], &options), @"");
-    insta::assert_snapshot!(bad_files(&[("p.toml", text)], &profile("mni")), @"");
+    insta::assert_snapshot!(bad_files(&[("p.toml", text)], &options), @r#"
+     × there is no profile `mini`
+      ╭─[p.toml:3:19]
+    2 │ [pipeline]
+    3 │ default_profile = "mini"
+      ·                   ──────
+    4 │ [method.lora]
+      ╰────
+     help: did you mean `mni`?
+
+     × unknown table `metod`
+       ╭─[p.toml:13:1]
+    12 │ inherits = "mni"
+    13 │ metod.x = 1
+       · ─────
+       ╰────
+     help: did you mean `method`?
+
+     × there is no `method.lroa`
+      ╭─[--set:1:1]
+    1 │ method.lroa.rank=1
+      · ────────────────
+    2 │ metod.lora.rank=1
+      ╰────
+     help: did you mean `lora`?
+
+     × unknown table `metod`
+      ╭─[--set:2:1]
+    1 │ method.lroa.rank=1
+    2 │ metod.lora.rank=1
+      · ───────────────
+    3 │ method.lora.epoch=1
+      ╰────
+     help: did you mean `method`?
+
+     × unknown key `epoch`
+      ╭─[--set:3:1]
+    2 │ metod.lora.rank=1
+    3 │ method.lora.epoch=1
+      · ─────────────────
+    4 │ stages=1
+      ╰────
+     help: did you mean `epochs`?
+
+     × a path of at least two keys is needed
+      ╭─[--set:4:1]
+    3 │ method.lora.epoch=1
+    4 │ stages=1
+      · ──────
+    5 │ a..b=1
+      ╰────
+     help: write `--set table.key=value`
+
+     × `a..b` is no path of keys
+      ╭─[--set:5:1]
+    4 │ stages=1
+    5 │ a..b=1
+      · ────
+    6 │ pipeline.default_profile=x
+      ╰────
+     help: write `--set table.key=value`
+
+     × the profile is chosen before values are set
+      ╭─[--set:6:1]
+    5 │ a..b=1
+    6 │ pipeline.default_profile=x
+      · ────────────────────────
+      ╰────
+     help: use `--profile NAME`
+    "#);
+    let problems = bad_files(&[("p.toml", text)], &profile("mni"));
+    assert!(problems.contains("profiles inherit from each other: mni -> loop -> mni"), "{problems}");
+    assert!(problems.contains("unknown key `rnk`"), "{problems}");
 }
 
 #[test]
@@ -410,7 +776,48 @@ fn include_problems() {
         ("p.toml", "include = ['a.toml', 'none.toml', 'x/*.toml', 3]\n[task.t]\ndataset = 'x'\n[stages.s]\nkind = 'copy'\n"),
         ("a.toml", "include = ['b.toml']\n[task.t]\ndataset = 'y'\n"),
         ("b.toml", "include = ['a.toml']\n"),
-    ], &LoadOptions::default()), @"");
+    ], &LoadOptions::default()), @r#"
+     × can't read none.toml: No such file or directory (os error 2)
+      ╭─[p.toml:1:22]
+    1 │ include = ['a.toml', 'none.toml', 'x/*.toml', 3]
+      ·                      ───────────
+    2 │ [task.t]
+      ╰────
+     help: paths in `include` are relative to the file that includes
+
+     × no file matches `x/*.toml`
+      ╭─[p.toml:1:35]
+    1 │ include = ['a.toml', 'none.toml', 'x/*.toml', 3]
+      ·                                   ──────────
+    2 │ [task.t]
+      ╰────
+     help: paths in `include` are relative to the file that includes
+
+     × `include` must list strings, not a whole number
+      ╭─[p.toml:1:47]
+    1 │ include = ['a.toml', 'none.toml', 'x/*.toml', 3]
+      ·                                               ─
+    2 │ [task.t]
+      ╰────
+
+     × `task.t` is defined in two files
+      ╭─[p.toml:2:7]
+    1 │ include = ['a.toml', 'none.toml', 'x/*.toml', 3]
+    2 │ [task.t]
+      ·       ┬
+      ·       ╰── defined again here
+    3 │ dataset = 'x'
+      ╰────
+     help: it is first defined at a.toml:2:7; rename one of them, or put what differs into a profile
+
+     × files include each other: a.toml -> b.toml -> a.toml
+      ╭─[b.toml:1:12]
+    1 │ include = ['a.toml']
+      ·            ────┬───
+      ·                ╰── this closes the circle
+      ╰────
+     help: move what both need into a third file
+    "#);
 }
 
 #[test]
@@ -419,7 +826,39 @@ fn syntax_errors_of_several_files() {
         ("p.toml", "include = ['a.toml', 'b.toml']\n[stages.s]\nkind = \n[stages.t]\nkind = 'copy'\ninputs = { x = 's' }\n[stages.t]\n"),
         ("a.toml", "[task.t]\ndataset = 'y\n"),
         ("b.toml", "[method.m]\nrnk = 1\n"),
-    ], &LoadOptions::default()), @"");
+    ], &LoadOptions::default()), @r#"
+     × this isn't valid TOML: string values must be quoted, expected literal string
+      ╭─[p.toml:3:8]
+    2 │ [stages.s]
+    3 │ kind = 
+      ·        ▲
+    4 │ [stages.t]
+      ╰────
+
+     × `t` is defined twice
+      ╭─[p.toml:7:9]
+    6 │ inputs = { x = 's' }
+    7 │ [stages.t]
+      ·         ┬
+      ·         ╰── defined again here
+      ╰────
+     help: keep one of the two; a table's keys can't be spread over two headers of the same name
+
+     × this isn't valid TOML: invalid literal string, expected `'`
+      ╭─[a.toml:2:13]
+    1 │ [task.t]
+    2 │ dataset = 'y
+      ·             ▲
+      ╰────
+
+     × unknown key `rnk`
+      ╭─[b.toml:2:1]
+    1 │ [method.m]
+    2 │ rnk = 1
+      · ───
+      ╰────
+     help: did you mean `rank`?
+    "#);
 }
 
 #[test]
@@ -535,8 +974,9 @@ fn many_actions_expand_quickly() {
     let text = PIPELINE.replace("seeds = [0, 1]", &format!("seeds = [{}]", seeds.join(",")));
     let started = std::time::Instant::now();
     let spec = good(&text, &LoadOptions::default());
-    eprintln!("{} actions in {:?}", spec.stage("train").unwrap().actions.len(), started.elapsed());
-    assert_eq!(spec.stage("train").unwrap().actions.len(), 20_000 + 9_999 + 1);
+    // About 0.2 s; anything quadratic takes minutes.
+    assert!(started.elapsed().as_secs() < 20);
+    assert_eq!(spec.stage("train").unwrap().actions.len(), 29_999);
 }
 
 #[test]

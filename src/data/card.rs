@@ -174,7 +174,9 @@ impl Card {
         self.check_splits(&mut found);
         found.extend(self.read.problems());
         if self.schemes.is_empty() {
-            found.push(Problem::new("schemes", "the card has no label scheme").help("add `[dataset.NAME.schemes.SCHEME]`"));
+            found.push(
+                Problem::new("schemes", "the card has no label scheme").help("add `[dataset.NAME.schemes.SCHEME]`"),
+            );
         }
         for (name, scheme) in &self.schemes {
             found.extend(scheme.problems().into_iter().map(|p| {
@@ -188,8 +190,11 @@ impl Card {
             };
             if !needed {
                 found.push(
-                    Problem::new(format!("schemes.{name}"), format!("scheme `{name}` needs a {key}, and no column has one"))
-                        .help(format!("name the column: `fields.{key} = \"...\"`")),
+                    Problem::new(
+                        format!("schemes.{name}"),
+                        format!("scheme `{name}` needs a {key}, and no column has one"),
+                    )
+                    .help(format!("name the column: `fields.{key} = \"...\"`")),
                 );
             }
         }
@@ -224,14 +229,16 @@ impl Card {
 
     fn check_splits(&self, found: &mut Vec<Problem>) {
         let by_file = self.files.iter().filter(|f| f.split.is_some()).count();
-        let sources =
-            [("`split`", self.split.is_some()), ("`fields.split`", self.fields.split.is_some()), ("`files`", by_file > 0)];
+        let sources = [
+            ("`split`", self.split.is_some()),
+            ("`fields.split`", self.fields.split.is_some()),
+            ("`files`", by_file > 0),
+        ];
         let given: Vec<_> = sources.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
         match given.as_slice() {
-            [] => found.push(
-                Problem::new("", "the card doesn't say how rows are split")
-                    .help("add `split = { train = 0.8, dev = 0.1, test = 0.1 }`, or say which file or column gives the split"),
-            ),
+            [] => found.push(Problem::new("", "the card doesn't say how rows are split").help(
+                "add `split = { train = 0.8, dev = 0.1, test = 0.1 }`, or say which file or column gives the split",
+            )),
             [_] => {}
             several => found.push(Problem::new("split", format!("splits come from {} at once", several.join(" and ")))),
         }

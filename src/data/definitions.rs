@@ -1,20 +1,19 @@
 //! Datasets and tasks as definitions of a pipeline file: checked one by one, and looked up together.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::DeserializeOwned;
 
 use super::{
     card::{Card, Problem},
     scheme::Scheme,
     task::Task,
 };
-use crate::config::{Diagnostic, Entry, Node, Span, Spec, from_node, suggest};
+use crate::config::{Diagnostic, Entry, Node, Span, Spec, check, from_node, suggest};
 
 /// The definition tables that this layer brings: `[dataset.NAME]` and `[task.NAME]`.
 pub fn definitions() -> [Entry; 2] {
     [
         Entry { name: "dataset", check: check_card, schema: schema_of::<Card> },
-        Entry { name: "task", check: |node| from_node::<Task>(node).err().unwrap_or_default(), schema: schema_of::<Task> },
+        Entry { name: "task", check: check::<Task>, schema: schema_of::<Task> },
     ]
 }
 
@@ -82,4 +81,52 @@ pub fn task(spec: &Spec, name: &str, span: Option<Span>) -> Result<TaskDefinitio
         return Err(diagnostics(node, problems));
     }
     Ok(TaskDefinition { name: name.to_owned(), task, card, scheme })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{LoadOptions, Vocabulary, json_schema, load, unknown_to_schema};
+
+    #[test]
+    fn the_cards_are_read_as_pipeline_files_and_their_schema_knows_every_key() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.toml");
+        let include = [root.join("datasets/*.toml"), root.join("tests/fixtures/datasets/datasets.toml")];
+        let task = "[task.t]\ntitle = 'T'\ndataset = 'ratings'\nscheme = '2'\nwords = { negative = 'bad' }\n\
+                    limit = { train = 1, dev = 2, test = 3 }\nmetrics = ['accuracy', 'ua']\ninstruction = 'Say'\n";
+        std::fs::write(
+            &path,
+            format!("include = {include:?}\n[pipeline]\nname = 'p'\n[stages.s]\nkind = 'any'\n{task}"),
+        )
+        .unwrap();
+
+        let any = Entry { name: "any", check: |_| Vec::new(), schema: |_| schemars::json_schema!(true) };
+        let vocabulary = Vocabulary { definitions: definitions().into_iter().collect(), stage_kinds: vec![any] };
+        let loaded = load(&path, &LoadOptions::default(), &vocabulary);
+        let found: Vec<_> = loaded.diagnostics.iter().map(|d| &d.message).collect();
+        assert!(found.is_empty(), "{found:?}");
+
+        let spec = loaded.spec.unwrap();
+        let schema = json_schema(&vocabulary);
+        let mut seen = 0;
+        for (kind, named) in &spec.definitions {
+            for (name, node) in named {
+                let mut of_one = schema["properties"][kind.as_str()]["additionalProperties"].clone();
+                assert!(of_one.is_object(), "{kind} has a schema");
+                of_one["$defs"] = schema["$defs"].clone();
+                assert_eq!(unknown_to_schema(&of_one, node), [""; 0], "{kind}.{name}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 10, "{seen}");
+        assert_eq!(task_named(&spec, "t").scheme.labels, ["negative", "positive"]);
+    }
+
+    fn task_named(spec: &Spec, name: &str) -> TaskDefinition {
+        super::task(spec, name, None).unwrap_or_else(|found| panic!("{found:?}"))
+    }
 }

@@ -12,6 +12,8 @@ pub mod scheme;
 pub mod split;
 pub mod summary;
 pub mod task;
+#[cfg(test)]
+mod tests;
 pub mod tokenizer;
 pub mod tokens;
 

@@ -178,7 +178,11 @@ mod tests {
             (Step::Nfc, "e\u{301}", "é"),
             (Step::Trim, "\t a b \n", "a b"),
             (Step::CollapseWhitespace, "a\t \r\nb  c ", "a b c "),
-            (Step::UnescapeHtml, "A &amp;amp; B &lt;3 &#39;x&#x2019; &no; & &#1114112; ;", "A &amp; B <3 'x\u{2019} &no; & &#1114112; ;"),
+            (
+                Step::UnescapeHtml,
+                "A &amp;amp; B &lt;3 &#39;x&#x2019; &no; & &#1114112; ;",
+                "A &amp; B <3 'x\u{2019} &no; & &#1114112; ;",
+            ),
             (Step::FixC1, "he\u{92}s \u{93}lost\u{94} \u{81}é", "he\u{2019}s \u{201c}lost\u{201d} \u{81}é"),
             (Step::StripUrls, "see http://t.co/x, or www.a.b now https://q", "see  or  now "),
             (Step::Lowercase, "ÄBC", "äbc"),

@@ -185,7 +185,12 @@ impl Recipe {
         let raw = match (self.scheme.bins.is_empty(), value, raw_label) {
             (false, Some(value), _) => Raw::Value(value),
             (true, _, Some(label)) => Raw::Label(label),
-            _ => return Err(Error::internal(format!("scheme `{}` has nothing to read its classes from", self.scheme_name))),
+            _ => {
+                return Err(Error::internal(format!(
+                    "scheme `{}` has nothing to read its classes from",
+                    self.scheme_name
+                )));
+            }
         };
         let text = normalize(&self.normalize, get(columns.text));
         let folded = fold(&text);
@@ -271,7 +276,9 @@ impl Recipe {
                 group.iter().for_each(|i| remove[*i] = true);
                 continue;
             }
-            let Some(stays) = group.iter().copied().min_by_key(|i| (Reverse(rows[*i].example.split), *i)) else { continue };
+            let Some(stays) = group.iter().copied().min_by_key(|i| (Reverse(rows[*i].example.split), *i)) else {
+                continue;
+            };
             for i in group.into_iter().filter(|i| *i != stays) {
                 if rows[i].example.split == rows[stays].example.split {
                     counts.repeats_within_split += 1;
@@ -354,10 +361,12 @@ impl Recipe {
             }
             let name = split.name();
             let after = after.filter(|c| c.examples > 0).ok_or_else(|| {
-                Error::input(format!("{place}: the {name} split is empty"))
-                    .help(format!("give it examples in the dataset's card, or leave it out with `limit.{name} = 0` in the task"))
+                Error::input(format!("{place}: the {name} split is empty")).help(format!(
+                    "give it examples in the dataset's card, or leave it out with `limit.{name} = 0` in the task"
+                ))
             })?;
-            let missing: Vec<_> = after.classes.iter().filter(|(_, n)| **n == 0).map(|(l, _)| format!("`{l}`")).collect();
+            let missing: Vec<_> =
+                after.classes.iter().filter(|(_, n)| **n == 0).map(|(l, _)| format!("`{l}`")).collect();
             if !missing.is_empty() {
                 let cut = before.is_some_and(|b| b.examples > after.examples);
                 let help = if cut {

@@ -84,7 +84,8 @@ impl Scheme {
         } else {
             self.map.keys().map(String::as_str).collect()
         };
-        let dropped = if self.drop.is_empty() { String::new() } else { format!("; left out: {}", self.drop.join(", ")) };
+        let dropped =
+            if self.drop.is_empty() { String::new() } else { format!("; left out: {}", self.drop.join(", ")) };
         Err(Error::input(format!("unknown label `{raw}`; known: {}{dropped}", known.join(", ")))
             .help("add it to the scheme's `map`, or to its `drop` if its rows are to be left out"))
     }
@@ -142,7 +143,9 @@ impl Scheme {
                 _ => true,
             };
             if !reached {
-                found.push(Problem::new("labels", format!("nothing becomes `{label}`")).help("add it to `bins` or `map`"));
+                found.push(
+                    Problem::new("labels", format!("nothing becomes `{label}`")).help("add it to `bins` or `map`"),
+                );
             }
         }
         self.check_intervals(&mut found);
@@ -196,8 +199,9 @@ impl FromStr for Interval {
 
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || {
-            Error::input(format!("`{text}` is no interval"))
-                .help("write `[a, b]` with both ends inside, or `(` and `)` for ends that are outside; `inf` has no end")
+            Error::input(format!(
+                "`{text}` is no interval such as `[-0.5, 0.5]` (ends inside) or `(0.5, inf)` (ends outside)"
+            ))
         };
         let trimmed = text.trim();
         let low_inside = trimmed.starts_with('[');

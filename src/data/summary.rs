@@ -118,8 +118,10 @@ impl Comparison {
             let mark = if expected == found { "" } else { "  <-" };
             table.push_str(&format!("\n{what:width$}  {expected:>9}  {found:>9}{mark}"));
         }
-        Err(Error::input(format!("the counts of dataset `{dataset}` under scheme `{scheme}` are not those of its card\n{table}"))
-            .help("if the files and the card's other settings are right, correct the counts under `expect` in the card"))
+        Err(Error::input(format!(
+            "the counts of dataset `{dataset}` under scheme `{scheme}` are not those of its card\n{table}"
+        ))
+        .help("if the files and the card's other settings are right, correct the counts under `expect` in the card"))
     }
 }
 
@@ -136,6 +138,11 @@ mod tests {
         let mut counts = Comparison::default();
         counts.add("all", 3, 3);
         counts.add("train positive", 12, 2);
-        insta::assert_snapshot!(counts.verify("d", "2").unwrap_err().message, @"");
+        insta::assert_snapshot!(counts.verify("d", "2").unwrap_err().message, @r"
+        the counts of dataset `d` under scheme `2` are not those of its card
+        rows             expected      found
+        all                     3          3
+        train positive         12          2  <-
+        ");
     }
 }

@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn words_for_unknown_classes_and_equal_answers_are_found() {
         let labels = ["neg", "pos"].map(String::from);
-        let found = task(&[("poss", "good"), ("pos", "Neg "), ]).problems(&labels);
+        let found = task(&[("poss", "good"), ("pos", "Neg ")]).problems(&labels);
         assert!(found[0].message.contains("`poss` is no class"), "{found:?}");
         assert!(found[1].message.contains("same answer"), "{found:?}");
     }

@@ -323,7 +323,8 @@ mod tests {
     #[test]
     fn bad_predictions_are_named() {
         let two = labels(&["a", "b"]);
-        let error = |gold: &[u32], predicted: &[Option<u32>]| Metrics::compute(&two, gold, predicted).unwrap_err().message;
+        let error =
+            |gold: &[u32], predicted: &[Option<u32>]| Metrics::compute(&two, gold, predicted).unwrap_err().message;
         assert!(error(&[], &[]).contains("no examples"));
         assert!(error(&[0, 1], &[Some(0)]).contains("1 predictions for 2 examples"));
         assert!(error(&[0, 1], &[Some(0), Some(2)]).contains("example 1: predicted label 2"));

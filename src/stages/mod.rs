@@ -2,6 +2,7 @@
 
 mod definitions;
 mod evaluate;
+mod prepare;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -9,5 +10,6 @@ mod tokenize;
 mod train;
 
 pub use evaluate::Evaluate;
+pub use prepare::Prepare;
 pub use tokenize::Tokenize;
 pub use train::Train;

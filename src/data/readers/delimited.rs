@@ -71,11 +71,17 @@ impl Delimited {
             .has_headers(false)
             .flexible(true)
             .from_reader(text.as_bytes());
+        // The reader's own line numbers lag behind where lines end in CR LF.
+        let (mut line, mut counted) = (1, 0);
         reader
             .records()
             .map(|record| {
                 let record = record.map_err(Error::input)?;
-                let line = record.position().map_or(0, csv::Position::line);
+                let position = record.position().map_or(0, |p| usize::try_from(p.byte()).unwrap_or(usize::MAX));
+                let rest = text.get(position..).unwrap_or_default();
+                let start = text.len() - rest.trim_start_matches(['\r', '\n']).len();
+                line += text[counted..start].matches('\n').count() as u64;
+                counted = start;
                 Ok(Record { line, values: record.iter().map(str::to_owned).collect() })
             })
             .collect()
@@ -104,6 +110,9 @@ mod tests {
         assert_eq!(records.columns, ["label", "text"]);
         assert_eq!(values(&records), [["neg", "a, \"b\"\r\nc"], ["pos", "d"]]);
         assert_eq!(records.rows[1].line, 4);
+        let crlf =
+            Delimited::default().read("label,text\r\nneg,\"a\rb\"\r\npos,\"c\r\n\r\nd\"\r\n\r\npos,e\r\n").unwrap();
+        assert_eq!(crlf.rows.iter().map(|r| r.line).collect::<Vec<_>>(), [2, 3, 7]);
     }
 
     #[test]
