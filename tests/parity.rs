@@ -68,7 +68,10 @@ fn error(got: &Tensor, want: &Tensor) -> f64 {
     let numbers = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let (got, want) = (numbers(got), numbers(want));
     let size = want.iter().fold(0f32, |a, b| a.max(b.abs()));
-    let off = got.iter().zip(&want).fold(0f32, |a, (x, y)| if (x - y).is_nan() { f32::INFINITY } else { a.max((x - y).abs()) });
+    let off = got
+        .iter()
+        .zip(&want)
+        .fold(0f32, |a, (x, y)| if (x - y).is_nan() { f32::INFINITY } else { a.max((x - y).abs()) });
     if off == 0.0 { 0.0 } else { f64::from(off / size) }
 }
 
@@ -209,7 +212,8 @@ fn shared(fixture: &Fixture, adapter: &dyn Adapter) -> (Tensor, Tensor) {
     packed_with(fixture, adapter, 5, 3)
 }
 
-const PATHS: &[(&str, Compute)] = &[("plain, padded", padded), ("packed", packed), ("packed, shared beginning", shared)];
+const PATHS: &[(&str, Compute)] =
+    &[("plain, padded", padded), ("packed", packed), ("packed, shared beginning", shared)];
 
 #[test]
 fn agrees_with_the_reference_implementation() {
@@ -344,7 +348,10 @@ fn gradients_match_finite_differences() {
             };
             let measured = (loss(1.0) - loss(-1.0)) / 2.0;
             loss(0.0);
-            assert!((measured - size).abs() <= 0.05 * size, "{title}, {name}: measured {measured:e}, computed {size:e}");
+            assert!(
+                (measured - size).abs() <= 0.05 * size,
+                "{title}, {name}: measured {measured:e}, computed {size:e}"
+            );
         }
     }
 }
@@ -379,7 +386,8 @@ fn thread_count_does_not_change_bits() {
 #[test]
 fn dropout_is_active_in_training_only_and_repeats() {
     let fixture = &fixtures()[0];
-    let spec = LoraSpec { rank: 4, alpha: 8.0, dropout: 0.5, target_modules: vec!["q_proj".into(), "down_proj".into()] };
+    let spec =
+        LoraSpec { rank: 4, alpha: 8.0, dropout: 0.5, target_modules: vec!["q_proj".into(), "down_proj".into()] };
     let adapter = adapters::create(&AdapterSpec::Lora(spec), &fixture.model, 5, None).unwrap();
     stir(adapter.as_ref());
     let mut tree = TokenTree::new();
@@ -496,7 +504,10 @@ fn damaged_or_foreign_files_are_named() {
     std::fs::write(&wrong, other.to_string()).unwrap();
     let weights = fixture.folder.join("model.safetensors");
     let e = load(&[("config.json", &wrong), ("model.safetensors", &weights)]);
-    assert!(e.message.contains("mlp.gate_proj.weight") && e.message.contains("[112, 64]") && e.message.contains("[96, 64]"), "{e}");
+    assert!(
+        e.message.contains("mlp.gate_proj.weight") && e.message.contains("[112, 64]") && e.message.contains("[96, 64]"),
+        "{e}"
+    );
 
     other["intermediate_size"] = json!(112);
     other["num_hidden_layers"] = json!(4);
@@ -517,4 +528,57 @@ fn damaged_or_foreign_files_are_named() {
     let spec = LoraSpec { rank: 4, alpha: 8.0, dropout: 0.0, target_modules: vec!["q_prj".into()] };
     let e = adapters::create(&AdapterSpec::Lora(spec), &fixture.model, 0, None).map(drop).unwrap_err();
     assert!(e.help.is_some_and(|h| h.contains("`q_proj`")), "{}", e.message);
+}
+
+/// The real model, where `EMOPIPE_TEST_GGUF` names SmolLM2's GGUF: beside an independent implementation that reads the same
+/// file, and as a chat model. That one quantises activations too, unless `CANDLE_DEQUANTIZE_ALL=1`: hence two tolerances.
+#[test]
+fn a_real_gguf_agrees_with_another_implementation() {
+    use candle_core::quantized::gguf_file::Content;
+    let Some(path) = std::env::var_os("EMOPIPE_TEST_GGUF").map(PathBuf::from) else {
+        eprintln!("SKIPPED: set EMOPIPE_TEST_GGUF to SmolLM2-135M-Instruct's GGUF to run this test");
+        return;
+    };
+    let mut file = std::fs::File::open(&path).unwrap();
+    let content = Content::read(&mut file).unwrap();
+    let vocabulary: Vec<String> = content.metadata["tokenizer.ggml.tokens"]
+        .to_vec()
+        .unwrap()
+        .iter()
+        .map(|t| t.to_string().unwrap().clone())
+        .collect();
+    let prompt = "<|im_start|> user Ċ What Ġis Ġthe Ġcapital Ġof ĠFrance ? <|im_end|> Ċ <|im_start|> ass istant Ċ";
+    let id = |word: &str| vocabulary.iter().position(|v| v == word).unwrap() as u32;
+    let ids: Vec<u32> = prompt.split(' ').map(id).collect();
+    let model = load_decoder("llama", &[("model.gguf".to_owned(), path)].into(), &Device::Cpu).unwrap();
+
+    let mut theirs =
+        candle_transformers::models::quantized_llama::ModelWeights::from_gguf(content, &mut file, &Device::Cpu)
+            .unwrap();
+    let exact = std::env::var("CANDLE_DEQUANTIZE_ALL").is_ok_and(|v| v == "1");
+    let tolerance = if exact { 1e-4 } else { 5e-2 };
+    for len in [1, 7, ids.len()] {
+        let mut tree = TokenTree::new();
+        tree.push(None, &ids[..len]);
+        let hidden = model.forward(&tree, &adapters::Untrained, Mode::Eval).unwrap();
+        let ours = model.logits(&hidden, &[len as u32 - 1]).unwrap();
+        let want = theirs.forward(&Tensor::new(&ids[..len], &Device::Cpu).unwrap().unsqueeze(0).unwrap(), 0).unwrap();
+        let error = error(&ours, &want);
+        println!("{len} tokens: {error:.1e}");
+        assert!(error <= tolerance, "logits are off by {error}");
+    }
+
+    let mut tree = TokenTree::new();
+    let leaf = tree.push(None, &ids);
+    let answer = greedy(&model, &adapters::Untrained, tree, &[leaf], &[id("<|im_end|>")], 24).unwrap();
+    let text: String = answer[0].iter().map(|id| vocabulary[*id as usize].replace('Ġ', " ")).collect();
+    println!("{text}");
+    assert!(text.contains("capital of France is Paris"), "{text}");
+
+    let cut = tempfile::tempdir().unwrap().path().join("cut.gguf");
+    std::fs::create_dir_all(cut.parent().unwrap()).unwrap();
+    let whole = std::fs::read(std::env::var_os("EMOPIPE_TEST_GGUF").unwrap()).unwrap();
+    std::fs::write(&cut, &whole[..whole.len() - 1000]).unwrap();
+    let e = load_decoder("llama", &[("cut.gguf".to_owned(), cut)].into(), &Device::Cpu).map(drop).unwrap_err();
+    assert!(e.message.contains("cut.gguf") && e.help.is_some(), "{e}");
 }

@@ -28,7 +28,11 @@ pub fn record(inputs: &[&Tensor], output: Tensor, backward: impl Backward) -> Re
     }
     let shape = output.shape().clone();
     let taken = Take(Mutex::new(None));
-    let output = if output.is_contiguous() && output.layout().start_offset() == 0 { output } else { output.force_contiguous()? };
+    let output = if output.is_contiguous() && output.layout().start_offset() == 0 {
+        output
+    } else {
+        output.force_contiguous()?
+    };
     output.inplace_op1(&taken)?;
     let node = Node { storage: taken.0, shape, backward: Box::new(backward) };
     match inputs {
@@ -72,8 +76,7 @@ impl Node {
     }
 
     fn gradients(&self, inputs: &[&Tensor], output: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let inputs: Vec<Input> =
-            inputs.iter().map(|x| Input { tensor: x.detach(), needed: x.track_op() }).collect();
+        let inputs: Vec<Input> = inputs.iter().map(|x| Input { tensor: x.detach(), needed: x.track_op() }).collect();
         let mut gradients = self.backward.backward(&inputs, &output.detach(), &grad.detach().contiguous()?)?;
         gradients.resize(inputs.len(), None);
         for (gradient, input) in gradients.iter_mut().zip(&inputs) {

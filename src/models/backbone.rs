@@ -58,6 +58,9 @@ pub trait Backbone: Send + Sync {
     fn modules(&self) -> Vec<Module>;
 
     /// Hidden states after the last norm, `[tokens, hidden]`. Gradients reach the adapter's parameters only.
+    ///
+    /// In training, activations live as long as a tensor that was computed from the result: drop it after `backward`,
+    /// which can be called once.
     fn forward(&self, tree: &TokenTree, adapter: &dyn Adapter, mode: Mode) -> Result<Tensor>;
 
     /// As [`Backbone::forward`] in evaluation, for the tokens of `tree` that `cache` doesn't hold yet: `[new, hidden]`.

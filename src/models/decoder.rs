@@ -116,6 +116,13 @@ impl Decoder {
         if ids.is_empty() {
             return Ok(Tensor::zeros((0, self.dims.hidden), DType::F32, &self.device)?);
         }
+        let longest = tree.positions()[from..].iter().max().map_or(0, |p| *p as usize + 1);
+        if longest > self.dims.max_positions {
+            return Err(Error::input(format!(
+                "a text of {longest} tokens is longer than the model's context of {}",
+                self.dims.max_positions
+            )));
+        }
         let pattern = Pattern::new(tree, from);
         let angles = self.rotary.table(&tree.positions()[from..], &self.device)?;
         let prefixes = self.prefixes(adapter)?;
@@ -212,7 +219,8 @@ impl Backbone for Decoder {
         let Heads { queries, keys, dim } = self.heads();
         let mut out = Vec::with_capacity(self.layers.len());
         self.run(&tree, 0, &Untrained, Mode::Eval, &mut |_, qkv| {
-            let part = |head: usize| qkv.narrow(1, head * dim, keys * dim)?.contiguous()?.reshape((ids.len(), keys, dim));
+            let part =
+                |head: usize| qkv.narrow(1, head * dim, keys * dim)?.contiguous()?.reshape((ids.len(), keys, dim));
             out.push((part(queries)?, part(queries + keys)?));
             Ok(qkv)
         })?;

@@ -144,7 +144,11 @@ impl Projection {
         for (linear, part, from, width) in self.each(&changes.parts)? {
             let columns = out.narrow(1, from, width)?;
             let w = linear.weight.t()?;
-            if filled { gemm::add(&columns, x, &w, 1.0)? } else { gemm::set(&columns, x, &w, 1.0)? }
+            if filled {
+                gemm::add(&columns, x, &w, 1.0)?
+            } else {
+                gemm::set(&columns, x, &w, 1.0)?
+            }
             if let Some(part) = part {
                 let (a, b) = self.matrices(&flat, part, width)?;
                 let low = gemm::product(&dropped(x, part)?, &a.t()?, 1.0)?;
@@ -171,7 +175,11 @@ impl Projection {
         for (linear, part, from, width) in self.each(&changes.parts)? {
             let g = grad.narrow(1, from, width)?;
             if want_x {
-                if first { gemm::set(&dx, &g, &linear.weight, 1.0)? } else { gemm::add(&dx, &g, &linear.weight, 1.0)? }
+                if first {
+                    gemm::set(&dx, &g, &linear.weight, 1.0)?
+                } else {
+                    gemm::add(&dx, &g, &linear.weight, 1.0)?
+                }
                 first = false;
             }
             let Some(part) = part else { continue };

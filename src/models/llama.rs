@@ -98,7 +98,9 @@ fn theta(config: &Config) -> Result<f64> {
         let Some(table) = config.table(name) else { continue };
         let kind = table.get("rope_type").or_else(|| table.get("type")).and_then(|v| v.as_str()).unwrap_or("default");
         if kind != "default" {
-            return Err(Error::input(format!("`{name}` asks for `{kind}`; only the default rotary embedding is supported")));
+            return Err(Error::input(format!(
+                "`{name}` asks for `{kind}`; only the default rotary embedding is supported"
+            )));
         }
         if let Some(theta) = table.get("rope_theta").and_then(serde_json::Value::as_f64) {
             return Ok(theta);

@@ -51,7 +51,10 @@ mod tests {
         let var = x.iter().map(|v| v * v).sum::<f32>() / x.len() as f32;
         assert!(mean.abs() < 0.05 && (var - 4.0).abs() < 0.1, "{mean} {var}");
         let u = uniform(1, "a", 20_001, 0.5);
-        assert!(u.iter().all(|v| v.abs() <= 0.5) && (u.iter().map(|v| v * v).sum::<f32>() / 20_001.0 - 1.0 / 12.0).abs() < 2e-3);
+        assert!(
+            u.iter().all(|v| v.abs() <= 0.5)
+                && (u.iter().map(|v| v * v).sum::<f32>() / 20_001.0 - 1.0 / 12.0).abs() < 2e-3
+        );
         assert_eq!(normal(1, "a", 3, 1.0), normal(1, "a", 4, 1.0)[..3]);
         assert_ne!(normal(1, "a", 3, 1.0), normal(1, "b", 3, 1.0));
         assert_ne!(normal(1, "a", 3, 1.0), normal(2, "a", 3, 1.0));

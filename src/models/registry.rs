@@ -14,11 +14,7 @@ type Family = (&'static str, fn(&Weights, &Device) -> Result<Decoder>);
 const DECODERS: &[Family] = &[("llama", llama::load)];
 
 /// A backbone from its files (name inside the artifact, and path).
-pub fn load(
-    spec: &ModelSpec,
-    files: &BTreeMap<String, PathBuf>,
-    device: &Device,
-) -> Result<Box<dyn Backbone>> {
+pub fn load(spec: &ModelSpec, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Box<dyn Backbone>> {
     Ok(Box::new(load_decoder(&spec.family, files, device)?))
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// A backbone: what computes it and where its files come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct ModelSpec {
     /// The program's name for the computation: `llama` (also Qwen2, SmolLM2 and others of that build).
     pub family: String,

@@ -16,7 +16,8 @@ pub fn error(got: &Tensor, want: &Tensor) -> f64 {
     let got = got.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let want = want.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let size = want.iter().fold(0f32, |a, b| a.max(b.abs()));
-    let off = got.iter().zip(&want).fold(0f32, |a, (x, y)| if (x - y).is_nan() { f32::NAN } else { a.max((x - y).abs()) });
+    let off =
+        got.iter().zip(&want).fold(0f32, |a, (x, y)| if (x - y).is_nan() { f32::NAN } else { a.max((x - y).abs()) });
     if off == 0.0 { 0.0 } else { f64::from(off / size) }
 }
 

@@ -174,7 +174,8 @@ mod tests {
     #[test]
     fn first_step_moves_by_the_learning_rate() {
         let x = var(&[1.0, -2.0]);
-        let mut adamw = AdamW::new(vec![("x".into(), x.clone())], AdamWParams { weight_decay: 0.5, ..Default::default() });
+        let mut adamw =
+            AdamW::new(vec![("x".into(), x.clone())], AdamWParams { weight_decay: 0.5, ..Default::default() });
         adamw.step(&[gradient(&[0.3, -40.0])], 0.1).unwrap();
         let got = x.to_vec1::<f32>().unwrap();
         assert!((got[0] - (0.95 - 0.1)).abs() < 1e-6 && (got[1] - (-1.9 + 0.1)).abs() < 1e-6, "{got:?}");

@@ -97,9 +97,7 @@ impl Adapter for Lora {
     fn parameters(&self) -> Vec<(String, Var)> {
         self.pairs
             .iter()
-            .flat_map(|p| {
-                [(peft::lora_name(&p.path, 'A'), p.a.clone()), (peft::lora_name(&p.path, 'B'), p.b.clone())]
-            })
+            .flat_map(|p| [(peft::lora_name(&p.path, 'A'), p.a.clone()), (peft::lora_name(&p.path, 'B'), p.b.clone())])
             .collect()
     }
 

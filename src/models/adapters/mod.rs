@@ -120,3 +120,37 @@ fn unknown_target(target: &str, backbone: &dyn Backbone) -> Error {
     Error::input(format!("no linear layer of the backbone is named `{target}` (in `target_modules`)"))
         .help(format!("{hint}the layers are named: {}", names.join(", ")))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn specs_are_strict_and_round_trip() {
+        let parse = |v: serde_json::Value| serde_json::from_value::<AdapterSpec>(v);
+        for spec in [
+            json!({ "adapter": "none" }),
+            json!({ "adapter": "lora", "rank": 8, "alpha": 16.0, "dropout": 0.1, "target_modules": ["q_proj"] }),
+            json!({ "adapter": "ptuning2", "virtual_tokens": 4, "projection": null, "init": { "from": "text", "text": "x" } }),
+        ] {
+            assert_eq!(serde_json::to_value(parse(spec.clone()).unwrap()).unwrap(), spec);
+            let mut typo = spec;
+            typo["rnak"] = json!(1);
+            assert!(parse(typo).unwrap_err().to_string().contains("rnak"));
+        }
+        let text =
+            parse(json!({ "adapter": "ptuning2", "virtual_tokens": 4, "init": { "from": "text", "text": "x" } }))
+                .unwrap();
+        assert_eq!(text.init_text(), Some("x"));
+    }
+
+    #[test]
+    fn targets_match_whole_names_at_the_end() {
+        assert!(matches_target("model.layers.0.self_attn.q_proj", "q_proj"));
+        assert!(matches_target("model.layers.0.self_attn.q_proj", "self_attn.q_proj"));
+        assert!(matches_target("q_proj", "q_proj"));
+        assert!(!matches_target("model.layers.0.self_attn.q_proj", "proj"));
+    }
+}

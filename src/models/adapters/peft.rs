@@ -121,8 +121,7 @@ pub fn load(config: &[u8], weights: &[u8], backbone: &dyn Backbone) -> Result<Bo
             .help("the file is cut short or damaged")
     })?;
     let tensor = |name: &str, shape: [usize; 2]| -> Result<Tensor> {
-        let tensor =
-            stored.get(name).ok_or_else(|| Error::input(format!("no tensor `{name}`")).at(WEIGHTS_FILE))?;
+        let tensor = stored.get(name).ok_or_else(|| Error::input(format!("no tensor `{name}`")).at(WEIGHTS_FILE))?;
         if tensor.dims() != shape {
             let found = tensor.dims();
             return Err(Error::input(format!("tensor `{name}` has shape {found:?}, not {shape:?}")).at(WEIGHTS_FILE))

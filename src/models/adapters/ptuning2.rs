@@ -60,7 +60,11 @@ pub struct PrefixTuning {
 enum Encoder {
     Table(Var),
     /// `tanh(embedding W1^T + b1) W2^T + b2`
-    Projected { embedding: Var, weights: [Var; 2], biases: [Var; 2] },
+    Projected {
+        embedding: Var,
+        weights: [Var; 2],
+        biases: [Var; 2],
+    },
 }
 
 fn width(dims: Dims) -> usize {
@@ -98,8 +102,10 @@ impl PrefixTuning {
                     let bias = random::uniform(seed, &format!("{name}.bias"), outputs, bound);
                     Ok((Var::from_vec(weight, (outputs, inputs), device)?, Var::from_vec(bias, outputs, device)?))
                 };
-                let (first, second) =
-                    (linear("prefix_encoder.trans.0", hidden, width)?, linear("prefix_encoder.trans.2", width, hidden)?);
+                let (first, second) = (
+                    linear("prefix_encoder.trans.0", hidden, width)?,
+                    linear("prefix_encoder.trans.2", width, hidden)?,
+                );
                 Encoder::Projected {
                     embedding: Var::from_tensor(&table)?,
                     weights: [first.0, second.0],

@@ -218,8 +218,8 @@ impl Operands<'_> {
         multiply((m, dim, n), dq, row_major(dim), false, ds, row_major(n), k, row_major(dim), scale);
         multiply((n, dim, m), dk, row_major(dim), false, ds, transposed(n), q, row_major(dim), 1.0);
 
-        // SAFETY (all three writes): every head has columns of its own, and one task.
         for (i, dq) in block.queries.clone().zip(dq.chunks_exact(group * dim)) {
+            // SAFETY: every head has columns of its own, and one task.
             unsafe { target.slice(i * row + head * group * dim, group * dim) }.copy_from_slice(dq);
         }
         let behind = self.qkv.len();
@@ -229,9 +229,11 @@ impl Operands<'_> {
         {
             let mut rows = rows.chunks_exact(dim);
             for (i, gradient) in rows.by_ref().take(self.virtual_tokens).enumerate() {
+                // SAFETY: as above.
                 math::add(unsafe { target.slice(prefix + i * width + head * dim, dim) }, gradient);
             }
             for (j, gradient) in block.seen.iter().cloned().flatten().zip(rows) {
+                // SAFETY: as above.
                 math::add(unsafe { target.slice(j * row + column + head * dim, dim) }, gradient);
             }
         }
@@ -376,7 +378,9 @@ mod tests {
         };
         let mask: Vec<f32> = (0..n)
             .flat_map(|i| {
-                (0..virtual_tokens).map(|_| 0.0).chain((0..n).map(move |j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY }))
+                (0..virtual_tokens)
+                    .map(|_| 0.0)
+                    .chain((0..n).map(move |j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY }))
             })
             .collect();
         let mask = Tensor::from_vec(mask, (n, virtual_tokens + n), &Device::Cpu)?;
@@ -385,7 +389,11 @@ mod tests {
         let with_prefix = |i: usize, own: Tensor| -> Result<Tensor> {
             let all = Tensor::cat(&[&prefix.get(i)?.reshape((virtual_tokens, keys, dim))?, &own], 0)?;
             let (rows, group) = (all.dim(0)?, HEADS.group());
-            all.unsqueeze(2)?.expand((rows, keys, group, dim))?.reshape((rows, queries, dim))?.transpose(0, 1)?.contiguous()
+            all.unsqueeze(2)?
+                .expand((rows, keys, group, dim))?
+                .reshape((rows, queries, dim))?
+                .transpose(0, 1)?
+                .contiguous()
         };
         let q = split(0, queries)?.transpose(0, 1)?.contiguous()?;
         let (k, v) = (with_prefix(0, split(queries, keys)?)?, with_prefix(1, split(queries + keys, keys)?)?);
@@ -396,29 +404,39 @@ mod tests {
     }
 
     #[test]
-    fn agrees_with_a_dense_mask() -> Result<()> {
+    fn agrees_with_a_dense_mask_and_finite_differences() -> Result<()> {
         let tree = tree();
         let pattern = Pattern::new(&tree, 0);
-        for virtual_tokens in [3, 0] {
-            let qkv = Var::from_tensor(&random(&[tree.len(), HEADS.row()], 1))?;
-            let prefix = Var::from_tensor(&match virtual_tokens {
-                0 => Tensor::zeros((2, 0, 16), DType::F32, &Device::Cpu)?,
-                n => random(&[2, n, 16], 2),
-            })?;
-            let g = random(&[tree.len(), 32], 3);
-            let out = forward(&qkv, &prefix, HEADS, &pattern)?;
-            let want = if virtual_tokens == 0 { None } else { Some(plain(&qkv, &prefix, &tree)?) };
-            let (dqkv, dprefix) = backward(&qkv, &prefix, &g, HEADS, &pattern)?;
-            if let Some(want) = want {
-                assert_close(&out, &want, 1e-5);
-                let grads = (want * &g)?.sum_all()?.backward()?;
-                assert_close(&dqkv, grads.get(&qkv).unwrap(), 1e-5);
-                assert_close(&dprefix, grads.get(&prefix).unwrap(), 1e-5);
-                let loss = |qkv: &Tensor, prefix: &Tensor| (forward(qkv, prefix, HEADS, &pattern)? * &g)?.sum_all();
-                assert_gradient(&qkv, &dqkv, |x| loss(x, &prefix));
-                assert_gradient(&prefix, &dprefix, |x| loss(&qkv, x));
-            }
-        }
+        let qkv = Var::from_tensor(&random(&[tree.len(), HEADS.row()], 1))?;
+        let prefix = Var::from_tensor(&random(&[2, 3, 16], 2))?;
+        let g = random(&[tree.len(), 32], 3);
+        let want = plain(&qkv, &prefix, &tree)?;
+        assert_close(&forward(&qkv, &prefix, HEADS, &pattern)?, &want, 1e-5);
+        let (d_qkv, d_prefix) = backward(&qkv, &prefix, &g, HEADS, &pattern)?;
+        let grads = (want * &g)?.sum_all()?.backward()?;
+        assert_close(&d_qkv, grads.get(&qkv).unwrap(), 1e-5);
+        assert_close(&d_prefix, grads.get(&prefix).unwrap(), 1e-5);
+        let loss = |qkv: &Tensor, prefix: &Tensor| (forward(qkv, prefix, HEADS, &pattern)? * &g)?.sum_all();
+        assert_gradient(&qkv, &d_qkv, |x| loss(x, &prefix));
+        assert_gradient(&prefix, &d_prefix, |x| loss(&qkv, x));
+        Ok(())
+    }
+
+    /// A segment that is seen by all is as good as a prefix.
+    #[test]
+    fn works_without_a_prefix() -> Result<()> {
+        let mut tree = TokenTree::new();
+        let root = tree.push(None, &[0; 3]);
+        tree.push(Some(root), &[0; 4]);
+        let qkv = random(&[7, HEADS.row()], 1);
+        let whole =
+            forward(&qkv, &Tensor::zeros((2, 0, 16), DType::F32, &Device::Cpu)?, HEADS, &Pattern::new(&tree, 0))?;
+        let kv = |from: usize| qkv.narrow(0, 0, 3)?.narrow(1, from * 8, 16)?.contiguous();
+        let mut alone = TokenTree::new();
+        alone.push(None, &[0; 4]);
+        let own = qkv.narrow(0, 3, 4)?.contiguous()?;
+        let seen = forward(&own, &Tensor::stack(&[kv(4)?, kv(6)?], 0)?, HEADS, &Pattern::new(&alone, 0))?;
+        assert_close(&whole.narrow(0, 3, 4)?, &seen, 1e-6);
         Ok(())
     }
 

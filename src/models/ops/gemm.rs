@@ -52,7 +52,9 @@ pub fn multiply(
     assert!(extent(m, k, a_strides) <= a.len(), "left side of a product is too small");
     assert!(extent(k, n, b_strides) <= b.len(), "right side of a product is too small");
     // SAFETY: every element lies in its slice, as just checked, and `dst` is borrowed mutably.
-    unsafe { call((m, n, k), dst.as_mut_ptr(), dst_strides, accumulate, a.as_ptr(), a_strides, b.as_ptr(), b_strides, scale) }
+    unsafe {
+        call((m, n, k), dst.as_mut_ptr(), dst_strides, accumulate, a.as_ptr(), a_strides, b.as_ptr(), b_strides, scale)
+    }
 }
 
 /// # Safety
@@ -122,15 +124,14 @@ pub fn multiply_parallel(
     (0..tasks).into_par_iter().for_each(|t| {
         let from = blocks * t / tasks * BLOCK;
         let to = if t + 1 == tasks { longer } else { blocks * (t + 1) / tasks * BLOCK };
-        let target = target;
         // SAFETY: bounds were checked for the whole; tasks write disjoint rows or columns.
         unsafe {
             if n >= m {
-                let dst = target.0.add(from * ds.columns);
+                let dst = target.at(from * ds.columns);
                 let b = b.as_ptr().add(from * sb.columns);
                 call((m, to - from, k), dst, ds, accumulate, a.as_ptr(), sa, b, sb, scale);
             } else {
-                let dst = target.0.add(from * ds.rows);
+                let dst = target.at(from * ds.rows);
                 let a = a.as_ptr().add(from * sa.rows);
                 call((to - from, n, k), dst, ds, accumulate, a, sa, b.as_ptr(), sb, scale);
             }
@@ -220,14 +221,13 @@ mod tests {
     fn thread_count_does_not_change_bits() -> Result<()> {
         for (m, n, k) in [(520, 576, 1536), (33, 1000, 577), (700, 40, 300), (2, 5000, 576), (1, 4096, 576)] {
             let (x, w) = (random(&[m, k], 3), random(&[n, k], 4));
-            let bits = |threads| {
-                with_threads(threads, || product(&x, &w.t()?, 1.0)?.flatten_all()?.to_vec1::<f32>())
-            };
+            let bits = |threads| with_threads(threads, || product(&x, &w.t()?, 1.0)?.flatten_all()?.to_vec1::<f32>());
             let one = bits(1)?;
             for threads in [2, 3, 5] {
                 assert!(one == bits(threads)?, "{m} x {n} x {k} on {threads} threads");
             }
-            let transposed = |threads| with_threads(threads, || product(&w, &x.t()?, 1.0)?.flatten_all()?.to_vec1::<f32>());
+            let transposed =
+                |threads| with_threads(threads, || product(&w, &x.t()?, 1.0)?.flatten_all()?.to_vec1::<f32>());
             assert!(transposed(1)? == transposed(2)?);
         }
         Ok(())

@@ -37,7 +37,9 @@ fn values_mut<'a>(op: &'static str, storage: &'a mut CpuStorage, layout: &Layout
     };
     match storage {
         CpuStorage::F32(all) => Ok(&mut all[from..to]),
-        other => candle_core::bail!("{op} computes in f32, not {:?}", candle_core::backend::BackendStorage::dtype(other)),
+        other => {
+            candle_core::bail!("{op} computes in f32, not {:?}", candle_core::backend::BackendStorage::dtype(other))
+        }
     }
 }
 
@@ -52,11 +54,17 @@ unsafe impl Sync for Shared {}
 
 impl Shared {
     /// # Safety
-    /// `start..start + len` must lie in the buffer, and no other thread may touch it meanwhile.
-    #[expect(clippy::mut_from_ref, reason = "the caller keeps the slices of different threads apart")]
-    unsafe fn slice(&self, start: usize, len: usize) -> &mut [f32] {
+    /// `start` must lie in the buffer.
+    unsafe fn at(self, start: usize) -> *mut f32 {
         // SAFETY: passed on to the caller.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), len) }
+        unsafe { self.0.add(start) }
+    }
+
+    /// # Safety
+    /// `start..start + len` must lie in the buffer, and nobody else may touch it meanwhile.
+    unsafe fn slice<'a>(self, start: usize, len: usize) -> &'a mut [f32] {
+        // SAFETY: passed on to the caller.
+        unsafe { std::slice::from_raw_parts_mut(self.at(start), len) }
     }
 }
 

@@ -51,7 +51,17 @@ fn logits(h: &[f32], head: &[f32], hidden: usize, (start, len): (usize, usize), 
     out.clear();
     out.resize(rows * len, 0.0);
     let head = &head[start * hidden..(start + len) * hidden];
-    multiply_parallel((rows, len, hidden), out, row_major(len), false, h, row_major(hidden), head, transposed(hidden), 1.0);
+    multiply_parallel(
+        (rows, len, hidden),
+        out,
+        row_major(len),
+        false,
+        h,
+        row_major(hidden),
+        head,
+        transposed(hidden),
+        1.0,
+    );
 }
 
 impl CustomOp2 for Forward {
@@ -175,7 +185,11 @@ mod tests {
                 let logits = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
                 let log_p = logits.broadcast_sub(&logits.exp()?.sum_keepdim(D::Minus1)?.log()?)?;
                 let at = targets.rows.iter().zip(&targets.ids);
-                Tensor::stack(&at.map(|(r, i)| log_p.get(*r as usize)?.get(*i as usize)).collect::<Result<Vec<_>>>()?, 0)?.neg()
+                Tensor::stack(
+                    &at.map(|(r, i)| log_p.get(*r as usize)?.get(*i as usize)).collect::<Result<Vec<_>>>()?,
+                    0,
+                )?
+                .neg()
             };
             let (nll, sums) = forward(&h, &head, &targets)?;
             assert_close(&nll, &plain(&h)?, 1e-5);

@@ -60,10 +60,10 @@ impl Weights {
         match found {
             None => Err(Error::input(format!("the weights have no tensor `{name}`"))
                 .help("the files are incomplete, or belong to a model of another family")),
-            Some(found) if found != shape => {
-                Err(Error::input(format!("tensor `{name}` has shape {found:?}, and the model's configuration asks for {shape:?}"))
-                    .help("configuration and weights belong to different models"))
-            }
+            Some(found) if found != shape => Err(Error::input(format!(
+                "tensor `{name}` has shape {found:?}, and the model's configuration asks for {shape:?}"
+            ))
+            .help("configuration and weights belong to different models")),
             Some(_) => match &self.format {
                 Format::Safetensors(files) => files.load(name, device),
                 Format::Gguf(file) => file.load(name, device),

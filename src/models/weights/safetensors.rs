@@ -29,7 +29,8 @@ fn named<'a>(files: &'a BTreeMap<String, PathBuf>, suffix: &str) -> Option<(&'a 
 
 fn read_json<T: serde::de::DeserializeOwned>(name: &str, path: &Path) -> Result<T> {
     let bytes = std::fs::read(path).io_at("read", path)?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::input(format!("{name}: {e}")).help("the file is damaged: fetch it again"))
+    serde_json::from_slice(&bytes)
+        .map_err(|e| Error::input(format!("{name}: {e}")).help("the file is damaged: fetch it again"))
 }
 
 pub fn open(files: &BTreeMap<String, PathBuf>) -> Result<(Config, Files)> {
@@ -45,10 +46,16 @@ pub fn open(files: &BTreeMap<String, PathBuf>) -> Result<(Config, Files)> {
             let wanted: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
             let folder = name.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
             let find = |shard: &&str| {
-                files.get_key_value(&format!("{folder}{shard}")).map(|(name, path)| (name.as_str(), path.as_path())).ok_or_else(|| {
-                    Error::input(format!("{name} names the shard `{shard}`, which isn't among the model's files: {}", have()))
+                files
+                    .get_key_value(&format!("{folder}{shard}"))
+                    .map(|(name, path)| (name.as_str(), path.as_path()))
+                    .ok_or_else(|| {
+                        Error::input(format!(
+                            "{name} names the shard `{shard}`, which isn't among the model's files: {}",
+                            have()
+                        ))
                         .help("add the shard to the model's `source`")
-                })
+                    })
             };
             wanted.iter().map(find).collect::<Result<_>>()?
         }
@@ -72,7 +79,8 @@ fn map(paths: &[&Path]) -> Result<MmapedSafetensors> {
     // SAFETY: weight files are read-only artifacts that nobody changes while they are in use.
     let opened = unsafe { MmapedSafetensors::multi(paths) };
     opened.map_err(|e| {
-        Error::input(format!("not a whole safetensors file ({e})")).help("the file is cut short or damaged: fetch it again")
+        Error::input(format!("not a whole safetensors file ({e})"))
+            .help("the file is cut short or damaged: fetch it again")
     })
 }
 
