@@ -1,23 +1,39 @@
 //! One file a kind, one line each in the registry.
 
+mod definitions;
 mod download;
+mod evaluate;
 mod exec;
 mod prepare;
 mod report;
+#[cfg(test)]
+mod tests;
+mod threads;
 mod tokenize;
+mod train;
 
 use crate::{
     config::{Entry, Vocabulary},
     data,
     engine::Registry,
     models::ModelSpec,
+    train::Method,
 };
 
 pub use download::{SourceEntry, unpinned};
+pub use evaluate::Evaluate;
+pub use train::Train;
 
 /// Every stage kind.
-pub static REGISTRY: Registry =
-    &[&download::Download, &prepare::Prepare, &tokenize::Tokenize, &report::ReportKind, &exec::Exec];
+pub static REGISTRY: Registry = &[
+    &download::Download,
+    &prepare::Prepare,
+    &tokenize::Tokenize,
+    &Train,
+    &Evaluate,
+    &report::ReportKind,
+    &exec::Exec,
+];
 
 /// What pipeline files may contain.
 pub fn vocabulary() -> Vocabulary {
@@ -28,5 +44,6 @@ pub fn vocabulary() -> Vocabulary {
     });
     let mut definitions = Vec::from(data::definitions());
     definitions.push(Entry::of::<ModelSpec>("model"));
+    definitions.push(Entry::of::<Method>("method"));
     Vocabulary { definitions, stage_kinds: kinds.collect() }
 }

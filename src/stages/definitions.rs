@@ -1,0 +1,39 @@
+//! What stage kinds look up in the specification.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    config::{self, Diagnostic, Span},
+    engine::ResolveContext,
+};
+
+/// The definition `[kind.name]`, which the stage's key `kind` names.
+pub(super) fn definition<T: DeserializeOwned>(
+    cx: &ResolveContext,
+    kind: &str,
+    name: &str,
+) -> Result<T, Vec<Diagnostic>> {
+    config::from_node(cx.spec.definition(kind, name, span(cx, kind)).map_err(|d| vec![d])?)
+}
+
+/// Where the stage's key `key` has its value.
+pub(super) fn span(cx: &ResolveContext, key: &str) -> Option<Span> {
+    cx.action.params.get(key).map(|n| n.span)
+}
+
+/// Both, or the problems of both.
+pub(super) fn both<A, B>(
+    a: Result<A, Vec<Diagnostic>>,
+    b: Result<B, Vec<Diagnostic>>,
+) -> Result<(A, B), Vec<Diagnostic>> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (a, b) => Err(a.err().into_iter().chain(b.err()).flatten().collect()),
+    }
+}
+
+/// Parameters as they enter the key.
+pub(super) fn json(params: &impl Serialize) -> Result<serde_json::Value, Vec<Diagnostic>> {
+    serde_json::to_value(params)
+        .map_err(|e| vec![Diagnostic::new(format!("these parameters can't be written down: {e}"))])
+}

@@ -1,0 +1,357 @@
+//! `evaluate`: predictions and metrics of a backbone with or without an adapter.
+
+use polars::prelude::{NamedFrom, Series};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    definitions::{both, definition, json, span},
+    threads::on_threads,
+    train::{NUMERICS, SUMMARY_FILE, load_backbone, read_tokens},
+};
+use crate::{
+    config::{self, Diagnostic, Node},
+    data::{TaskDefinition, definitions, frame},
+    engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind},
+    error::{Error, IoAt, Result},
+    eval::{
+        Evaluation, MethodContext, ModelContext, TaskContext, TrainingContext,
+        bootstrap::{Bootstrap, Intervals},
+        metrics::Metrics,
+        rank,
+    },
+    models::{Adapter, Backbone, Dtype, ModelSpec, adapters},
+    train::{Method, Sample, TokenSet, TrainingSummary, peak_memory},
+};
+
+/// One row an example of the split: `id`, `label_id`, `predicted_id` (u32, missing where an answer names no label) and `scores` (list of f32: log-probabilities over
+/// the labels).
+pub const PREDICTIONS_FILE: &str = "predictions.parquet";
+
+/// An [`Evaluation`].
+pub const METRICS_FILE: &str = "metrics.json";
+
+/// Backbone of 135 M parameters in f32 (0.6 GiB) and the activations of one packed row.
+const MEMORY: u64 = 1024 << 20;
+
+/// Scores a split of a `tokens` input with the weights of a `model` input and, where there is one, an `adapter`.
+pub struct Evaluate;
+
+/// Predicts and scores a split. Inputs: `tokens`, `model`, and `adapter` for a trained method.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "EvaluateStage")]
+struct Table {
+    /// Name of a `[model.NAME]` table.
+    model: String,
+    /// Name of a `[task.NAME]` table.
+    task: String,
+    /// Name of a `[method.NAME]` table; left out, the model is evaluated as it is.
+    method: Option<String>,
+    /// Seed of the training that made the adapter; left out where nothing was trained.
+    seed: Option<i64>,
+    /// Which examples: `train`, `dev` or `test` (default `test`).
+    #[serde(default = "test")]
+    split: String,
+    /// How an answer becomes a label (default `rank`).
+    #[serde(default)]
+    answer: AnswerMode,
+    /// How confidence intervals are made.
+    #[serde(default)]
+    bootstrap: BootstrapTable,
+}
+
+fn test() -> String {
+    "test".to_owned()
+}
+
+/// How an answer becomes a label. One line here, one in [`AnswerMode::predict`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum AnswerMode {
+    /// The label whose words the model is most likely to answer.
+    #[default]
+    Rank,
+}
+
+/// A bootstrap over the examples.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct BootstrapTable {
+    /// Resamples (default 1000).
+    samples: u32,
+    /// Share of resamples inside an interval (default 0.95).
+    level: f64,
+    /// Decides the resamples (default 0).
+    seed: u64,
+}
+
+impl Default for BootstrapTable {
+    fn default() -> Self {
+        let Bootstrap { samples, level, seed } = Bootstrap::default();
+        Self { samples, level, seed }
+    }
+}
+
+/// What decides the results' bytes, next to the inputs.
+#[derive(Debug, Serialize, Deserialize)]
+struct Params {
+    family: String,
+    dtype: Dtype,
+    model: ModelContext,
+    task: TaskContext,
+    method: MethodContext,
+    /// Whether there has to be an adapter.
+    trained: bool,
+    seed: Option<i64>,
+    split: String,
+    answer: AnswerMode,
+    bootstrap: Bootstrap,
+}
+
+/// The answer for one example.
+struct Prediction {
+    /// None: the answer names no label.
+    label: Option<u32>,
+    /// Log-probabilities over the labels.
+    scores: Vec<f32>,
+}
+
+impl StageKind for Evaluate {
+    fn name(&self) -> &'static str {
+        "evaluate"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn check(&self, params: &Node) -> Vec<Diagnostic> {
+        config::check::<Table>(params)
+    }
+
+    fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        generator.subschema_for::<Table>()
+    }
+
+    fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
+        let table: Table = config::from_node(&cx.action.params)?;
+        let model = definition::<ModelSpec>(cx, "model", &table.model);
+        let task = definitions::task(cx.spec, &table.task, span(cx, "task"));
+        let method = table.method.as_deref().map(|name| definition::<Method>(cx, "method", name)).transpose();
+        let ((model, task), method) = both(both(model, task), method)?;
+        let trained = method.as_ref().is_some_and(|m| m.adapter.is_trained());
+        let problems = problems(cx, &table, trained);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let params = Params {
+            family: model.family,
+            dtype: model.dtype,
+            model: ModelContext {
+                title: model.title.unwrap_or_else(|| table.model.clone()),
+                license: model.license.unwrap_or_else(|| "not stated".to_owned()),
+                name: table.model,
+            },
+            task: task_context(task),
+            method: match (table.method, method) {
+                (Some(name), Some(method)) => MethodContext { name, title: method.title },
+                _ => MethodContext { name: "zero-shot".to_owned(), title: "Zero-shot".to_owned() },
+            },
+            trained,
+            seed: table.seed,
+            split: table.split,
+            answer: table.answer,
+            bootstrap: Bootstrap {
+                samples: table.bootstrap.samples,
+                level: table.bootstrap.level,
+                seed: table.bootstrap.seed,
+            },
+        };
+        Ok(Resolved {
+            params: json(&params)?,
+            numerics: Some(NUMERICS.to_owned()),
+            resources: Resources { cores: 1, memory: MEMORY, gpus: 0 },
+            ..Resolved::default()
+        })
+    }
+
+    fn run(&self, cx: &Context) -> Result<()> {
+        on_threads(cx, || run(cx))
+    }
+}
+
+fn run(cx: &Context) -> Result<()> {
+    let params: Params = cx.params()?;
+    let tokens = read_tokens(cx.input("tokens")?)?;
+    let samples = tokens.split(&params.split)?;
+    let backbone = load_backbone(&params.family, params.dtype, cx.input("model")?)?;
+    let (adapter, training) = adapter(cx, &params, &backbone)?;
+    let predictions = params.answer.predict(cx, &backbone, adapter.as_ref(), &samples, &tokens)?;
+    if let Some(bytes) = peak_memory() {
+        cx.progress.measure("peak_memory_bytes", bytes as f64);
+    }
+    write_predictions(cx, &samples, &predictions)?;
+    write_metrics(cx, params, &tokens, &samples, &predictions, training)
+}
+
+/// What the table's keys say against one another.
+fn problems(cx: &ResolveContext, table: &Table, trained: bool) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    if trained && !cx.action.inputs.iter().any(|input| input.role == "adapter") {
+        let method = table.method.as_deref().unwrap_or_default();
+        found.push(
+            Diagnostic::new(format!("the method `{method}` trains an adapter, but this stage has no `adapter` input"))
+                .at(span(cx, "method"))
+                .help("add `adapter = \"train\"` (the name of the training stage) to the stage's `inputs`"),
+        );
+    }
+    if !["train", "dev", "test"].contains(&table.split.as_str()) {
+        found.push(
+            Diagnostic::new(format!("there is no split `{}`", table.split))
+                .at(span(cx, "split"))
+                .help("splits are `train`, `dev` and `test`"),
+        );
+    }
+    if table.bootstrap.samples == 0 || !(table.bootstrap.level > 0.0 && table.bootstrap.level < 1.0) {
+        found.push(
+            Diagnostic::new("a bootstrap needs at least one sample and a level between 0 and 1")
+                .at(span(cx, "bootstrap")),
+        );
+    }
+    found
+}
+
+fn task_context(definition: TaskDefinition) -> TaskContext {
+    let TaskDefinition { name, task, card, .. } = definition;
+    TaskContext {
+        name,
+        title: task.title,
+        dataset: card.title,
+        scheme: task.scheme,
+        construct: card.construct,
+        language: card.language,
+    }
+}
+
+/// The adapter of the `adapter` input, and what was spent on it.
+fn adapter(
+    cx: &Context,
+    params: &Params,
+    backbone: &dyn Backbone,
+) -> Result<(Box<dyn Adapter>, Option<TrainingContext>)> {
+    let input = match cx.inputs("adapter") {
+        [] if !params.trained => return Ok((Box::new(adapters::Untrained), None)),
+        _ if !params.trained => {
+            return Err(Error::input(format!(
+                "the method `{}` has no adapter, but the stage was given one",
+                params.method.name
+            ))
+            .help("leave the `adapter` input out"));
+        }
+        _ => cx.input("adapter")?,
+    };
+    let read = |name: &str| -> Result<Vec<u8>> {
+        let path = input.file(name)?;
+        std::fs::read(path).io_at("read", path)
+    };
+    let adapter = adapters::load(&read(adapters::CONFIG_FILE)?, &read(adapters::WEIGHTS_FILE)?, backbone)?;
+    Ok((adapter, training(input, &read)?))
+}
+
+/// None for an adapter from elsewhere.
+fn training(input: &Artifact, read: &impl Fn(&str) -> Result<Vec<u8>>) -> Result<Option<TrainingContext>> {
+    if !input.files.contains_key(SUMMARY_FILE) {
+        return Ok(None);
+    }
+    let s: TrainingSummary = serde_json::from_slice(&read(SUMMARY_FILE)?)
+        .map_err(|e| Error::input(format!("{SUMMARY_FILE} of artifact {}: {e}", input.digest.short())))?;
+    Ok(Some(TrainingContext {
+        adapter: s.adapter,
+        steps: s.steps,
+        examples: s.examples,
+        epochs: s.epochs,
+        batch_size: s.batch_size,
+        learning_rate: s.learning_rate,
+        trainable_parameters: s.trainable_parameters,
+        loss: s.loss,
+    }))
+}
+
+impl AnswerMode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rank => "rank",
+        }
+    }
+
+    fn predict(
+        self,
+        cx: &Context,
+        backbone: &dyn Backbone,
+        adapter: &dyn Adapter,
+        samples: &[Sample],
+        tokens: &TokenSet,
+    ) -> Result<Vec<Prediction>> {
+        match self {
+            Self::Rank => {
+                let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
+                let scores = rank::rank(backbone, adapter, &prompts, &tokens.answers, |done| {
+                    cx.progress.step(done as u64, samples.len() as u64, "example", "");
+                    cx.checkpoint_reached()
+                })?;
+                Ok(scores
+                    .iter()
+                    .map(|s| Prediction { label: Some(rank::best(s) as u32), scores: rank::normalise(s) })
+                    .collect())
+            }
+        }
+    }
+}
+
+fn write_predictions(cx: &Context, samples: &[Sample], predictions: &[Prediction]) -> Result<()> {
+    let ids: Vec<&str> = samples.iter().map(|s| s.id.as_str()).collect();
+    let gold: Vec<u32> = samples.iter().map(|s| s.label).collect();
+    let predicted: Vec<Option<u32>> = predictions.iter().map(|p| p.label).collect();
+    let scores: Vec<&[f32]> = predictions.iter().map(|p| p.scores.as_slice()).collect();
+    frame::write_parquet(
+        &cx.out.join(PREDICTIONS_FILE),
+        vec![
+            frame::string_column("id", &ids),
+            frame::u32_column("label_id", &gold),
+            Series::new("predicted_id".into(), &predicted).into(),
+            frame::f32_list_column("scores", &scores),
+        ],
+    )
+}
+
+fn write_metrics(
+    cx: &Context,
+    params: Params,
+    tokens: &TokenSet,
+    samples: &[Sample],
+    predictions: &[Prediction],
+    training: Option<TrainingContext>,
+) -> Result<()> {
+    let labels: Vec<String> = tokens.info.labels.iter().map(|l| l.label.clone()).collect();
+    let gold: Vec<u32> = samples.iter().map(|s| s.label).collect();
+    let predicted: Vec<Option<u32>> = predictions.iter().map(|p| p.label).collect();
+    let evaluation = Evaluation {
+        task: params.task,
+        method: params.method,
+        model: params.model,
+        seed: params.seed,
+        numerics: NUMERICS.to_owned(),
+        answer: params.answer.name().to_owned(),
+        n: samples.len(),
+        truncated: tokens.truncated(&params.split),
+        split: params.split,
+        training,
+        metrics: Metrics::compute(&labels, &gold, &predicted)?,
+        intervals: Intervals::compute(labels.len(), &gold, &predicted, params.bootstrap)?,
+    };
+    let path = cx.out.join(METRICS_FILE);
+    let mut bytes = serde_json::to_vec_pretty(&evaluation)?;
+    bytes.push(b'\n');
+    std::fs::write(&path, bytes).io_at("write", &path)
+}

@@ -1,0 +1,194 @@
+//! `train`: an adapter from tokens and a frozen backbone.
+
+use candle_core::Device;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    definitions::{both, definition, json, span},
+    threads::on_threads,
+};
+use crate::{
+    config::{self, Diagnostic, Node},
+    data::{TOKENS_FILE, TOKENS_INFO_FILE, tokenizer::TextModel},
+    engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind},
+    error::{At, Error, IoAt, Result},
+    models::{Adapter, AdapterSpec, Decoder, Dtype, ModelSpec, adapters, load_decoder},
+    store::Digest,
+    train::{self, CheckpointFile, Method, Safeguards, Sample, TokenSet, Training, TrainingSpec, TrainingSummary},
+};
+
+/// Numbers are computed in 32-bit floats on the CPU.
+pub(super) const NUMERICS: &str = "cpu-f32";
+
+/// Name of [`TrainingSummary`]'s file in the artifact.
+pub const SUMMARY_FILE: &str = "training.json";
+
+/// A backbone of 135 M parameters in f32 (0.65 GiB with the file it is read from), activations of a batch of 16 short prompts
+/// (0.4 GiB), adapter and moments: 1 GiB was measured. Sizes aren't known before the weights are there, so for a larger
+/// model the stage's `resources` table has to say it.
+const MEMORY: u64 = 1280 << 20;
+
+/// Trains an adapter on the train split of a `tokens` input, over the weights of a `model` input.
+pub struct Train;
+
+/// Trains a method's adapter. Inputs: `tokens`, `model`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "TrainStage")]
+struct Table {
+    /// Name of a `[model.NAME]` table.
+    model: String,
+    /// Name of a `[method.NAME]` table.
+    method: String,
+    /// Decides the adapter's first values, the order of the data and dropout (default 0).
+    #[serde(default)]
+    seed: i64,
+}
+
+/// What decides an adapter's bytes, next to the inputs.
+#[derive(Debug, Serialize, Deserialize)]
+struct Params {
+    /// The backbone's name in the adapter's files.
+    base_model: String,
+    family: String,
+    dtype: Dtype,
+    adapter: AdapterSpec,
+    training: TrainingSpec,
+    seed: i64,
+}
+
+impl StageKind for Train {
+    fn name(&self) -> &'static str {
+        "train"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn check(&self, params: &Node) -> Vec<Diagnostic> {
+        config::check::<Table>(params)
+    }
+
+    fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        generator.subschema_for::<Table>()
+    }
+
+    fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
+        let table: Table = config::from_node(&cx.action.params)?;
+        let model = definition::<ModelSpec>(cx, "model", &table.model);
+        let method = definition::<Method>(cx, "method", &table.method);
+        let (model, method) = both(model, method)?;
+        if !method.adapter.is_trained() {
+            return Err(vec![
+                Diagnostic::new(format!(
+                    "the method `{}` has `adapter = \"none\"`: there is nothing to train",
+                    table.method
+                ))
+                .at(span(cx, "method"))
+                .help("leave it out of this stage's matrix"),
+            ]);
+        }
+        let params = Params {
+            base_model: table.model,
+            family: model.family,
+            dtype: model.dtype,
+            adapter: method.adapter,
+            training: method.training,
+            seed: table.seed,
+        };
+        Ok(Resolved {
+            params: json(&params)?,
+            unkeyed: json(&method.safeguards)?,
+            numerics: Some(NUMERICS.to_owned()),
+            resources: Resources { cores: 1, memory: MEMORY, gpus: 0 },
+            retries: 0,
+        })
+    }
+
+    fn run(&self, cx: &Context) -> Result<()> {
+        on_threads(cx, || run(cx))
+    }
+}
+
+fn run(cx: &Context) -> Result<()> {
+    let params: Params = cx.params()?;
+    let safeguards: Safeguards = serde_json::from_value(cx.job.unkeyed.clone()).at("safeguards")?;
+    let model = cx.input("model")?;
+    let tokens = read_tokens(cx.input("tokens")?)?;
+    let backbone = load_backbone(&params.family, params.dtype, model)?;
+    let samples = tokens.split("train")?;
+    let mut dev = Vec::new();
+    if params.training.dev_every_steps.is_some() {
+        dev = tokens.split("dev")?;
+        dev.truncate(params.training.dev_examples);
+    }
+    let seed = params.seed as u64;
+    let init_ids = init_ids(&params.adapter, model, &samples)?;
+    let adapter = adapters::create(&params.adapter, &backbone, seed, init_ids.as_deref())?;
+    let summary = Training {
+        backbone: &backbone,
+        adapter: adapter.as_ref(),
+        adapter_name: train::adapter_name(&params.adapter),
+        samples: &samples,
+        dev: &dev,
+        answers: &tokens.answers,
+        spec: &params.training,
+        safeguards: &safeguards,
+        seed,
+        checkpoint: Some(CheckpointFile { path: train::checkpoint_path(cx.work), fingerprint: fingerprint(cx)? }),
+        progress: cx.progress,
+    }
+    .run()?;
+    write(cx, adapter.as_ref(), &params.base_model, &summary)
+}
+
+/// The tokens artifact.
+pub(super) fn read_tokens(tokens: &Artifact) -> Result<TokenSet> {
+    TokenSet::read(tokens.file(TOKENS_FILE)?, tokens.file(TOKENS_INFO_FILE)?)
+}
+
+/// The frozen model of a `model` input.
+pub(super) fn load_backbone(family: &str, dtype: Dtype, model: &Artifact) -> Result<Decoder> {
+    let Dtype::F32 = dtype;
+    load_decoder(family, &model.files, &Device::Cpu)
+}
+
+/// Tokens whose keys and values a prefix starts from, where the method asks for a text.
+fn init_ids(adapter: &AdapterSpec, model: &Artifact, samples: &[Sample]) -> Result<Option<Vec<u32>>> {
+    match adapter.init_text() {
+        None => Ok(None),
+        Some(text) if !text.is_empty() => TextModel::load(&model.files)?.tokenizer.encode(text).map(Some),
+        Some(_) => {
+            let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
+            let shared = train::shared_beginning(&prompts);
+            if shared == 0 {
+                return Err(Error::input(
+                    "`init = \"text\"` starts from what the prompts have in common, but they have nothing",
+                )
+                .help("give the method an `init_text`"));
+            }
+            Ok(Some(prompts[0][..shared].to_vec()))
+        }
+    }
+}
+
+/// Digest of what decides the course of this training.
+fn fingerprint(cx: &Context) -> Result<Digest> {
+    let inputs: Vec<_> =
+        cx.job.inputs.iter().map(|(role, list)| (role, list.iter().map(|a| a.digest).collect::<Vec<_>>())).collect();
+    Ok(Digest::of(&serde_json::to_vec(&(&cx.job.params, inputs, Train.version()))?))
+}
+
+fn write(cx: &Context, adapter: &dyn Adapter, base_model: &str, summary: &TrainingSummary) -> Result<()> {
+    let saved = adapter.save(base_model)?;
+    let summary = serde_json::to_vec_pretty(summary)?;
+    for (name, bytes) in
+        [(adapters::CONFIG_FILE, &saved.config), (adapters::WEIGHTS_FILE, &saved.weights), (SUMMARY_FILE, &summary)]
+    {
+        let path = cx.out.join(name);
+        std::fs::write(&path, bytes).io_at("write", &path)?;
+    }
+    Ok(())
+}

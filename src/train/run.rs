@@ -1,0 +1,533 @@
+//! The optimiser loop.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use candle_core::{Tensor, Var};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Answers, Checkpoint, CheckpointFile, DataOrder, PackedBatch, Safeguards, Sample, TrainingSpec,
+    adamw::{AdamW, AdamWParams, AdamWState, clip_grad_norm, collect},
+    schedule::warmup_steps,
+};
+use crate::{
+    engine::Progress,
+    error::{Error, Result},
+    eval::rank,
+    models::{Adapter, Backbone, Mode},
+};
+
+/// Steps whose median loss the spike guard compares with.
+const SPIKE_WINDOW: usize = 16;
+
+/// Everything that one training works on.
+#[derive(Clone)]
+pub struct Training<'a> {
+    pub backbone: &'a dyn Backbone,
+    /// Trained in place.
+    pub adapter: &'a dyn Adapter,
+    /// `lora`, `ptuning2`, ... for the summary.
+    pub adapter_name: &'a str,
+    pub samples: &'a [Sample],
+    /// Held-out samples for the accuracy curve; may be empty.
+    pub dev: &'a [Sample],
+    pub answers: &'a Answers,
+    pub spec: &'a TrainingSpec,
+    pub safeguards: &'a Safeguards,
+    pub seed: u64,
+    /// Where to resume from and to save to.
+    pub checkpoint: Option<CheckpointFile>,
+    pub progress: &'a dyn Progress,
+}
+
+/// What was spent and how the loss fell: the content of `training.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingSummary {
+    /// `lora`, `ptuning2`, ...
+    pub adapter: String,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Distinct training examples.
+    pub examples: u64,
+    /// Training examples seen, repetitions included.
+    pub examples_seen: u64,
+    /// Passes over the examples; need not be whole.
+    pub epochs: f64,
+    /// Examples per optimiser step.
+    pub batch_size: u64,
+    /// At its peak.
+    pub learning_rate: f64,
+    /// Answer and end tokens that the loss was taken over, repetitions included.
+    pub labelled_tokens: u64,
+    pub trainable_parameters: u64,
+    /// Mean loss (nats per labelled token) of each optimiser step's batch, `[steps]`.
+    pub loss: Vec<f32>,
+    /// Learning rate of each optimiser step, `[steps]`.
+    pub learning_rates: Vec<f64>,
+    /// Accuracy on held-out examples, where it was asked for.
+    pub dev: Vec<DevPoint>,
+}
+
+/// Ranked answers on held-out examples after `step` optimiser steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DevPoint {
+    pub step: u64,
+    pub n: u64,
+    pub correct: u64,
+}
+
+impl Training<'_> {
+    /// Trains to the end, from the checkpoint where there is one that fits.
+    ///
+    /// # Errors
+    /// If the loss or the gradient isn't finite or the loss leaps ([`Safeguards::max_loss_rise`]), naming the batch's
+    /// examples; if the user asks to stop (the state is then in the checkpoint); if there is nothing to train.
+    pub fn run(&self) -> Result<TrainingSummary> {
+        let parameters = self.adapter.parameters();
+        if parameters.is_empty() {
+            return Err(Error::input("the method has no trainable parameters")
+                .help("use `adapter = \"lora\"` or `\"ptuning2\"`"));
+        }
+        if self.samples.is_empty() {
+            return Err(Error::input("there are no training examples").help("check the task's split sizes"));
+        }
+        let order = DataOrder { samples: self.samples.len(), batch_size: self.spec.batch_size, seed: self.seed };
+        let total = self.spec.length.steps(order.steps_per_epoch());
+        let warmup = warmup_steps(self.spec.warmup, total);
+        let rate = |step| self.spec.learning_rate * self.spec.schedule.factor(step, total, warmup);
+        let mut optimiser = AdamW::new(
+            parameters.clone(),
+            AdamWParams {
+                beta1: self.spec.betas[0],
+                beta2: self.spec.betas[1],
+                eps: self.spec.eps,
+                weight_decay: self.spec.weight_decay,
+            },
+        );
+        let mut course = Course::default();
+        if let Some(state) = self.resume(total) {
+            course.restore(&state, &parameters, &mut optimiser)?;
+            self.progress.message(&format!("continues after step {} of {total}", course.step));
+        }
+
+        let begun = Instant::now();
+        let first_step = course.step;
+        let mut saved = Saved { at: Instant::now(), step: course.step };
+        let mut tokens = 0u64;
+        self.progress.step(course.step, total, "step", "");
+        while course.step < total {
+            if self.progress.stop_requested() {
+                self.save(&course, &parameters, &optimiser)?;
+                return Err(Error::interrupted(format!("stopped on request after step {} of {total}", course.step)));
+            }
+            let batch: Vec<&Sample> = order.batch(course.step).into_iter().map(|i| &self.samples[i]).collect();
+            let mut step = self.gradients(&batch, course.step, &parameters)?;
+            self.guard(step.loss, &course, &batch)?;
+            let norm = clip_grad_norm(&mut step.gradients, self.spec.max_grad_norm)?;
+            if !norm.is_finite() {
+                return Err(diverged("the gradient is not finite", course.step, &batch));
+            }
+            optimiser.step(&step.gradients, rate(course.step))?;
+            course.step += 1;
+            course.loss.push(step.loss as f32);
+            course.labelled_tokens += step.labelled_tokens;
+            tokens += step.tokens;
+            let seen = order.seen(course.step) - order.seen(first_step);
+            let note = format!("loss {:.3}, {:.1} examples/s", step.loss, per_second(seen, begun));
+            self.progress.step(course.step, total, "step", &note);
+            if self.dev_is_due(course.step, total) {
+                course.dev.push(self.measure_dev(course.step)?);
+            }
+            if course.step < total && saved.is_due(course.step, self.safeguards) {
+                self.save(&course, &parameters, &optimiser)?;
+                saved = Saved { at: Instant::now(), step: course.step };
+            }
+        }
+
+        self.progress.measure("train_seconds", begun.elapsed().as_secs_f64());
+        self.progress.measure("tokens_per_second", per_second(tokens, begun));
+        self.progress.measure("examples_per_second", per_second(order.seen(total) - order.seen(first_step), begun));
+        if let Some(bytes) = peak_memory() {
+            self.progress.measure("peak_memory_bytes", bytes as f64);
+        }
+        Ok(TrainingSummary {
+            adapter: self.adapter_name.to_owned(),
+            steps: total,
+            examples: self.samples.len() as u64,
+            examples_seen: order.seen(total),
+            epochs: order.seen(total) as f64 / self.samples.len() as f64,
+            batch_size: self.spec.batch_size as u64,
+            learning_rate: self.spec.learning_rate,
+            labelled_tokens: course.labelled_tokens,
+            trainable_parameters: parameters.iter().map(|(_, p)| p.elem_count() as u64).sum(),
+            loss: course.loss,
+            learning_rates: (0..total).map(rate).collect(),
+            dev: course.dev,
+        })
+    }
+
+    /// Gradient of the mean over all labelled tokens of the batch: micro-batches are weighted by their tokens, so that
+    /// accumulation changes rounding and nothing else.
+    fn gradients(&self, batch: &[&Sample], step: u64, parameters: &[(String, Var)]) -> Result<StepResult> {
+        let parts = self.spec.accumulation.min(batch.len()).max(1);
+        let packed: Vec<PackedBatch> =
+            batch.chunks(batch.len().div_ceil(parts)).map(|part| PackedBatch::new(part, self.answers)).collect();
+        let labelled: usize = packed.iter().map(|p| p.targets.len()).sum();
+        let mut sum: Option<Vec<Tensor>> = None;
+        let mut loss = 0.0;
+        for (part, packed) in packed.iter().enumerate() {
+            let pass = step * self.spec.accumulation as u64 + part as u64;
+            let hidden = self.backbone.forward(&packed.tree, self.adapter, Mode::Train { seed: self.seed, pass })?;
+            let nll = self.backbone.nll(&hidden, &packed.rows, &packed.targets)?;
+            loss += nll.to_vec1::<f32>()?.into_iter().map(f64::from).sum::<f64>();
+            let gradients = collect(parameters, &(nll.sum_all()? / labelled as f64)?.backward()?)?;
+            sum = Some(match sum {
+                None => gradients,
+                Some(sum) => sum.iter().zip(&gradients).map(|(a, b)| a + b).collect::<candle_core::Result<_>>()?,
+            });
+        }
+        Ok(StepResult {
+            loss: loss / labelled as f64,
+            gradients: sum.unwrap_or_default(),
+            labelled_tokens: labelled as u64,
+            tokens: packed.iter().map(|p| p.tree.len() as u64).sum(),
+        })
+    }
+
+    fn guard(&self, loss: f64, course: &Course, batch: &[&Sample]) -> Result<()> {
+        if !loss.is_finite() {
+            return Err(diverged("the loss is not finite", course.step, batch));
+        }
+        let Some(start) = course.loss.len().checked_sub(SPIKE_WINDOW) else { return Ok(()) };
+        let mut recent = course.loss[start..].to_vec();
+        recent.sort_by(f32::total_cmp);
+        let usual = f64::from(recent[SPIKE_WINDOW / 2]);
+        if loss > usual + self.safeguards.max_loss_rise {
+            return Err(diverged(&format!("the loss leapt from about {usual:.3} to {loss:.3}"), course.step, batch));
+        }
+        Ok(())
+    }
+
+    fn dev_is_due(&self, step: u64, total: u64) -> bool {
+        !self.dev.is_empty() && self.spec.dev_every_steps.is_some_and(|n| step.is_multiple_of(n) || step == total)
+    }
+
+    fn measure_dev(&self, step: u64) -> Result<DevPoint> {
+        let prompts: Vec<&[u32]> = self.dev.iter().map(|s| s.prompt.as_slice()).collect();
+        let scores = rank::rank(self.backbone, self.adapter, &prompts, self.answers, |_| Ok(()))?;
+        let correct = scores.iter().zip(self.dev).filter(|(s, sample)| rank::best(s) == sample.label as usize).count();
+        let point = DevPoint { step, n: self.dev.len() as u64, correct: correct as u64 };
+        self.progress.message(&format!("step {step}: {} of {} dev examples right", point.correct, point.n));
+        Ok(point)
+    }
+
+    fn resume(&self, total: u64) -> Option<Checkpoint> {
+        match self.checkpoint.as_ref()?.load() {
+            Ok(state) => state.filter(|s| s.step <= total && s.loss.len() as u64 == s.step),
+            Err(reason) => {
+                self.progress.message(&format!("starts anew: there is a checkpoint, but {reason}"));
+                None
+            }
+        }
+    }
+
+    fn save(&self, course: &Course, parameters: &[(String, Var)], optimiser: &AdamW) -> Result<()> {
+        let Some(file) = &self.checkpoint else { return Ok(()) };
+        let AdamWState { steps, moments: mut tensors } = optimiser.state()?;
+        tensors.extend(parameters.iter().map(|(name, p)| (adapter_key(name), p.as_tensor().clone())));
+        file.save(&Checkpoint {
+            step: course.step,
+            optimiser_steps: steps,
+            labelled_tokens: course.labelled_tokens,
+            loss: course.loss.clone(),
+            dev: course.dev.clone(),
+            tensors,
+        })
+    }
+}
+
+struct StepResult {
+    /// Mean over the labelled tokens.
+    loss: f64,
+    gradients: Vec<Tensor>,
+    labelled_tokens: u64,
+    /// Tokens that the backbone read.
+    tokens: u64,
+}
+
+/// How far a training has come, apart from the tensors.
+#[derive(Default)]
+struct Course {
+    step: u64,
+    labelled_tokens: u64,
+    loss: Vec<f32>,
+    dev: Vec<DevPoint>,
+}
+
+impl Course {
+    fn restore(&mut self, state: &Checkpoint, parameters: &[(String, Var)], optimiser: &mut AdamW) -> Result<()> {
+        for (name, parameter) in parameters {
+            let saved = state.tensors.get(&adapter_key(name));
+            let saved = saved.ok_or_else(|| Error::internal(format!("the checkpoint lacks the parameter `{name}`")))?;
+            parameter.set(&saved.to_device(parameter.device())?)?;
+        }
+        let moments: BTreeMap<String, Tensor> = state
+            .tensors
+            .iter()
+            .filter(|(k, _)| !k.starts_with(ADAPTER))
+            .map(|(k, t)| (k.clone(), t.clone()))
+            .collect();
+        optimiser.restore(&AdamWState { steps: state.optimiser_steps, moments })?;
+        self.step = state.step;
+        self.labelled_tokens = state.labelled_tokens;
+        self.loss.clone_from(&state.loss);
+        self.dev.clone_from(&state.dev);
+        Ok(())
+    }
+}
+
+const ADAPTER: &str = "adapter.";
+
+fn adapter_key(name: &str) -> String {
+    format!("{ADAPTER}{name}")
+}
+
+/// When the last checkpoint was written.
+struct Saved {
+    at: Instant,
+    step: u64,
+}
+
+impl Saved {
+    fn is_due(&self, step: u64, safeguards: &Safeguards) -> bool {
+        match safeguards.checkpoint_every_steps {
+            Some(steps) => step - self.step >= steps,
+            None => self.at.elapsed() >= Duration::from_secs(safeguards.checkpoint_every_seconds),
+        }
+    }
+}
+
+fn diverged(what: &str, step: u64, batch: &[&Sample]) -> Error {
+    let ids: Vec<&str> = batch.iter().map(|s| s.id.as_str()).collect();
+    Error::input(format!("{what} at step {} with the examples {}", step + 1, ids.join(", "))).help(
+        "lower the method's `learning_rate`, lengthen `warmup`, or look at these examples; \
+         `max_loss_rise` sets how far the loss may leap",
+    )
+}
+
+fn per_second(count: u64, since: Instant) -> f64 {
+    count as f64 / since.elapsed().as_secs_f64().max(1e-9)
+}
+
+/// Peak resident memory of this process in bytes, where the system tells.
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::{Path, PathBuf},
+        sync::atomic::{AtomicU64, Ordering},
+    };
+
+    use candle_core::Device;
+
+    use super::*;
+    use crate::{
+        engine::Unwatched,
+        models::{AdapterSpec, Decoder, adapters, load_decoder},
+        store::Digest,
+        train::{Length, checkpoint_path},
+    };
+
+    fn backbone() -> Decoder {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
+        let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
+        load_decoder("llama", &files.into(), &Device::Cpu).unwrap()
+    }
+
+    fn lora() -> AdapterSpec {
+        let spec = serde_json::json!({ "adapter": "lora", "rank": 4, "alpha": 16.0, "dropout": 0.1,
+            "target_modules": ["q_proj", "v_proj"] });
+        serde_json::from_value(spec).unwrap()
+    }
+
+    fn ptuning2() -> AdapterSpec {
+        let spec =
+            serde_json::json!({ "adapter": "ptuning2", "virtual_tokens": 5, "init": { "from": "normal", "std": 0.3 } });
+        serde_json::from_value(spec).unwrap()
+    }
+
+    /// The label is in the sentence: token 100 + label.
+    fn samples() -> Vec<Sample> {
+        (0..14u32)
+            .map(|i| Sample { id: format!("s{i}"), label: i % 2, prompt: vec![1, 7, 8, 30 + i, 100 + i % 2, 9] })
+            .collect()
+    }
+
+    fn answers() -> Answers {
+        Answers { labels: vec![vec![200, 201], vec![210]], end: 2 }
+    }
+
+    fn spec() -> TrainingSpec {
+        TrainingSpec { batch_size: 4, length: Length::Steps(6), learning_rate: 5e-3, warmup: 2.0, ..Default::default() }
+    }
+
+    /// Asks to stop once `limit` steps are done.
+    struct StopAfter {
+        limit: u64,
+        done: AtomicU64,
+    }
+
+    impl Progress for StopAfter {
+        fn step(&self, done: u64, _: u64, _: &str, _: &str) {
+            self.done.store(done, Ordering::Relaxed);
+        }
+        fn message(&self, _: &str) {}
+        fn measure(&self, _: &str, _: f64) {}
+        fn stop_requested(&self) -> bool {
+            self.done.load(Ordering::Relaxed) >= self.limit
+        }
+    }
+
+    struct Case {
+        backbone: Decoder,
+        samples: Vec<Sample>,
+        answers: Answers,
+        spec: TrainingSpec,
+        safeguards: Safeguards,
+    }
+
+    impl Case {
+        fn new(spec: TrainingSpec) -> Self {
+            let safeguards = Safeguards::default();
+            Self { backbone: backbone(), samples: samples(), answers: answers(), spec, safeguards }
+        }
+
+        /// The saved adapter and the summary.
+        fn train(
+            &self,
+            adapter: &AdapterSpec,
+            checkpoint: Option<PathBuf>,
+            progress: &dyn Progress,
+        ) -> Result<(Vec<u8>, TrainingSummary)> {
+            let trained = adapters::create(adapter, &self.backbone, 1, None)?;
+            let training = Training {
+                backbone: &self.backbone,
+                adapter: trained.as_ref(),
+                adapter_name: crate::train::adapter_name(adapter),
+                samples: &self.samples,
+                dev: &[],
+                answers: &self.answers,
+                spec: &self.spec,
+                safeguards: &self.safeguards,
+                seed: 1,
+                checkpoint: checkpoint.map(|path| CheckpointFile { path, fingerprint: Digest::of(b"job") }),
+                progress,
+            };
+            let summary = training.run()?;
+            Ok((trained.save("tiny")?.weights, summary))
+        }
+    }
+
+    #[test]
+    fn the_loss_falls() {
+        let case = Case::new(TrainingSpec { length: Length::Epochs(12.0), learning_rate: 5e-2, ..spec() });
+        for adapter in [lora(), ptuning2()] {
+            let (_, summary) = case.train(&adapter, None, &Unwatched).unwrap();
+            let (first, last) = (summary.loss[0], summary.loss[summary.loss.len() - 1]);
+            assert!(last < 0.9 * first, "{first} -> {last}");
+            assert_eq!((summary.steps, summary.examples, summary.examples_seen), (48, 14, 12 * 14));
+            assert_eq!(summary.labelled_tokens, 12 * (7 * 3 + 7 * 2));
+        }
+    }
+
+    #[test]
+    fn a_resumed_training_ends_in_the_same_bytes() {
+        for adapter in [lora(), ptuning2()] {
+            let case = Case::new(spec());
+            let (straight, summary) = case.train(&adapter, None, &Unwatched).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let path = checkpoint_path(folder.path());
+            let stop = StopAfter { limit: 3, done: AtomicU64::new(0) };
+            let error = case.train(&adapter, Some(path.clone()), &stop).unwrap_err();
+            assert_eq!(error.category, crate::error::Category::Interrupted);
+            assert!(path.exists());
+            let resumed = case.train(&adapter, Some(path), &Unwatched).unwrap();
+            assert_eq!(resumed.1, summary);
+            assert!(resumed.0 == straight, "{} differs after a stop", adapter_name_of(&adapter));
+        }
+    }
+
+    fn adapter_name_of(spec: &AdapterSpec) -> &'static str {
+        crate::train::adapter_name(spec)
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_is_ignored() {
+        let case = Case::new(spec());
+        let folder = tempfile::tempdir().unwrap();
+        let path = checkpoint_path(folder.path());
+        std::fs::write(&path, b"not a checkpoint, but long enough to hold a digest").unwrap();
+        let fresh = case.train(&lora(), None, &Unwatched).unwrap();
+        assert_eq!(case.train(&lora(), Some(path), &Unwatched).unwrap(), fresh);
+    }
+
+    #[test]
+    fn accumulation_is_the_same_gradient() {
+        let plain = TrainingSpec { length: Length::Steps(3), ..spec() };
+        let no_dropout = ptuning2();
+        let (_, one) = Case::new(plain.clone()).train(&no_dropout, None, &Unwatched).unwrap();
+        let (_, four) =
+            Case::new(TrainingSpec { accumulation: 3, ..plain }).train(&no_dropout, None, &Unwatched).unwrap();
+        for (a, b) in one.loss.iter().zip(&four.loss) {
+            assert!((a - b).abs() < 1e-5, "{:?} {:?}", one.loss, four.loss);
+        }
+    }
+
+    #[test]
+    fn divergence_names_its_examples() {
+        let case = Case::new(TrainingSpec { learning_rate: 1e300, warmup: 0.0, ..spec() });
+        let error = case.train(&lora(), None, &Unwatched).unwrap_err();
+        assert!(error.message.contains("not finite") && error.message.contains("examples s"), "{error}");
+        assert!(error.help.unwrap().contains("learning_rate"));
+    }
+
+    #[test]
+    fn a_leaping_loss_stops_the_training() {
+        let mut case = Case::new(TrainingSpec { length: Length::Steps(60), learning_rate: 2e-2, ..spec() });
+        case.safeguards.max_loss_rise = 1e-3;
+        let error = case.train(&lora(), None, &Unwatched).unwrap_err();
+        assert!(error.message.contains("leapt"), "{error}");
+    }
+
+    #[test]
+    fn dev_points_enter_the_summary() {
+        let case = Case::new(TrainingSpec { dev_every_steps: Some(4), ..spec() });
+        let adapter = adapters::create(&lora(), &case.backbone, 1, None).unwrap();
+        let training = Training {
+            backbone: &case.backbone,
+            adapter: adapter.as_ref(),
+            adapter_name: "lora",
+            samples: &case.samples,
+            dev: &case.samples[..5],
+            answers: &case.answers,
+            spec: &case.spec,
+            safeguards: &case.safeguards,
+            seed: 1,
+            checkpoint: None,
+            progress: &Unwatched,
+        };
+        let dev = training.run().unwrap().dev;
+        assert_eq!(dev.iter().map(|p| (p.step, p.n)).collect::<Vec<_>>(), [(4, 5), (6, 5)]);
+    }
+}
