@@ -67,7 +67,7 @@ pub type Describe = Box<dyn Fn(&mut schemars::SchemaGenerator) -> schemars::Sche
 
 impl Entry {
     /// A table that is checked and described by its serde type alone.
-    pub fn of<T: serde::de::DeserializeOwned + schemars::JsonSchema>(name: &'static str) -> Self {
+    pub fn of<T: serde::de::DeserializeOwned + schemars::JsonSchema + 'static>(name: &'static str) -> Self {
         Self { name, check: Box::new(check::<T>), schema: Box::new(|generator| generator.subschema_for::<T>()) }
     }
 }

@@ -57,7 +57,7 @@ struct Copy {
     from: Option<String>,
 }
 
-fn entry<T: serde::de::DeserializeOwned + JsonSchema>(name: &'static str) -> Entry {
+fn entry<T: serde::de::DeserializeOwned + JsonSchema + 'static>(name: &'static str) -> Entry {
     Entry::of::<T>(name)
 }
 
