@@ -1,5 +1,7 @@
 # make reproduce   build, run the pipeline, render the tables into reports/
 # make test        run every test
+# make parity      the figures of PyTorch and PEFT against ours
+# make bench       speed
 # make lint        clippy and rustfmt, as CI does
 PIPELINE ?= pipelines/paper.toml
 PROFILE  ?=
@@ -9,7 +11,7 @@ ARGS     ?=
 BIN     := target/release/emopipe
 SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find src -type f)
 
-.PHONY: build reproduce plan test parity lint
+.PHONY: build reproduce plan test parity bench lint
 
 build: $(BIN)
 
@@ -28,6 +30,9 @@ test:
 
 parity:
 	cargo test --release --locked --test parity -- --nocapture
+
+bench:
+	cargo bench --locked
 
 lint:
 	cargo clippy --release --locked --all-targets -- -D warnings

@@ -78,10 +78,7 @@ fn comments_and_order_rerun_nothing() {
     project.emopipe(&["run"]).ok();
     log(&project);
     let (head, stages) = PIPELINE.split_once("[stages.words]").unwrap();
-    let reordered = stages.replace(
-        "outputs = [\"count.txt\"]\n",
-        "",
-    );
+    let reordered = stages.replace("outputs = [\"count.txt\"]\n", "");
     let reordered = reordered.replace("[stages.count]\n", "[stages.count] # a comment\noutputs = [ \"count.txt\" ]\n");
     let (words, rest) = reordered.split_once("[stages.count]").unwrap();
     let text = format!("# changed\n{head}[stages.count]{rest}\n\n[stages.words]{words}");
@@ -217,7 +214,10 @@ inputs = { x = "four" }
 #[test]
 fn ctrl_c_stops_in_good_order_and_the_next_run_goes_on() {
     let project = letters();
-    project.write("pipeline.toml", &PIPELINE.replace("echo sum >> ran.log;", "echo sum >> ran.log; test -e go || sleep 60;"));
+    project.write(
+        "pipeline.toml",
+        &PIPELINE.replace("echo sum >> ran.log;", "echo sum >> ran.log; test -e go || sleep 60;"),
+    );
     let mut child = project.command(&["run", "pipeline.toml"]).stderr(Stdio::piped()).spawn().unwrap();
     wait_for(|| fs::read_to_string(project.path("ran.log")).unwrap_or_default().contains("sum"));
     signal(child.id(), "INT");
@@ -278,7 +278,7 @@ fn a_full_disk_is_named_and_the_store_stays_sound() {
     let disk = project.path("disk");
     fs::create_dir(&disk).unwrap();
     let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"])
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
         .arg(&disk)
         .status()
         .is_ok_and(|s| s.success());
@@ -287,7 +287,8 @@ fn a_full_disk_is_named_and_the_store_stays_sound() {
         return;
     }
     let store = disk.join("cache");
-    let big = PIPELINE.replace("> $1/sum.txt; echo", "> $1/sum.txt; head -c 1000000 /dev/zero >> $1/sum.txt || exit 0; echo");
+    let big =
+        PIPELINE.replace("> $1/sum.txt; echo", "> $1/sum.txt; head -c 4000000 /dev/zero >> $1/sum.txt || exit 0; echo");
     project.write("pipeline.toml", &big);
     let failed = project.emopipe(&["run", "--store", store.to_str().unwrap()]);
     let (code, text) = (failed.code(), failed.stderr());
@@ -335,7 +336,9 @@ fn clean_and_gc_take_back_what_they_say() {
 }
 
 fn signal(pid: u32, name: &str) {
-    assert!(std::process::Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
+    assert!(
+        std::process::Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success()
+    );
 }
 
 fn wait_for(condition: impl Fn() -> bool) {

@@ -26,7 +26,8 @@ pub fn pin(args: &PipelineArgs) -> Outcome {
         settings.mirror = args.mirror.clone();
     }
     let fetcher = Fetcher::new(settings);
-    let work = tempfile::tempdir().map_err(|e| Failure::Error(Error::environment(format!("no temporary folder: {e}"))))?;
+    let work =
+        tempfile::tempdir().map_err(|e| Failure::Error(Error::environment(format!("no temporary folder: {e}"))))?;
     // Definitions often name the same bytes more than once.
     let mut known: HashMap<String, crate::store::Digest> = HashMap::new();
     for entry in entries {
@@ -36,7 +37,11 @@ pub fn pin(args: &PipelineArgs) -> Outcome {
         };
         known.insert(entry.source.url.clone(), digest);
         let Some(file) = loaded.sources.path(entry.span) else {
-            return Err(Error::input(format!("{} wasn't read from a file, so it can't be pinned", entry.key.join("."))).into());
+            return Err(Error::input(format!(
+                "{} wasn't read from a file, so it can't be pinned",
+                entry.key.join(".")
+            ))
+            .into());
         };
         let mut key: Vec<&str> = entry.key.iter().map(String::as_str).collect();
         key.push("blake3");

@@ -18,14 +18,21 @@ pub fn plan(args: &PlanArgs) -> Outcome {
             Forecast::Cached { outcome, .. } => {
                 cached += 1;
                 if args.all {
-                    let _ = writeln!(out, "cached  {}  {} {}", action.name, outcome.artifact.short(), bytes(outcome.size()));
+                    let _ = writeln!(
+                        out,
+                        "cached  {}  {} {}",
+                        action.name,
+                        outcome.artifact.short(),
+                        bytes(outcome.size())
+                    );
                 }
             }
             Forecast::Run { reasons } => {
                 run += 1;
                 let needs = action.resolved.resources;
                 let gpus = if needs.gpus > 0 { format!(", {} GPU(s)", needs.gpus) } else { String::new() };
-                let _ = writeln!(out, "run     {}  ({} core(s), {}{gpus})", action.name, needs.cores, bytes(needs.memory));
+                let _ =
+                    writeln!(out, "run     {}  ({} core(s), {}{gpus})", action.name, needs.cores, bytes(needs.memory));
                 for reason in reasons {
                     let _ = writeln!(out, "          {reason}");
                 }

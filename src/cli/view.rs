@@ -121,7 +121,8 @@ impl Observer for View {
         match &entry.event {
             Event::RunStarted { actions, profile, pipeline, .. } => {
                 self.overall.set_length(*actions as u64);
-                self.overall.set_message(profile.as_ref().map_or_else(|| pipeline.clone(), |p| format!("{pipeline} ({p})")));
+                self.overall
+                    .set_message(profile.as_ref().map_or_else(|| pipeline.clone(), |p| format!("{pipeline} ({p})")));
             }
             Event::Reused { .. } => self.overall.inc(1),
             Event::Started { action, threads, reasons, attempt, .. } => {
@@ -162,7 +163,9 @@ impl Observer for View {
                 self.overall.inc(1);
                 self.line(&format!("skip   {action}: {because} failed"));
             }
-            Event::Exported { action, folder, written } => self.exported.push((action.clone(), folder.clone(), *written)),
+            Event::Exported { action, folder, written } => {
+                self.exported.push((action.clone(), folder.clone(), *written))
+            }
             Event::Measured { .. } | Event::RunFinished { .. } => {}
         }
     }

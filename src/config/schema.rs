@@ -384,7 +384,7 @@ fn accepts_anything(schema: &Json, node: &Node) -> bool {
                 "allOf",
                 "$ref",
             ]);
-            is_table && !restricts || !restricts && !speaks(&["type", "enum", "const", "items", "not"])
+            !restricts && (is_table || !speaks(&["type", "enum", "const", "items", "not"]))
         }
         _ => false,
     }

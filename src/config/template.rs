@@ -59,10 +59,13 @@ impl Template {
             Value::Str(text) => Self::compile_text(text, node.span, scope, sink),
             Value::Array(items) => {
                 let items: Vec<_> = items.iter().map(|item| Self::compile(item, scope, sink)).collect();
-                if items.iter().all(|item| matches!(item, Self::Fixed(_))) {
-                    return Self::Fixed(node.clone());
+                if items.iter().any(|item| !matches!(item, Self::Fixed(_))) {
+                    return Self::Array(items, node.span);
                 }
-                Self::Array(items, node.span)
+                // Not the node as it is: a hole that no axis fills is filled by now.
+                let fixed =
+                    items.into_iter().filter_map(|item| if let Self::Fixed(node) = item { Some(node) } else { None });
+                Self::Fixed(Node::new(node.span, Value::Array(fixed.collect())))
             }
             Value::Table(table) => {
                 Self::compile_table(table.iter().map(|(k, (s, n))| (k, s, n)), node.span, scope, sink)
@@ -285,7 +288,7 @@ fn lookup<'a>(name: &str, span: Span, scope: &Scope<'a>) -> Result<Found<'a>, Di
                     .iter()
                     .map(|v| match definitions.get(&v.text) {
                         Some(definition) => field_of(definition, field, &format!("{first}.{}", v.text), scope.sources)
-                            .map(Node::clone)
+                            .cloned()
                             .map_err(|d| Box::new(d.at(place()))),
                         None => Err(Box::new(Diagnostic::new(format!("unknown {first} `{}`", v.text)).at(v.node.span))),
                     })

@@ -9,10 +9,7 @@ use crate::config::{Diagnostic, Entry, Node, Span, Spec, from_node, suggest};
 
 /// The definition tables that this layer brings: `[dataset.NAME]` and `[task.NAME]`.
 pub fn definitions() -> [Entry; 2] {
-    [
-        Entry { check: Box::new(check_card), ..Entry::of::<Card>("dataset") },
-        Entry::of::<Task>("task"),
-    ]
+    [Entry { check: Box::new(check_card), ..Entry::of::<Card>("dataset") }, Entry::of::<Task>("task")]
 }
 
 fn check_card(node: &Node) -> Vec<Diagnostic> {
@@ -98,7 +95,8 @@ mod tests {
         )
         .unwrap();
 
-        let any = Entry { name: "any", check: Box::new(|_| Vec::new()), schema: Box::new(|_| schemars::json_schema!(true)) };
+        let any =
+            Entry { name: "any", check: Box::new(|_| Vec::new()), schema: Box::new(|_| schemars::json_schema!(true)) };
         let vocabulary = Vocabulary { definitions: definitions().into_iter().collect(), stage_kinds: vec![any] };
         let loaded = load(&path, &LoadOptions::default(), &vocabulary);
         let found: Vec<_> = loaded.diagnostics.iter().map(|d| &d.message).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{card::Problem, split::Split};
+use super::{card::Problem, prompt::default_words, split::Split};
 use crate::eval::metrics::Metric;
 
 /// A task, `[task.NAME]`.
@@ -18,7 +18,7 @@ pub struct Task {
     pub dataset: String,
     /// Name of one of the card's label schemes.
     pub scheme: String,
-    /// What the model answers for a class. Left out: the class's name.
+    /// What the model answers for a class. Left out: the class's name with a capital.
     #[serde(default)]
     pub words: BTreeMap<String, String>,
     /// How many examples of each split to use at most.
@@ -62,7 +62,7 @@ impl Limit {
 impl Task {
     /// What the model answers, class by class in the order of `labels`.
     pub fn answers(&self, labels: &[String]) -> Vec<String> {
-        labels.iter().map(|label| self.words.get(label).unwrap_or(label).clone()).collect()
+        labels.iter().map(|label| self.words.get(label).cloned().unwrap_or_else(|| default_words(label))).collect()
     }
 
     /// What is wrong with the task under a scheme with these classes.
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn answers_follow_the_order_of_the_classes() {
         let labels = ["neg", "pos"].map(String::from);
-        assert_eq!(task(&[("pos", "good")]).answers(&labels), ["neg", "good"]);
+        assert_eq!(task(&[("pos", "good")]).answers(&labels), ["Neg", "good"]);
         assert!(task(&[("pos", "good")]).problems(&labels).is_empty());
     }
 

@@ -31,7 +31,9 @@ pub struct Order {
 pub fn execute(order: &Order, kind: &dyn StageKind, store: &Store, progress: &dyn Progress) -> Result<Outcome> {
     let _lock = store.lock(&order.key, || progress.message("waiting for another run that computes the same"))?;
     store.refresh()?;
-    if !order.force && let Some(outcome) = store.lookup(&order.key) {
+    if !order.force
+        && let Some(outcome) = store.lookup(&order.key)
+    {
         return Ok(outcome);
     }
     let staging = store.staging()?;

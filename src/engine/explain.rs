@@ -17,14 +17,34 @@ pub enum Reason {
     /// The description is known, its result isn't (collected, damaged, or never finished).
     ResultMissing,
     Forced,
-    StageVersion { from: u32, to: u32 },
-    Kind { from: String, to: String },
-    Numerics { from: Option<String>, to: Option<String> },
+    StageVersion {
+        from: u32,
+        to: u32,
+    },
+    Kind {
+        from: String,
+        to: String,
+    },
+    Numerics {
+        from: Option<String>,
+        to: Option<String>,
+    },
     /// A parameter differs; `None` where it isn't there.
-    Parameter { field: String, from: Option<Value>, to: Option<Value> },
-    Input { role: String, from: Vec<Digest>, to: Vec<Digest> },
+    Parameter {
+        field: String,
+        from: Option<Value>,
+        to: Option<Value>,
+    },
+    Input {
+        role: String,
+        from: Vec<Digest>,
+        to: Vec<Digest>,
+    },
     /// An input isn't known yet, because an action before has to run first.
-    InputPending { role: String, action: String },
+    InputPending {
+        role: String,
+        action: String,
+    },
 }
 
 impl fmt::Display for Reason {
@@ -40,7 +60,9 @@ impl fmt::Display for Reason {
                 let show = |n: &Option<String>| n.clone().unwrap_or_else(|| "any".to_owned());
                 write!(f, "numerics changed: {} -> {}", show(from), show(to))
             }
-            Self::Parameter { field, from, to } => write!(f, "parameter `{field}` changed: {} -> {}", show(from), show(to)),
+            Self::Parameter { field, from, to } => {
+                write!(f, "parameter `{field}` changed: {} -> {}", show(from), show(to))
+            }
             Self::Input { role, from, to } => {
                 let list = |d: &[Digest]| match d {
                     [] => "nothing".to_owned(),

@@ -34,23 +34,82 @@ impl Entry {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    RunStarted { run: String, pipeline: String, profile: Option<String>, actions: usize, emopipe: String },
+    RunStarted {
+        run: String,
+        pipeline: String,
+        profile: Option<String>,
+        actions: usize,
+        emopipe: String,
+    },
     /// The result was in the store.
-    Reused { action: String, key: Digest, artifact: Digest },
-    Started { action: String, key: Digest, attempt: u32, threads: usize, reasons: Vec<Reason> },
+    Reused {
+        action: String,
+        key: Digest,
+        artifact: Digest,
+    },
+    Started {
+        action: String,
+        key: Digest,
+        attempt: u32,
+        threads: usize,
+        reasons: Vec<Reason>,
+    },
     /// Waits for another run that computes the same action.
-    Waiting { action: String },
-    Progress { action: String, done: u64, total: u64, unit: String, note: String },
-    Message { action: String, text: String },
-    Measured { action: String, name: String, value: f64 },
-    Finished { action: String, key: Digest, artifact: Digest, bytes: u64, seconds: f64 },
-    Retrying { action: String, error: Error, in_seconds: f64 },
-    Failed { action: String, error: Error, log: Option<String> },
+    Waiting {
+        action: String,
+    },
+    Progress {
+        action: String,
+        done: u64,
+        total: u64,
+        unit: String,
+        note: String,
+    },
+    Message {
+        action: String,
+        text: String,
+    },
+    Measured {
+        action: String,
+        name: String,
+        value: f64,
+    },
+    Finished {
+        action: String,
+        key: Digest,
+        artifact: Digest,
+        bytes: u64,
+        seconds: f64,
+    },
+    Retrying {
+        action: String,
+        error: Error,
+        in_seconds: f64,
+    },
+    Failed {
+        action: String,
+        error: Error,
+        log: Option<String>,
+    },
     /// Not run, because something it depends on failed.
-    Skipped { action: String, because: String },
+    Skipped {
+        action: String,
+        because: String,
+    },
     /// Files of a result were placed in the project folder.
-    Exported { action: String, folder: String, written: usize },
-    RunFinished { ran: usize, reused: usize, failed: usize, skipped: usize, seconds: f64, interrupted: bool },
+    Exported {
+        action: String,
+        folder: String,
+        written: usize,
+    },
+    RunFinished {
+        ran: usize,
+        reused: usize,
+        failed: usize,
+        skipped: usize,
+        seconds: f64,
+        interrupted: bool,
+    },
 }
 
 /// Who watches a run.

@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{ActionSpec, Diagnostic, Node, Spec},
+    config::{ActionSpec, Diagnostic, Entry, Node, Spec},
     error::{Error, Result},
     store::Digest,
 };
@@ -38,6 +38,15 @@ pub trait StageKind: Sync {
 
     /// Does the work. Writes its files under `cx.out`; everything else is read from `cx.job`.
     fn run(&self, cx: &Context) -> Result<()>;
+}
+
+/// What the configuration layer needs to know of a kind.
+pub fn vocabulary_entry(kind: &'static dyn StageKind) -> Entry {
+    Entry {
+        name: kind.name(),
+        check: Box::new(|node| kind.check(node)),
+        schema: Box::new(|generator| kind.schema(generator)),
+    }
 }
 
 /// Where an action runs.

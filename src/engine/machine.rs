@@ -25,6 +25,8 @@ fn memory() -> Option<u64> {
 /// NVIDIA devices that the driver shows.
 fn gpus() -> u32 {
     let Ok(entries) = fs::read_dir("/dev") else { return 0 };
-    let is_gpu = |name: &str| name.strip_prefix("nvidia").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    let is_gpu = |name: &str| {
+        name.strip_prefix("nvidia").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    };
     entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).filter(|n| is_gpu(n)).count() as u32
 }

@@ -10,4 +10,7 @@ pub mod plan;
 pub mod schedule;
 pub mod worker;
 
-pub use kind::{Artifact, Context, Isolation, Job, Progress, Registry, ResolveContext, Resolved, Resources, StageKind, Unwatched};
+pub use kind::{
+    Artifact, Context, Isolation, Job, Progress, Registry, ResolveContext, Resolved, Resources, StageKind, Unwatched,
+    vocabulary_entry,
+};

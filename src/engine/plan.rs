@@ -10,7 +10,7 @@ use petgraph::{
 use serde::Deserialize;
 
 use super::{
-    Registry, Resolved, ResolveContext, Resources, StageKind,
+    Registry, ResolveContext, Resolved, Resources, StageKind,
     explain::{Reason, differences, differences_but_inputs},
     key::Preimage,
 };
@@ -215,7 +215,8 @@ impl Plan {
                     match store.lookup(&key) {
                         Some(outcome) if !forced.contains(&i) => Forecast::Cached { key, outcome },
                         found => {
-                            let reasons = if found.is_some() { vec![Reason::Forced] } else { self.reasons(i, &preimage, store) };
+                            let reasons =
+                                if found.is_some() { vec![Reason::Forced] } else { self.reasons(i, &preimage, store) };
                             Forecast::Run { reasons }
                         }
                     }
@@ -273,7 +274,9 @@ impl Plan {
 /// `stage[axis=value,...]` taken apart.
 fn parse_target(name: &str) -> (&str, Vec<(&str, &str)>) {
     match name.strip_suffix(']').and_then(|n| n.split_once('[')) {
-        Some((stage, axes)) => (stage, axes.split(',').filter_map(|p| p.split_once('=')).map(|(k, v)| (k.trim(), v.trim())).collect()),
+        Some((stage, axes)) => {
+            (stage, axes.split(',').filter_map(|p| p.split_once('=')).map(|(k, v)| (k.trim(), v.trim())).collect())
+        }
         None => (name, Vec::new()),
     }
 }
@@ -301,7 +304,12 @@ fn resources(node: &Node, default: Resources) -> Result<Resources, Vec<Diagnosti
     Ok(Resources { cores: table.cores.unwrap_or(default.cores), memory, gpus: table.gpus.unwrap_or(default.gpus) })
 }
 
-fn resolve(spec: &Spec, stage: &StageSpec, action: &ActionSpec, kind: &'static dyn StageKind) -> Result<Action, Vec<Diagnostic>> {
+fn resolve(
+    spec: &Spec,
+    stage: &StageSpec,
+    action: &ActionSpec,
+    kind: &'static dyn StageKind,
+) -> Result<Action, Vec<Diagnostic>> {
     let mut resolved = kind.resolve(&ResolveContext { spec, action })?;
     if let Some(node) = &action.resources {
         resolved.resources = resources(node, resolved.resources)?;
@@ -325,8 +333,11 @@ type Axes = [(String, String)];
 struct Links<'a> {
     by_stage: HashMap<&'a str, Vec<usize>>,
     /// Per upstream stage and set of axes that must agree: axis values to actions.
-    tables: HashMap<(String, Vec<String>), HashMap<Vec<String>, Vec<usize>>>,
+    tables: HashMap<(String, Vec<String>), ByAxes>,
 }
+
+/// Actions by the values of some axes.
+type ByAxes = HashMap<Vec<String>, Vec<usize>>;
 
 impl Links<'_> {
     fn resolve(&mut self, input: &InputSpec, axes: &Axes, actions: &[Action]) -> Result<Vec<usize>, Diagnostic> {
@@ -352,9 +363,11 @@ impl Links<'_> {
         wanted.sort();
         let (names, values): (Vec<String>, Vec<String>) = wanted.iter().cloned().unzip();
         let table = self.tables.entry((reference.stage.clone(), names.clone())).or_insert_with(|| {
-            let mut table: HashMap<Vec<String>, Vec<usize>> = HashMap::new();
+            let mut table = ByAxes::new();
             for &m in members {
-                let value = |n: &String| actions[m].axes.iter().find(|(k, _)| k == n).map_or_else(String::new, |(_, v)| v.clone());
+                let value = |n: &String| {
+                    actions[m].axes.iter().find(|(k, _)| k == n).map_or_else(String::new, |(_, v)| v.clone())
+                };
                 table.entry(names.iter().map(value).collect()).or_default().push(m);
             }
             table

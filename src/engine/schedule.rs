@@ -60,7 +60,13 @@ pub struct Summary {
 ///
 /// # Errors
 /// Only where nothing could be run at all; failures of actions are in the summary.
-pub fn run(plan: &Plan, store: &Arc<Store>, options: &Options, observer: &mut dyn Observer, stop: &AtomicUsize) -> Result<Summary> {
+pub fn run(
+    plan: &Plan,
+    store: &Arc<Store>,
+    options: &Options,
+    observer: &mut dyn Observer,
+    stop: &AtomicUsize,
+) -> Result<Summary> {
     let (selected, forced) = plan.select(&options.selection)?;
     let run = run_name();
     let folder = store.run_folder(&run)?;
@@ -163,7 +169,9 @@ impl Scheduler<'_> {
                     gib(needs.memory),
                     gib(self.options.machine.memory)
                 ))
-                .help("lower the stage's batch size or `resources.memory`, raise `--memory`, or choose a smaller profile"));
+                .help(
+                    "lower the stage's batch size or `resources.memory`, raise `--memory`, or choose a smaller profile",
+                ));
             }
             if needs.gpus > self.options.machine.gpus {
                 return Err(Error::environment(format!(
@@ -186,7 +194,14 @@ impl Scheduler<'_> {
         });
         let count = self.plan.actions.len();
         self.states = (0..count).map(|_| State::Waiting).collect();
-        self.missing = (0..count).map(|i| self.plan.graph.edges_directed(petgraph::graph::NodeIndex::new(i), petgraph::Direction::Incoming).count()).collect();
+        self.missing = (0..count)
+            .map(|i| {
+                self.plan
+                    .graph
+                    .edges_directed(petgraph::graph::NodeIndex::new(i), petgraph::Direction::Incoming)
+                    .count()
+            })
+            .collect();
         for i in 0..count {
             if matches!(self.states[i], State::Waiting) && self.plan.inputs(i).next().is_none() {
                 self.inputs_known(i)?;
@@ -205,7 +220,12 @@ impl Scheduler<'_> {
             }
         }
         let interrupted = self.stops_seen > 0;
-        let left = self.states.iter().enumerate().filter(|(i, s)| matches!(s, State::Waiting) && self.selected.contains(i)).count();
+        let left = self
+            .states
+            .iter()
+            .enumerate()
+            .filter(|(i, s)| matches!(s, State::Waiting) && self.selected.contains(i))
+            .count();
         self.skipped += left;
         let summary = Summary {
             run: self.run.clone(),
@@ -269,15 +289,24 @@ impl Scheduler<'_> {
         Ok(())
     }
 
-    /// An action outside of the selection has no result: what reads it can't run.
+    /// An action outside of the selection has no result: what reads it, directly or through others, can't run.
     fn not_available(&mut self, i: usize) {
-        self.states[i] = State::Out;
-        let name = self.plan.actions[i].name.clone();
-        for reader in self.plan.readers(i).collect::<Vec<_>>() {
-            if self.selected.contains(&reader) && matches!(self.states[reader], State::Waiting) {
-                let error = Error::input(format!("{} needs {name}, which isn't in the store", self.plan.actions[reader].name))
-                    .help("run without `--only`, or with `--until` instead");
-                self.fail(reader, error, None);
+        let missing = self.plan.actions[i].name.clone();
+        let mut open = vec![i];
+        while let Some(i) = open.pop() {
+            self.states[i] = State::Out;
+            for reader in self.plan.readers(i).collect::<Vec<_>>() {
+                if !matches!(self.states[reader], State::Waiting) {
+                    continue;
+                }
+                if self.selected.contains(&reader) {
+                    let name = &self.plan.actions[reader].name;
+                    let error = Error::input(format!("{name} needs {missing}, which isn't in the store"))
+                        .help("run without `--only`, or with `--until` instead");
+                    self.fail(reader, error, None);
+                } else {
+                    open.push(reader);
+                }
             }
         }
     }
@@ -370,17 +399,22 @@ impl Scheduler<'_> {
                 }
             }
             Isolation::InProcess => {
-                let (kind, store, order, stop) = (self.plan.actions[i].kind, Arc::clone(self.store), order.clone(), Arc::clone(&stop));
+                let (kind, store, order, stop) =
+                    (self.plan.actions[i].kind, Arc::clone(self.store), order.clone(), Arc::clone(&stop));
                 std::thread::spawn(move || {
                     let progress_send = send.clone();
                     let reporter = Reporter::new(stop, move |m| drop(progress_send.send((i, m))));
-                    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| execute(&order, kind, &store, &reporter)));
+                    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                        execute(&order, kind, &store, &reporter)
+                    }));
                     drop(send.send((
                         i,
                         match result {
                             Ok(Ok(outcome)) => Message::Done { outcome },
                             Ok(Err(error)) => Message::Failed { error },
-                            Err(_) => Message::Failed { error: Error::internal(format!("{} panicked", order.job.action)) },
+                            Err(_) => {
+                                Message::Failed { error: Error::internal(format!("{} panicked", order.job.action)) }
+                            }
                         },
                     )));
                 });
@@ -393,13 +427,18 @@ impl Scheduler<'_> {
     }
 
     fn log(&self, i: usize) -> String {
-        let safe: String = self.plan.actions[i].name.chars().map(|c| if c.is_alphanumeric() || "-_.=,".contains(c) { c } else { '_' }).collect();
+        let safe: String = self.plan.actions[i]
+            .name
+            .chars()
+            .map(|c| if c.is_alphanumeric() || "-_.=,".contains(c) { c } else { '_' })
+            .collect();
         format!("{safe}.log")
     }
 
     fn order(&self, i: usize, threads: usize) -> Result<Order> {
         let action = &self.plan.actions[i];
-        let preimage = self.preimage(i).ok_or_else(|| Error::internal(format!("{} started before its inputs", action.name)))?;
+        let preimage =
+            self.preimage(i).ok_or_else(|| Error::internal(format!("{} started before its inputs", action.name)))?;
         let key = preimage.key();
         let mut inputs: BTreeMap<String, Vec<Artifact>> = BTreeMap::new();
         for (role, sources) in &action.inputs {
@@ -445,7 +484,9 @@ impl Scheduler<'_> {
     fn handle(&mut self, i: usize, message: Message) -> Result<()> {
         let action = self.plan.actions[i].name.clone();
         match message {
-            Message::Progress { done, total, unit, note } => self.emit(Event::Progress { action, done, total, unit, note }),
+            Message::Progress { done, total, unit, note } => {
+                self.emit(Event::Progress { action, done, total, unit, note })
+            }
             Message::Text { text } => self.emit(Event::Message { action, text }),
             Message::Measured { name, value } => self.emit(Event::Measured { action, name, value }),
             Message::Done { outcome } => {
@@ -468,7 +509,8 @@ impl Scheduler<'_> {
                     return Ok(());
                 }
                 let attempt = self.attempts.get(&i).copied().unwrap_or(1);
-                let may_retry = error.category == Category::Environment && attempt <= self.plan.actions[i].resolved.retries;
+                let may_retry =
+                    error.category == Category::Environment && attempt <= self.plan.actions[i].resolved.retries;
                 if may_retry && self.stops_seen == 0 {
                     let wait = FIRST_RETRY * 2u32.pow(attempt.min(6) - 1);
                     self.emit(Event::Retrying { action, error, in_seconds: wait.as_secs_f64() });

@@ -92,7 +92,10 @@ pub fn serve(registry: Registry) -> Result<()> {
     let reporter = Reporter::new(stop, |message| {
         let mut out = out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // A scheduler that died can't read; the action still ends at its next checkpoint.
-        let _ = serde_json::to_writer(&mut *out, &message).map_err(std::io::Error::from).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+        let _ = serde_json::to_writer(&mut *out, &message)
+            .map_err(std::io::Error::from)
+            .and_then(|()| out.write_all(b"\n"))
+            .and_then(|()| out.flush());
     });
     let done = run(&order, registry, &reporter);
     (reporter.send)(match done {
@@ -129,8 +132,14 @@ impl Handle {
 }
 
 /// Starts a worker. `send` gets its messages, in order, the last one being [`Message::Done`] or [`Message::Failed`].
-pub fn spawn(order: &Order, env: &[(String, String)], log: PathBuf, send: impl Fn(Message) + Send + 'static) -> Result<Handle> {
-    let program = std::env::current_exe().map_err(|e| Error::environment(format!("can't find emopipe's own program: {e}")))?;
+pub fn spawn(
+    order: &Order,
+    env: &[(String, String)],
+    log: PathBuf,
+    send: impl Fn(Message) + Send + 'static,
+) -> Result<Handle> {
+    let program =
+        std::env::current_exe().map_err(|e| Error::environment(format!("can't find emopipe's own program: {e}")))?;
     let stderr = File::create(&log).io_at("create the worker's log", &log)?;
     let threads = order.job.threads.to_string();
     let mut command = Command::new(&program);
@@ -182,8 +191,10 @@ fn death(status: Option<ExitStatus>, log: &Path) -> Error {
     let last: Vec<&str> = last.lines().rev().take(3).collect();
     let tail: String = last.into_iter().rev().map(|l| format!("\n  {l}")).collect();
     match signal {
-        Some(9) => Error::environment(format!("the worker was killed (signal 9); the system does so when memory runs out{tail}"))
-            .help("give the stage more `resources.memory` so that fewer run side by side, or lower its batch size"),
+        Some(9) => Error::environment(format!(
+            "the worker was killed (signal 9); the system does so when memory runs out{tail}"
+        ))
+        .help("give the stage more `resources.memory` so that fewer run side by side, or lower its batch size"),
         Some(n) => Error::internal(format!("the worker died of signal {n}{tail}")),
         None => Error::internal(format!(
             "the worker ended without a result (exit code {}){tail}",

@@ -52,6 +52,9 @@ struct Part {
     dropout: Option<Dropout>,
 }
 
+/// A layer, its change, its first column and its width in the output.
+type Slice<'a> = (&'a Linear, Option<Part>, usize, usize);
+
 impl Projection {
     pub fn new(linears: Vec<Linear>) -> Result<Self> {
         let inputs = linears.first().map_or(Ok(0), |l| l.weight.dim(1))?;
@@ -110,7 +113,7 @@ impl Projection {
     }
 
     /// The layers, each with its change and the columns that it writes.
-    fn each<'a>(&'a self, parts: &'a [Option<Part>]) -> Result<Vec<(&'a Linear, Option<Part>, usize, usize)>> {
+    fn each<'a>(&'a self, parts: &'a [Option<Part>]) -> Result<Vec<Slice<'a>>> {
         let mut from = 0;
         self.linears
             .iter()

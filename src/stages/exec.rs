@@ -73,13 +73,22 @@ impl StageKind for Exec {
         let table: ExecTable = config::from_node(node)?;
         let mut problems = Vec::new();
         if table.command.is_empty() {
-            problems.push(Diagnostic::new("`command` is empty").at(span(node, "command")).help("name a program, such as [\"python3\", \"script.py\"]"));
+            problems.push(
+                Diagnostic::new("`command` is empty")
+                    .at(span(node, "command"))
+                    .help("name a program, such as [\"python3\", \"script.py\"]"),
+            );
         }
         if table.outputs.is_empty() {
-            problems.push(Diagnostic::new("`outputs` is empty").at(span(node, "outputs")).help("name the files that the command writes below {out}"));
+            problems.push(
+                Diagnostic::new("`outputs` is empty")
+                    .at(span(node, "outputs"))
+                    .help("name the files that the command writes below {out}"),
+            );
         }
         for output in table.outputs.iter().filter(|o| !stays_inside(o)) {
-            problems.push(Diagnostic::new(format!("the output `{output}` leaves its folder")).at(span(node, "outputs")));
+            problems
+                .push(Diagnostic::new(format!("the output `{output}` leaves its folder")).at(span(node, "outputs")));
         }
         let root = &cx.spec.pipeline.root;
         let mut files = BTreeMap::new();
@@ -88,7 +97,11 @@ impl StageKind for Exec {
                 Ok(digest) => {
                     files.insert(file.clone(), digest);
                 }
-                Err(e) => problems.push(Diagnostic::new(e.message).at(span(node, "files")).help("paths are relative to the pipeline's root")),
+                Err(e) => problems.push(
+                    Diagnostic::new(e.message)
+                        .at(span(node, "files"))
+                        .help("paths are relative to the pipeline's root"),
+                ),
             }
         }
         if !problems.is_empty() {
@@ -105,34 +118,39 @@ impl StageKind for Exec {
     fn run(&self, cx: &Context) -> Result<()> {
         let params: Params = cx.params()?;
         let unkeyed: Unkeyed = serde_json::from_value(cx.job.unkeyed.clone())?;
-        let written = cx.work.join("out");
-        let inputs = cx.work.join("inputs");
-        for folder in [&written, &inputs] {
-            if folder.exists() {
-                fs::remove_dir_all(folder).io_at("empty", folder)?;
-            }
-            fs::create_dir_all(folder).io_at("create", folder)?;
-        }
-        let mut places = BTreeMap::from([("out".to_owned(), written.clone())]);
+        let inputs = tempfile::tempdir_in(cx.work).io_at("create a folder in", cx.work)?;
+        let mut places = BTreeMap::from([("out".to_owned(), cx.out.to_owned())]);
         for (role, artifacts) in &cx.job.inputs {
-            places.insert(role.clone(), place(artifacts, &inputs.join(role))?);
+            places.insert(role.clone(), place(artifacts, &inputs.path().join(role))?);
         }
         let words: Vec<String> = params.command.iter().map(|word| substitute(word, &places)).collect();
         run_command(&words, &params.env, &unkeyed.root, cx)?;
-        for output in &params.outputs {
-            let from = written.join(output);
-            if !from.is_file() {
-                return Err(Error::input(format!("the command ended well but didn't write `{output}`"))
-                    .help("write it below the folder that `{out}` stands for, or take it out of `outputs`"));
-            }
-            let to = cx.out.join(output);
-            if let Some(parent) = to.parent() {
-                fs::create_dir_all(parent).io_at("create", parent)?;
-            }
-            fs::rename(&from, &to).io_at("move", &from)?;
-        }
-        Ok(())
+        keep_only(cx.out, &params.outputs)
     }
+}
+
+/// Removes what isn't declared; what is must be there.
+fn keep_only(out: &Path, outputs: &[String]) -> Result<()> {
+    for output in outputs {
+        if !out.join(output).is_file() {
+            return Err(Error::input(format!("the command ended well but didn't write `{output}`"))
+                .help("write it below the folder that `{out}` stands for, or take it out of `outputs`"));
+        }
+    }
+    let declared: Vec<PathBuf> = outputs.iter().map(|o| out.join(o)).collect();
+    let mut open = vec![out.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).io_at("read", &folder)? {
+            let path = entry.io_at("read", &folder)?.path();
+            if declared.iter().any(|d| d != &path && d.starts_with(&path)) {
+                open.push(path);
+            } else if !declared.contains(&path) {
+                let is_folder = fs::symlink_metadata(&path).io_at("read", &path)?.is_dir();
+                if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }.io_at("remove", &path)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn span(node: &Node, key: &str) -> config::Span {
@@ -177,7 +195,8 @@ fn run_command(words: &[String], env: &BTreeMap<String, String>, root: &Path, cx
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn().map_err(|e| {
-        Error::input(format!("can't start `{program}`: {e}")).help("check the name and that it is installed and on PATH")
+        Error::input(format!("can't start `{program}`: {e}"))
+            .help("check the name and that it is installed and on PATH")
     })?;
     loop {
         if let Some(status) = child.try_wait().map_err(|e| Error::environment(format!("lost the command: {e}")))? {

@@ -15,7 +15,7 @@ mod train;
 use crate::{
     config::{Entry, Vocabulary},
     data,
-    engine::Registry,
+    engine::{Registry, vocabulary_entry},
     models::ModelSpec,
     train::Method,
 };
@@ -25,25 +25,13 @@ pub use evaluate::Evaluate;
 pub use train::Train;
 
 /// Every stage kind.
-pub static REGISTRY: Registry = &[
-    &download::Download,
-    &prepare::Prepare,
-    &tokenize::Tokenize,
-    &Train,
-    &Evaluate,
-    &report::ReportKind,
-    &exec::Exec,
-];
+pub static REGISTRY: Registry =
+    &[&download::Download, &prepare::Prepare, &tokenize::Tokenize, &Train, &Evaluate, &report::ReportKind, &exec::Exec];
 
 /// What pipeline files may contain.
 pub fn vocabulary() -> Vocabulary {
-    let kinds = REGISTRY.iter().map(|kind| Entry {
-        name: kind.name(),
-        check: Box::new(|node| kind.check(node)),
-        schema: Box::new(|generator| kind.schema(generator)),
-    });
     let mut definitions = Vec::from(data::definitions());
     definitions.push(Entry::of::<ModelSpec>("model"));
     definitions.push(Entry::of::<Method>("method"));
-    Vocabulary { definitions, stage_kinds: kinds.collect() }
+    Vocabulary { definitions, stage_kinds: REGISTRY.iter().map(|kind| vocabulary_entry(*kind)).collect() }
 }

@@ -115,11 +115,7 @@ mod tests {
         );
         let path = folder.path().join("p.toml");
         std::fs::write(&path, text).unwrap();
-        let kind = crate::config::Entry {
-            name: "prepare",
-            check: |node| Prepare.check(node),
-            schema: |generator| Prepare.schema(generator),
-        };
+        let kind = crate::engine::vocabulary_entry(&Prepare);
         let vocabulary =
             Vocabulary { definitions: crate::data::definitions().into_iter().collect(), stage_kinds: vec![kind] };
         let loaded = load(&path, &LoadOptions::default(), &vocabulary);

@@ -309,16 +309,8 @@ mod tests {
 
     /// The stage's layout, or its faults as a user sees them.
     fn resolve(stage: &str) -> Result<Layout, String> {
-        let any = |name| config::Entry {
-            name,
-            check: |_| Vec::new(),
-            schema: |generator| generator.subschema_for::<serde_json::Value>(),
-        };
-        let kind = config::Entry {
-            name: "report",
-            check: |node| ReportKind.check(node),
-            schema: |generator| ReportKind.schema(generator),
-        };
+        let any = config::Entry::of::<serde_json::Value>;
+        let kind = crate::engine::vocabulary_entry(&ReportKind);
         let vocabulary = Vocabulary { definitions: vec![any("task"), any("method")], stage_kinds: vec![kind] };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("test.toml");

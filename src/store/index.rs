@@ -55,10 +55,19 @@ impl Outcome {
 #[serde(rename_all = "snake_case", tag = "t")]
 enum Line {
     /// A result was published.
-    Result { key: Digest, action: String, files: Vec<FileEntry> },
+    Result {
+        key: Digest,
+        action: String,
+        files: Vec<FileEntry>,
+    },
     /// An action of this name was satisfied by an earlier result.
-    Use { key: Digest, action: String },
-    Forget { key: Digest },
+    Use {
+        key: Digest,
+        action: String,
+    },
+    Forget {
+        key: Digest,
+    },
 }
 
 #[derive(Debug)]
@@ -143,8 +152,7 @@ impl Index {
     fn write(&mut self, line: Line) -> Result<()> {
         let text = encode(&line)?;
         let path = &self.path;
-        let mut file =
-            File::options().create(true).read(true).append(true).open(path).io_at("open the index", path)?;
+        let mut file = File::options().create(true).read(true).append(true).open(path).io_at("open the index", path)?;
         file.lock().io_at("lock the index", path)?;
         let end = file.seek(SeekFrom::End(0)).io_at("read the index", path)?;
         let mut out = Vec::with_capacity(text.len() + 2);

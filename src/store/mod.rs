@@ -30,8 +30,8 @@ use std::{
 
 pub use digest::Digest;
 pub use gc::{Garbage, Swept};
-pub use index::{FileEntry, Outcome};
 use index::Index;
+pub use index::{FileEntry, Outcome};
 
 use crate::error::{Error, IoAt, Result};
 
@@ -58,8 +58,11 @@ impl Store {
         let lock_path = root.join("in-use.lock");
         let in_use = open_lock(&lock_path)?;
         if in_use.try_lock_shared().is_err() {
-            return Err(Error::environment(format!("the store {} is being cleaned by another process", root.display()))
-                .help("wait for the `emopipe gc` that is running, then try again"));
+            return Err(Error::environment(format!(
+                "the store {} is being cleaned by another process",
+                root.display()
+            ))
+            .help("wait for the `emopipe gc` that is running, then try again"));
         }
         let index = Index::open(&root.join("index.jsonl"))?;
         Ok(Self { root, index: Mutex::new(index), _in_use: in_use })
@@ -175,10 +178,8 @@ impl Store {
     /// Names of all runs, oldest first.
     pub fn runs(&self) -> Result<Vec<String>> {
         let dir = self.root.join("runs");
-        let mut names: Vec<String> = fs::read_dir(&dir)
-            .io_at("read", &dir)?
-            .filter_map(|e| e.ok()?.file_name().into_string().ok())
-            .collect();
+        let mut names: Vec<String> =
+            fs::read_dir(&dir).io_at("read", &dir)?.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
         names.sort();
         Ok(names)
     }
@@ -204,7 +205,8 @@ impl Store {
     fn write_atomically(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let parent = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(parent).io_at("create", parent)?;
-        let mut temp = tempfile::Builder::new().prefix(".emopipe-").tempfile_in(parent).io_at("create a file in", parent)?;
+        let mut temp =
+            tempfile::Builder::new().prefix(".emopipe-").tempfile_in(parent).io_at("create a file in", parent)?;
         temp.write_all(bytes).and_then(|()| temp.as_file().sync_all()).io_at("write", path)?;
         #[cfg(unix)]
         {

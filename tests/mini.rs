@@ -1,0 +1,308 @@
+//! The whole pipeline through the real binary: download, prepare, tokenise, train, evaluate, report, on a tiny model with
+//! random weights and a handful of sentences.
+
+mod common;
+
+use std::{fmt::Write, fs, path::Path};
+
+use common::{Project, Ran};
+
+const PIPELINE: &str = r#"
+[pipeline]
+name = "tiny"
+seeds = [0]
+
+[model.tiny]
+family = "llama"
+title = "Tiny"
+[model.tiny.source]
+"config.json" = { url = "file:model/config.json" }
+"model.safetensors" = { url = "file:model/model.safetensors" }
+"tokenizer.json" = { url = "file:model/tokenizer.json" }
+"tokenizer_config.json" = { url = "file:model/tokenizer_config.json" }
+
+[dataset.films]
+title = "Films"
+language = "English"
+construct = "sentiment"
+license = "CC0-1.0"
+read = { format = "delimited", delimiter = "\t", quoted = false, columns = ["id", "rating", "text"] }
+fields = { id = ["id"], text = "text", value = "rating" }
+normalize = ["collapse-whitespace", "trim"]
+split = { train = 0.6, dev = 0.1, test = 0.3 }
+expect = { rows = 81 }
+[dataset.films.source]
+"films.tsv" = { url = "file:films.tsv" }
+[dataset.films.schemes.2]
+labels = ["negative", "positive"]
+bins = { negative = "[-4, 0)", positive = "(0, 4]" }
+
+[task.films-2]
+title = "Films-2"
+dataset = "films"
+scheme = "2"
+instruction = "{labels}? {sentence}"
+limit = { train = 32, dev = 0, test = 16 }
+
+[method.zero-shot]
+title = "zero-shot"
+adapter = "none"
+[method.ptuning2]
+title = "P-Tuning v2"
+adapter = "ptuning2"
+virtual_tokens = 4
+init = "text"
+batch_size = 8
+[method.lora]
+title = "LoRA"
+adapter = "lora"
+rank = 4
+batch_size = 8
+learning_rate = 0.01
+
+[stages.raw]
+kind = "download"
+from = "dataset.films"
+[stages.backbone]
+kind = "download"
+from = "model.tiny"
+[stages.examples]
+kind = "prepare"
+matrix = { task = "all" }
+inputs = { raw = "raw" }
+task = "${task}"
+[stages.tokens]
+kind = "tokenize"
+matrix = { task = "all" }
+inputs = { examples = "examples", model = "backbone" }
+task = "${task}"
+model = "tiny"
+[stages.train]
+kind = "train"
+matrix = { task = "all", method = ["ptuning2", "lora"], seed = "all" }
+inputs = { tokens = "tokens", model = "backbone" }
+model = "tiny"
+method = "${method}"
+seed = "${seed}"
+[stages.zero-shot]
+kind = "evaluate"
+matrix = { task = "all" }
+inputs = { tokens = "tokens", model = "backbone" }
+model = "tiny"
+task = "${task}"
+method = "zero-shot"
+[stages.adapted]
+kind = "evaluate"
+matrix = { task = "all", method = ["ptuning2", "lora"], seed = "all" }
+inputs = { tokens = "tokens", model = "backbone", adapter = "train" }
+model = "tiny"
+task = "${task}"
+method = "${method}"
+seed = "${seed}"
+[stages.tables]
+kind = "report"
+inputs = { evaluations = ["zero-shot", "adapted"], examples = "examples" }
+export = "reports"
+title = "Tiny"
+methods = ["zero-shot", "ptuning2", "lora"]
+[[stages.tables.tables]]
+name = "table-1"
+title = "Films"
+tasks = ["films-2"]
+metrics = ["accuracy", "macro-f1"]
+"#;
+
+/// A byte-level tokenizer without merges: a token a byte, and the two tokens of a chat.
+fn tokenizer() -> String {
+    let mut vocab = serde_json::Map::new();
+    let printable = |b: u32| (33..=126).contains(&b) || (161..=172).contains(&b) || (174..=255).contains(&b);
+    let mut moved = 256;
+    for byte in 0..256 {
+        let point = if printable(byte) {
+            byte
+        } else {
+            moved += 1;
+            moved - 1
+        };
+        vocab.insert(char::from_u32(point).unwrap().to_string(), byte.into());
+    }
+    let special = |id: u32, content: &str| serde_json::json!({"id": id, "content": content, "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false});
+    serde_json::json!({
+        "version": "1.0",
+        "added_tokens": [special(256, "<|im_start|>"), special(257, "<|im_end|>")],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "vocab": vocab, "merges": []},
+    })
+    .to_string()
+}
+
+const TOKENIZER_CONFIG: &str = r#"{
+  "eos_token": "<|im_end|>",
+  "chat_template": "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+}"#;
+
+fn films() -> String {
+    let mut out = String::new();
+    for i in 0..40 {
+        let _ = writeln!(out, "{}\t{}\ta good film, number {i}", 2 * i, 1.5);
+        let _ = writeln!(out, "{}\t{}\ta dull film, number {i}", 2 * i + 1, -1.5);
+    }
+    out + "80\t1.5\ta  good film, number 7\n"
+}
+
+/// A project whose sources aren't pinned yet.
+fn unpinned() -> Project {
+    let project = Project::new(PIPELINE);
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
+    fs::create_dir(project.path("model")).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(fixture.join(name), project.path("model").join(name)).unwrap();
+    }
+    project.write("model/tokenizer.json", &tokenizer());
+    project.write("model/tokenizer_config.json", TOKENIZER_CONFIG);
+    project.write("films.tsv", &films());
+    project
+}
+
+fn tiny() -> Project {
+    let project = unpinned();
+    project.emopipe(&["pin"]).ok();
+    project
+}
+
+/// All files of the reports, by name.
+fn reports(project: &Project) -> Vec<(String, String)> {
+    let mut files: Vec<(String, String)> = fs::read_dir(project.path("reports"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .map(|n| (n.clone(), project.read(&format!("reports/{n}"))))
+        .collect();
+    files.sort();
+    files
+}
+
+#[track_caller]
+fn fails_with(ran: Ran, parts: &[&str]) {
+    assert!(matches!(ran.code(), Some(1 | 2)), "{:?}\n{}", ran.code(), ran.stderr());
+    for part in parts {
+        assert!(ran.stderr().contains(part), "no `{part}` in:\n{}", ran.stderr());
+    }
+}
+
+#[test]
+fn the_whole_pipeline_gives_the_same_bytes_anywhere() {
+    let one = tiny();
+    one.emopipe(&["run", "--cores", "1"]).ok();
+    let files = reports(&one);
+    let names: Vec<&str> = files.iter().map(|(n, _)| n.as_str()).collect();
+    assert_eq!(names, ["README.md", "index.html", "results.csv", "table-1.csv", "table-1.md"]);
+    let table = one.read("reports/table-1.md");
+    for part in ["Films-2", "zero-shot", "P-Tuning v2", "LoRA", "Tiny"] {
+        assert!(table.contains(part), "no `{part}` in:\n{table}");
+    }
+    assert!(one.read("reports/README.md").contains("uplicate"), "removed duplicates are reported");
+
+    let two = tiny();
+    two.emopipe(&["run", "--cores", "2", "--jobs", "1"]).ok();
+    assert_eq!(reports(&two), files);
+
+    let again = one.emopipe(&["run"]).ok();
+    assert!(again.stderr().contains("nothing to do"), "{}", again.stderr());
+}
+
+#[test]
+fn a_new_rank_reruns_lora_its_evaluation_and_the_tables_and_nothing_else() {
+    let project = tiny();
+    project.emopipe(&["run"]).ok();
+    let set = ["--set", "method.lora.rank=2"];
+    let plan = project.emopipe(&["plan", set[0], set[1]]).ok().stdout();
+    assert!(plan.contains("changed: 4 -> 2"), "{plan}");
+    assert!(plan.contains("3 to run"), "{plan}");
+    project.emopipe(&["run", set[0], set[1]]).ok();
+    let lora = "[task=films-2,method=lora,seed=0]";
+    assert_eq!(project.computed(), [format!("train{lora}"), format!("adapted{lora}"), "tables".to_owned()]);
+    let explained = project.emopipe(&["explain", "train[method=lora]", set[0], set[1]]).ok().stdout();
+    assert!(explained.contains("changed: 4 -> 2"), "{explained}");
+    project.emopipe(&["run"]).ok();
+    assert!(project.computed().is_empty(), "going back finds everything");
+}
+
+#[test]
+fn an_interrupted_training_ends_in_the_same_adapter() {
+    let long = PIPELINE.replace("learning_rate = 0.01", "learning_rate = 0.01\nepochs = 40");
+    let straight = tiny();
+    let target = "train[task=films-2,method=lora,seed=0]";
+    let adapter = |project: &Project| {
+        let explained = project.emopipe(&["explain", target]).ok().stdout();
+        explained
+            .lines()
+            .find(|l| l.contains("adapter_model.safetensors"))
+            .unwrap_or_else(|| panic!("{explained}"))
+            .to_owned()
+    };
+    let pinned = |project: &Project| {
+        project.write("pipeline.toml", &long);
+        project.emopipe(&["pin"]).ok();
+    };
+    pinned(&straight);
+    straight.emopipe(&["run", "--until", target]).ok();
+    let killed = unpinned();
+    pinned(&killed);
+    killed.emopipe(&["run", "--until", "tokens"]).ok();
+    let mut interruptions = 0;
+    for _ in 0..3 {
+        let mut child = killed.command(&["run", "pipeline.toml", "--until", target]).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        interruptions += usize::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    killed.emopipe(&["run", "--until", target]).ok();
+    println!("{interruptions} interruptions");
+    assert_eq!(adapter(&killed), adapter(&straight));
+}
+
+#[test]
+fn a_source_without_a_pin_says_what_to_do() {
+    fails_with(unpinned().emopipe(&["run"]), &["emopipe pin", "films.tsv"]);
+}
+
+#[test]
+fn a_file_with_another_hash_stops_the_run_and_is_not_kept() {
+    let project = tiny();
+    project.write("films.tsv", &films().replace("good", "fine"));
+    fails_with(project.emopipe(&["run"]), &["failed: raw", "films.tsv", "help:"]);
+    let status = project.emopipe(&["status"]).ok().stdout();
+    assert!(status.contains("open  raw") && status.contains("done  backbone"), "{status}");
+}
+
+#[test]
+fn data_that_does_not_fit_its_card_is_named() {
+    let cases: [(&str, &str, &[&str]); 4] = [
+        ("text = \"text\", value", "text = \"body\", value", &["examples", "body"]),
+        (
+            "bins = { negative = \"[-4, 0)\", positive = \"(0, 4]\" }",
+            "bins = { negative = \"[-4, 0)\", positive = \"(2, 4]\" }",
+            &["1.5"],
+        ),
+        ("test = 0.3", "test = 0.0", &["test"]),
+        ("expect = { rows = 81 }", "expect = { rows = 80 }", &["80", "81"]),
+    ];
+    for (from, to, parts) in cases {
+        let project = tiny();
+        let text = project.read("pipeline.toml");
+        assert!(text.contains(from), "{from}");
+        project.write("pipeline.toml", &text.replace(from, to));
+        fails_with(project.emopipe(&["run"]), parts);
+    }
+}
+
+#[test]
+fn a_truncated_model_is_named() {
+    let project = unpinned();
+    let weights = fs::read(project.path("model/model.safetensors")).unwrap();
+    fs::write(project.path("model/model.safetensors"), &weights[..weights.len() / 2]).unwrap();
+    project.emopipe(&["pin"]).ok();
+    fails_with(project.emopipe(&["run"]), &["model.safetensors", "help:"]);
+}
