@@ -146,6 +146,10 @@ fn merged(
             let own = profile.as_table().into_iter().flatten().filter(|(key, _)| !PROFILE_KEYS.contains(&key.as_str()));
             overlay(&mut root, own.map(|(name, entry)| (name.clone(), entry.clone())).collect());
         }
+        if options.profile.is_some() && !profiles.as_ref().is_some_and(|p| p.contains_key(name)) {
+            // What a profile would have filled in is no mistake of the file.
+            return None;
+        }
     }
     let broken = files.broken;
     if !broken.is_empty() {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, Job, Progress, StageKind, explain::Reason, key::Preimage};
 use crate::{
-    error::{At, Error, IoAt, Result},
+    error::{Error, IoAt, Result},
     store::{Digest, Outcome, Store},
 };
 
@@ -40,7 +40,7 @@ pub fn execute(order: &Order, kind: &dyn StageKind, store: &Store, progress: &dy
     let out = staging.path().join("out");
     fs::create_dir(&out).io_at("create", &out)?;
     let work = store.work(&order.key)?;
-    kind.run(&Context { job: &order.job, out: &out, work: &work, progress }).at(&order.job.action)?;
+    kind.run(&Context { job: &order.job, out: &out, work: &work, progress })?;
     let record = serde_json::json!({
         "action": order.job.action,
         "preimage": order.preimage,

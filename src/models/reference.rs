@@ -58,7 +58,7 @@ pub fn logits(model: &Decoder, adapter: &dyn Adapter, batch: &Batch) -> Result<T
             t.unsqueeze(2)?.expand((b, heads, group, n, dim))?.contiguous()?.reshape((b, heads * group, n, dim))
         };
         let scores = q.contiguous()?.matmul(&repeat(&k)?.transpose(2, 3)?.contiguous()?)?;
-        let p = softmax(&(scores / (dims.head_dim as f64).sqrt())?.broadcast_add(&mask)?)?;
+        let p = candle_nn::ops::softmax(&(scores / (dims.head_dim as f64).sqrt())?.broadcast_add(&mask)?, D::Minus1)?;
         let seen = p.matmul(&repeat(&v)?)?.transpose(1, 2)?.contiguous()?.flatten_from(2)?;
         x = (x + linears(&seen, &layer.output, adapter)?)?;
         let gate_up = linears(&norm(&x, &layer.mlp_norm)?, &layer.gate_up, adapter)?;
@@ -86,11 +86,6 @@ fn mask(mask: &Tensor, virtual_tokens: usize) -> Candle<Tensor> {
 fn norm(x: &Tensor, norm: &Norm) -> Candle<Tensor> {
     let mean = (x.sqr()?.mean_keepdim(D::Minus1)? + norm.eps)?;
     x.broadcast_div(&mean.sqrt()?)?.broadcast_mul(&norm.weight)
-}
-
-fn softmax(x: &Tensor) -> Candle<Tensor> {
-    let e = x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?.exp()?;
-    e.broadcast_div(&e.sum_keepdim(D::Minus1)?)
 }
 
 fn linears(x: &Tensor, projection: &Projection, adapter: &dyn Adapter) -> Candle<Tensor> {
