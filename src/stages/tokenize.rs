@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 use polars::prelude::{Column, NamedFrom, Series};
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
+use super::definitions::{both, definition};
 use crate::{
     config::{self, Diagnostic, Node},
     data::{
@@ -82,11 +83,10 @@ impl StageKind for Tokenize {
 
     fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
         let table: Table = config::from_node(&cx.action.params)?;
-        let (task, model) =
-            match (lookup::<Task>(cx, "task", &table.task), lookup::<ModelSpec>(cx, "model", &table.model)) {
-                (Ok(task), Ok(model)) => (task, model),
-                (task, model) => return Err(task.err().into_iter().chain(model.err()).flatten().collect()),
-            };
+        let (task, model) = both(
+            definition::<Task>(cx, "task", &table.task),
+            definition::<ModelSpec>(cx, "model", &table.model),
+        )?;
         let instruction = task.instruction.unwrap_or_else(|| INSTRUCTION.to_owned());
         if let Err(e) = Instruction::new(&instruction, &[]) {
             let span = cx.action.params.get("task").map(|n| n.span);
@@ -137,12 +137,6 @@ impl StageKind for Tokenize {
         }
         write(cx.out, &examples, &prompts, &info)
     }
-}
-
-/// The definition `[kind.name]`, which the stage's key `kind` names.
-fn lookup<T: DeserializeOwned>(cx: &ResolveContext, kind: &str, name: &str) -> Result<T, Vec<Diagnostic>> {
-    let span = cx.action.params.get(kind).map(|n| n.span);
-    config::from_node(cx.spec.definition(kind, name, span).map_err(|d| vec![d])?)
 }
 
 fn labels(examples: &Artifact) -> Result<Vec<String>> {
