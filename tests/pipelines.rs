@@ -15,7 +15,8 @@ fn plan(profile: &str) -> Plan {
     let options = LoadOptions { profile: Some(profile.to_owned()), set: Vec::new() };
     let loaded = load(&path, &options, &stages::vocabulary());
     assert!(loaded.diagnostics.is_empty(), "{}", render(&loaded.diagnostics, &loaded.sources));
-    Plan::new(loaded.spec.unwrap(), stages::REGISTRY).unwrap_or_else(|found| panic!("{}", render(&found, &loaded.sources)))
+    Plan::new(loaded.spec.unwrap(), stages::REGISTRY)
+        .unwrap_or_else(|found| panic!("{}", render(&found, &loaded.sources)))
 }
 
 #[test]

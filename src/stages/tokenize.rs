@@ -83,10 +83,8 @@ impl StageKind for Tokenize {
 
     fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
         let table: Table = config::from_node(&cx.action.params)?;
-        let (task, model) = both(
-            definition::<Task>(cx, "task", &table.task),
-            definition::<ModelSpec>(cx, "model", &table.model),
-        )?;
+        let (task, model) =
+            both(definition::<Task>(cx, "task", &table.task), definition::<ModelSpec>(cx, "model", &table.model))?;
         let instruction = task.instruction.unwrap_or_else(|| INSTRUCTION.to_owned());
         if let Err(e) = Instruction::new(&instruction, &[]) {
             let span = cx.action.params.get("task").map(|n| n.span);
