@@ -93,10 +93,11 @@ impl View {
         let (count, rate) = if unit == "byte" {
             (format!("{}/{}", bytes(done), bytes(total)), format!("{}/s", bytes(rate as u64)))
         } else {
-            (format!("{unit} {done}/{total}"), format!("{rate:.2} {unit}s/s"))
+            (format!("{unit} {done}/{total}"), format!("{rate:.2}/s"))
         };
         let note = if note.is_empty() { String::new() } else { format!("  {note}") };
-        let text = format!("{count}{note}  {rate}  {left} left");
+        // A narrow terminal cuts the line: what matters most comes first.
+        let text = format!("{count}  {left} left{note}  {rate}");
         active.bar.set_length(total);
         active.bar.set_position(done);
         active.bar.set_message(text.clone());
@@ -127,8 +128,8 @@ impl Observer for View {
             Event::Reused { .. } => self.overall.inc(1),
             Event::Started { action, threads, reasons, attempt, .. } => {
                 let bar = self.bars.add(ProgressBar::new(0));
-                bar.set_style(style("  {prefix} [{bar:20}] {wide_msg}"));
-                bar.set_prefix(action.clone());
+                bar.set_style(style("  {prefix} [{bar:8}] {wide_msg}"));
+                bar.set_prefix(short(action));
                 let now = Instant::now();
                 self.active.insert(action.clone(), Active { bar, began: now, first: None, said: now });
                 if !self.terminal {
@@ -169,6 +170,13 @@ impl Observer for View {
             Event::Measured { .. } | Event::RunFinished { .. } => {}
         }
     }
+}
+
+/// `train[movies-2,lora,0]` for `train[task=movies-2,method=lora,seed=0]`: the names of axes are clear from their values.
+fn short(action: &str) -> String {
+    let Some((stage, axes)) = action.split_once('[') else { return action.to_owned() };
+    let values: Vec<&str> = axes.split(',').map(|axis| axis.split_once('=').map_or(axis, |(_, value)| value)).collect();
+    format!("{stage}[{}", values.join(","))
 }
 
 fn style(template: &str) -> ProgressStyle {

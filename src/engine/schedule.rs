@@ -359,7 +359,11 @@ impl Scheduler<'_> {
             if cores <= self.free.cores && needs.memory <= self.free.memory && needs.gpus <= self.free.gpus {
                 self.ready.remove(&i);
                 // Cores that nothing else waits for speed this action up; the number of threads never changes its bytes.
-                let spare = (self.free.cores - cores) / (self.ready.len() as u32 + 1);
+                let waiting = match self.options.jobs {
+                    Some(jobs) => self.ready.len().min(jobs.saturating_sub(self.running.len() + 1)),
+                    None => self.ready.len(),
+                };
+                let spare = (self.free.cores - cores) / (waiting as u32 + 1);
                 self.start(i, Resources { cores: cores + spare, ..needs })?;
             }
         }
