@@ -10,6 +10,7 @@ mod format;
 mod html;
 mod layout;
 mod markdown;
+mod published;
 mod svg;
 mod template;
 #[cfg(test)]
@@ -17,7 +18,7 @@ mod tests;
 
 pub use build::Report;
 pub use evidence::{DatasetFacts, Evidence, Predictions, Run, SplitFacts};
-pub use layout::{Layout, Named, TableLayout};
+pub use layout::{Choice, Layout, Named, Publication, PublishedRow, SplitSizes, TableLayout, TaskColumns};
 
 use crate::error::Result;
 
