@@ -6,8 +6,9 @@ mod safetensors;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
+use super::{ConfigTable, Dtype};
 use crate::error::{Error, Result};
 use config::Config;
 
@@ -24,16 +25,17 @@ enum Format {
 
 impl Weights {
     /// Opens `files` (name inside the artifact, and path): one `.gguf`, or `config.json` with `.safetensors`.
-    pub fn open(files: &BTreeMap<String, PathBuf>) -> Result<Self> {
+    /// `table` is what a pipeline file states of the configuration.
+    pub fn open(files: &BTreeMap<String, PathBuf>, table: &ConfigTable) -> Result<Self> {
         let ggufs: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".gguf")).collect();
         match ggufs.as_slice() {
             [(name, path)] => {
                 let file = gguf::File::open(name, path)?;
-                Ok(Self { config: file.config()?, format: Format::Gguf(file) })
+                Ok(Self { config: file.config()?.with_table(table)?, format: Format::Gguf(file) })
             }
             [] => {
                 let (config, files) = safetensors::open(files)?;
-                Ok(Self { config, format: Format::Safetensors(files) })
+                Ok(Self { config: config.with_table(table)?, format: Format::Safetensors(files) })
             }
             many => Err(Error::input(format!("{} GGUF files where one is needed", many.len()))
                 .help("name a single file in the model's `source`")),
@@ -69,5 +71,40 @@ impl Weights {
                 Format::Gguf(file) => file.load(name, device),
             },
         }
+    }
+}
+
+/// Reads a backbone's tensors in the formats that it computes with.
+pub struct Loader<'a> {
+    weights: &'a Weights,
+    dtype: Dtype,
+    device: &'a Device,
+}
+
+impl<'a> Loader<'a> {
+    pub fn new(weights: &'a Weights, dtype: Dtype, device: &'a Device) -> Self {
+        Self { weights, dtype, device }
+    }
+
+    pub fn config(&self) -> &Config {
+        self.weights.config()
+    }
+
+    pub fn device(&self) -> &Device {
+        self.device
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.weights.has(name)
+    }
+
+    /// A frozen matrix, in the backbone's number format.
+    pub fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Tensor> {
+        Ok(self.weights.tensor(name, &[rows, columns], self.device)?.to_dtype(self.dtype.into())?)
+    }
+
+    /// A norm's weight or a bias, in f32.
+    pub fn vector(&self, name: &str, len: usize) -> Result<Tensor> {
+        Ok(self.weights.tensor(name, &[len], self.device)?.to_dtype(DType::F32)?)
     }
 }
