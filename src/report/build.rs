@@ -537,17 +537,27 @@ impl<'a> Builder<'a> {
             distinct(&|e| e.numerics.clone()),
             distinct(&|e| e.answer.clone())
         )];
-        let (unparsable, truncated) = runs
-            .iter()
-            .fold((0, 0), |(u, t), r| (u + r.evaluation.metrics.unparsable, t.max(r.evaluation.truncated as u64)));
-        if unparsable > 0 {
-            lines.push(format!("Answers that name no label, counted as wrong: {}.", format::count(unparsable)));
+        let unparsable = groups.iter().filter_map(|(model, _, method, g)| {
+            let count = |r: &&Run| r.evaluation.metrics.unparsable as u64;
+            let (all, wrong): (u64, u64) =
+                (g.runs.iter().map(|r| r.evaluation.n as u64).sum(), g.runs.iter().map(count).sum());
+            let e = &g.runs[0].evaluation;
+            let row = self.row_title(*model, &method.title);
+            let of = format::count(all);
+            (wrong > 0).then(|| format!("{row} on {} {} of {of}", e.task.title, format::count(wrong)))
+        });
+        let unparsable: Vec<_> = unparsable.collect();
+        if !unparsable.is_empty() {
+            lines.push(format!("Answers that name no label, counted as wrong: {}.", unparsable.join("; ")));
         }
-        if truncated > 0 {
-            lines.push(format!(
-                "Sentences cut to fit the context: at most {} per evaluation.",
-                format::count(truncated)
-            ));
+        let truncated: BTreeSet<String> = runs
+            .iter()
+            .filter(|r| r.evaluation.truncated > 0)
+            .map(|r| format!("{} {}", r.evaluation.task.title, format::count(r.evaluation.truncated as u64)))
+            .collect();
+        if !truncated.is_empty() {
+            let truncated: Vec<_> = truncated.into_iter().collect();
+            lines.push(format!("Test sentences cut to fit `max_tokens` or the context: {}.", truncated.join("; ")));
         }
         let data = layout.tasks.iter().filter_map(|TaskColumns { task, .. }| {
             let e = &self.of_task(&task.name).first()?.3.runs[0].evaluation;
