@@ -127,7 +127,7 @@ impl Stored {
     /// Numbers `from..from + len` of the file's, counted from the tensor's first.
     fn block(&self, from: usize, len: usize) -> Result<Vec<f32>> {
         let size = self.number.bytes();
-        let bytes = self.file.read(self.at + (from * size) as u64, len * size).map_err(Error::input)?;
+        let bytes = self.file.read(self.at + (from * size) as u64, len * size).map_err(Error::environment)?;
         match self.number {
             Number::F32 => Ok(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
             Number::Bf16 => Ok(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect()),
