@@ -24,7 +24,7 @@ pub fn load(from: &Loader) -> Result<Decoder> {
         let bias = format!("{path}.bias");
         Ok(Linear {
             weight: from.matrix(&format!("{path}.weight"), outputs, inputs)?,
-            bias: if from.has(&bias) { Some(from.vector(&bias, outputs)?) } else { None },
+            bias: if from.has(&bias)? { Some(from.vector(&bias, outputs)?) } else { None },
             path,
         })
     };
