@@ -2,6 +2,7 @@
 
 mod args;
 mod explain;
+mod fit;
 mod graph;
 mod pin;
 mod plan;

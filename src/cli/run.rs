@@ -11,28 +11,32 @@ use std::{
 use super::{
     Failure, Outcome,
     args::{RunArgs, SelectionArgs},
+    fit::{Assessed, Machine, nearest_profile, refusal},
     load, open_store,
     view::View,
 };
 use crate::{
     engine::{
         Resources, machine,
-        plan::Selection,
+        plan::{Plan, Selection},
         schedule::{self, Options},
     },
     error::Error,
+    store::Store,
 };
 
 pub fn run(args: &RunArgs) -> Outcome {
-    let plan = load(&args.pipeline)?;
+    let mut plan = load(&args.pipeline)?;
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
     let machine = machine::resources();
+    let machine = Resources {
+        cores: args.cores.unwrap_or(machine.cores).max(1),
+        memory: args.memory.unwrap_or(machine.memory),
+        gpus: args.gpus.unwrap_or(machine.gpus),
+    };
+    check_fits(args, &mut plan, &store, machine)?;
     let options = Options {
-        machine: Resources {
-            cores: args.cores.unwrap_or(machine.cores).max(1),
-            memory: args.memory.unwrap_or(machine.memory),
-            gpus: args.gpus.unwrap_or(machine.gpus),
-        },
+        machine,
         jobs: args.jobs,
         keep_going: args.keep_going,
         selection: selection(&args.selection),
@@ -47,6 +51,25 @@ pub fn run(args: &RunArgs) -> Outcome {
         (false, false) => Err(Failure::Actions),
         (false, true) => Ok(()),
     }
+}
+
+/// Stops before anything is fetched where this machine can't do what is asked for.
+fn check_fits(args: &RunArgs, plan: &mut Plan, store: &Store, resources: Resources) -> Outcome {
+    if plan.actions.iter().all(|a| a.resolved.memory.is_none()) {
+        return Ok(());
+    }
+    let (selected, forced) = plan.select(&selection(&args.selection))?;
+    let forecasts = plan.forecast(store, &forced);
+    let footprints = plan.footprints(&forecasts, store);
+    let machine = Machine { resources, cuda: machine::cuda_devices() };
+    let assessed = Assessed { plan, store, selected: &selected, forecasts: &forecasts, footprints: &footprints };
+    let obstacles = assessed.obstacles(&machine);
+    if !obstacles.is_empty() {
+        let nearest = nearest_profile(&args.pipeline, plan, &machine, store);
+        return Err(refusal(&args.pipeline, plan, &obstacles, nearest).into());
+    }
+    plan.occupy(&footprints);
+    Ok(())
 }
 
 pub fn selection(args: &SelectionArgs) -> Selection {

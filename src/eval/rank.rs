@@ -15,7 +15,7 @@ use crate::{
 
 /// Most tokens in one packed row, unless a single example is longer. Bounds memory; in a row of this size the shared
 /// instruction is a few percent of the work.
-const TOKEN_BUDGET: usize = 1024;
+pub const TOKEN_BUDGET: usize = 1024;
 
 /// Scores of every label for every prompt, `[prompts][labels]`, in nats. `done` hears how many prompts are finished and
 /// may stop the work with an error.

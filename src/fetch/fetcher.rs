@@ -148,6 +148,17 @@ impl Fetcher {
         Err(self.unavailable(source, name, &locations, failures))
     }
 
+    /// Whether a copy of `source` lies on this machine: a local file, or in the mirror folder or the hub's cache.
+    pub fn is_at_hand(&self, source: &Source) -> bool {
+        let here = |location: &Location| match location {
+            Location::File(path) => path.is_file(),
+            _ if self.mirrored(location).is_some() => true,
+            Location::Hub(file) => self.hub().is_ok_and(|hub| hub.cached(file).is_some()),
+            _ => false,
+        };
+        source.locations().is_ok_and(|all| all.iter().any(here))
+    }
+
     /// Tries one place after the other; what it returns has passed the pin.
     fn verified(&self, source: &Source, name: &str, work: &Path, watch: &dyn Watch) -> Result<(Body, Fetched)> {
         fs::create_dir_all(work).io_at("create", work)?;

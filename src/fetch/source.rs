@@ -48,6 +48,16 @@ impl Source {
         self.blake3.map(Pin::Blake3).or(self.sha256.map(Pin::Sha256))
     }
 
+    /// Who is asked first, for people: a host, the package index, or this machine.
+    pub fn host(&self) -> String {
+        match self.url.parse::<Location>() {
+            Ok(Location::Web(url)) => url.host_str().unwrap_or("").to_owned(),
+            Ok(Location::Hub(_)) => "the model hub".to_owned(),
+            Ok(Location::Package(_)) => "the package index".to_owned(),
+            Ok(Location::File(_)) | Err(_) => "this machine".to_owned(),
+        }
+    }
+
     /// Checks the form of every URL, without touching the network.
     pub fn check(&self) -> Result<()> {
         self.locations().map(drop)

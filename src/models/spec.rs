@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Dims, dims, weights::config::Config};
-use crate::error::Result;
+use crate::{engine::Device, error::Result};
 
 /// A backbone: what computes it and where its files come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -103,11 +103,6 @@ impl From<Dtype> for DType {
 }
 
 /// The class of numbers that a computation gives: results of one class have the same bytes. `cpu-f32`, `cpu-bf16`, ...
-pub fn numerics(device: &Device, dtype: Dtype) -> String {
-    let device = match device {
-        Device::Cpu => "cpu",
-        Device::Cuda(_) => "cuda",
-        Device::Metal(_) => "metal",
-    };
-    format!("{device}-{}", dtype.name())
+pub fn numerics(device: Device, dtype: Dtype) -> String {
+    format!("{}-{}", device.name(), dtype.name())
 }

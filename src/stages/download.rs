@@ -83,15 +83,21 @@ impl StageKind for Download {
             // What can change the artifact: names and contents. Where the bytes come from can't.
             params: json!({ "files": files }),
             unkeyed: json!(origins),
-            numerics: None,
             resources: Resources { cores: 1, memory: 256 << 20, gpus: 0 },
             retries: 3,
+            ..Resolved::default()
         })
     }
 
     fn run(&self, cx: &Context) -> Result<()> {
         download(cx, &Fetcher::new(Settings::from_env()))
     }
+}
+
+/// File name and source of everything that a resolved action would fetch; nothing for other kinds.
+pub fn to_fetch(kind: &str, resolved: &Resolved) -> BTreeMap<String, Source> {
+    let sources = (kind == Download.name()).then(|| serde_json::from_value(resolved.unkeyed.clone()).ok());
+    sources.flatten().unwrap_or_default()
 }
 
 fn download(cx: &Context, fetcher: &Fetcher) -> Result<()> {

@@ -1,9 +1,11 @@
 //! One file a kind, one line each in the registry.
 
 mod definitions;
+mod device;
 mod download;
 mod evaluate;
 mod exec;
+mod footprint;
 mod prepare;
 mod report;
 #[cfg(test)]
@@ -20,7 +22,8 @@ use crate::{
     train::Method,
 };
 
-pub use download::{SourceEntry, unpinned};
+pub use device::supported;
+pub use download::{SourceEntry, to_fetch, unpinned};
 pub use evaluate::Evaluate;
 pub use train::Train;
 

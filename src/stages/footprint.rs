@@ -1,0 +1,257 @@
+//! What training and evaluation will hold in memory: shapes from the model's table, lengths from the tokens where they are
+//! in the store, else from the longest prompt that is allowed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    config::{ActionSpec, Node, Spec},
+    data::{TOKENS_FILE, TOKENS_INFO_FILE},
+    engine::{Artifact, Device, Estimate, Footprint},
+    error::Result,
+    eval::rank,
+    models::{
+        AdapterSpec, Dtype,
+        memory::{Frozen, Parts, Row},
+    },
+    store::Digest,
+    train::{TokenSet, shared_beginning},
+};
+
+/// Tokens of an answer where it isn't known yet.
+const ANSWER: usize = 16;
+
+/// More samples than any row holds.
+const MANY: usize = 4096;
+
+/// Artifacts by role.
+type Inputs = BTreeMap<String, Vec<Artifact>>;
+
+/// Lengths of a split's prompts and answers, in tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lengths {
+    /// The beginning that all prompts have in common.
+    pub shared: usize,
+    /// What follows it in each prompt, and the right answer; longest first.
+    own: Vec<(usize, usize)>,
+    /// All answers together.
+    answers: usize,
+}
+
+impl Lengths {
+    /// The most that prompts of at most `max_tokens` can come to.
+    fn bound(max_tokens: usize) -> Self {
+        Self { shared: 0, own: vec![(max_tokens, ANSWER); MANY], answers: ANSWER }
+    }
+
+    fn of(tokens: &TokenSet, split: &str) -> Result<Self> {
+        let samples = tokens.split(split)?;
+        let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
+        let shared = shared_beginning(&prompts);
+        let answers: Vec<usize> = tokens.answers.labels.iter().map(Vec::len).collect();
+        let mut own: Vec<_> = samples.iter().map(|s| (s.prompt.len() - shared, answers[s.label as usize])).collect();
+        own.sort_unstable_by_key(|(prompt, answer)| std::cmp::Reverse(prompt + answer));
+        Ok(Self { shared, own, answers: answers.iter().sum() })
+    }
+
+    /// Of a `tokens` artifact. Reads it once in the life of the program: many actions ask.
+    pub fn read(tokens: &Artifact, split: &str) -> Result<Arc<Self>> {
+        static KNOWN: Mutex<Option<HashMap<(Digest, String), Arc<Lengths>>>> = Mutex::new(None);
+        let key = (tokens.digest, split.to_owned());
+        if let Some(known) = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().get(&key) {
+            return Ok(known.clone());
+        }
+        let set = TokenSet::read(tokens.file(TOKENS_FILE)?, tokens.file(TOKENS_INFO_FILE)?)?;
+        let lengths = Arc::new(Self::of(&set, split)?);
+        KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().insert(key, lengths.clone());
+        Ok(lengths)
+    }
+
+    /// With prompts cut to `max_tokens`.
+    fn cut(&self, max_tokens: usize) -> Self {
+        let room = max_tokens.saturating_sub(self.shared);
+        Self { own: self.own.iter().map(|(prompt, answer)| ((*prompt).min(room), *answer)).collect(), ..self.clone() }
+    }
+
+    pub fn longest_prompt(&self) -> usize {
+        self.shared + self.own.iter().map(|(prompt, _)| *prompt).max().unwrap_or(0)
+    }
+
+    /// The largest row that `samples` of them can make together in training.
+    pub fn training_row(&self, samples: usize) -> Row {
+        let longest = &self.own[..samples.min(self.own.len())];
+        Row {
+            tokens: self.shared + longest.iter().map(|(prompt, answer)| prompt + answer).sum::<usize>(),
+            // The last token of the prompt, and all of the answer.
+            predicting: longest.iter().map(|(_, answer)| answer + 1).sum(),
+        }
+    }
+
+    /// The largest row in which labels are ranked.
+    pub fn ranking_row(&self) -> Row {
+        let all = self.shared + self.own.iter().map(|(prompt, _)| prompt + self.answers).sum::<usize>();
+        let single = self.longest_prompt() + self.answers;
+        let tokens = all.min(rank::TOKEN_BUDGET).max(single);
+        Row { tokens, predicting: tokens }
+    }
+}
+
+/// The longest prompt that the stage behind the input `tokens` allows.
+pub(super) fn max_tokens(spec: &Spec, action: &ActionSpec) -> Option<usize> {
+    let stage = &action.inputs.iter().find(|i| i.role == "tokens")?.stages.first()?.stage;
+    let actions = &spec.stage(stage)?.actions;
+    let limit = |a: &ActionSpec| usize::try_from(a.params.get("max_tokens").and_then(Node::as_int)?).ok();
+    actions.iter().map(limit).collect::<Option<Vec<_>>>()?.into_iter().max()
+}
+
+/// Where an action's tokens come from, as far as that is known.
+#[derive(Debug, Clone)]
+pub(super) struct Prompts {
+    pub split: String,
+    pub max_tokens: Option<usize>,
+}
+
+impl Prompts {
+    /// Lengths, and whether they are those of the data.
+    fn lengths(&self, inputs: &Inputs, frozen: &Frozen) -> Result<(Arc<Lengths>, bool)> {
+        match inputs.get("tokens").and_then(|list| list.first()) {
+            Some(tokens) => Ok((Lengths::read(tokens, &self.split)?, true)),
+            None => Ok((Arc::new(Lengths::bound(self.max_tokens.unwrap_or(frozen.dims.max_positions))), false)),
+        }
+    }
+}
+
+/// The largest of `candidates`, which become smaller, for which `need` stays within `budget`.
+fn first_that_fits(
+    candidates: impl Iterator<Item = usize>,
+    budget: u64,
+    need: impl Fn(usize) -> Parts,
+) -> Option<usize> {
+    candidates.into_iter().find(|c| need(*c).total() <= budget)
+}
+
+fn halves(from: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(from / 2), |n| Some(n / 2)).take_while(|n| *n > 0)
+}
+
+/// Of `train`.
+#[derive(Debug, Clone)]
+pub(super) struct TrainingMemory {
+    pub frozen: Frozen,
+    pub device: Device,
+    /// Name of the model's and the method's table.
+    pub model: String,
+    pub method: String,
+    pub adapter: AdapterSpec,
+    pub batch_size: usize,
+    pub accumulation: usize,
+    pub prompts: Prompts,
+}
+
+impl TrainingMemory {
+    pub fn parts(&self, lengths: &Lengths) -> Parts {
+        self.frozen.training(&self.adapter, lengths.training_row(self.batch_size.div_ceil(self.accumulation.max(1))))
+    }
+
+    /// Every setting that alone brings the peak within the budget.
+    fn fitting(&self, lengths: &Lengths, budget: u64) -> Vec<String> {
+        let mut found = Vec::new();
+        let method = &self.method;
+        let accumulations = std::iter::successors(Some(2), |n| Some(n * 2)).take_while(|n| *n <= self.batch_size);
+        let with = |change: &dyn Fn(&mut Self)| {
+            let mut other = self.clone();
+            change(&mut other);
+            other.parts(lengths)
+        };
+        if let Some(n) = first_that_fits(accumulations, budget, |n| with(&|t| t.accumulation = n)) {
+            found.push(format!("method.{method}.accumulation={n} (the same gradients, more slowly)"));
+        }
+        if let Some(n) = first_that_fits(halves(self.batch_size), budget, |n| with(&|t| t.batch_size = n)) {
+            found.push(format!("method.{method}.batch_size={n}"));
+        }
+        let longest = lengths.longest_prompt();
+        let shorter =
+            (1..).map(|i| (longest / 16 * 16).saturating_sub(16 * (i - 1))).take_while(|n| *n > lengths.shared + 16);
+        if let Some(n) = first_that_fits(shorter, budget, |n| self.parts(&lengths.cut(n))) {
+            found.push(format!("a `max_tokens` of {n} (cuts longer sentences)"));
+        }
+        match &self.adapter {
+            AdapterSpec::Lora(lora) => {
+                let rank = |n: usize| {
+                    with(&|t| {
+                        if let AdapterSpec::Lora(lora) = &mut t.adapter {
+                            lora.rank = n;
+                        }
+                    })
+                };
+                found.extend(
+                    first_that_fits(halves(lora.rank), budget, rank).map(|n| format!("method.{method}.rank={n}")),
+                );
+            }
+            AdapterSpec::Ptuning2(prefix) => {
+                let tokens = |n: usize| {
+                    with(&|t| {
+                        if let AdapterSpec::Ptuning2(prefix) = &mut t.adapter {
+                            prefix.virtual_tokens = n;
+                        }
+                    })
+                };
+                let fits = first_that_fits(halves(prefix.virtual_tokens), budget, tokens);
+                found.extend(fits.map(|n| format!("method.{method}.virtual_tokens={n}")));
+            }
+            AdapterSpec::None(_) => {}
+        }
+        found.extend(half_precision(&self.frozen, &self.model, budget, |frozen| with(&|t| t.frozen = frozen.clone())));
+        found
+    }
+}
+
+/// Weights in half the bytes, where they aren't and that suffices.
+fn half_precision(frozen: &Frozen, model: &str, budget: u64, need: impl Fn(&Frozen) -> Parts) -> Option<String> {
+    let mut smaller = frozen.clone();
+    smaller.dtype = Dtype::Bf16;
+    (frozen.dtype == Dtype::F32 && need(&smaller).total() <= budget).then(|| format!("model.{model}.dtype=bf16"))
+}
+
+impl Estimate for TrainingMemory {
+    fn footprint(&self, inputs: &Inputs) -> Result<Footprint> {
+        let (lengths, exact) = self.prompts.lengths(inputs, &self.frozen)?;
+        Ok(Footprint { device: self.device, parts: self.parts(&lengths).0, exact })
+    }
+
+    fn remedies(&self, inputs: &Inputs, budget: u64) -> Vec<String> {
+        self.prompts.lengths(inputs, &self.frozen).map(|(l, _)| self.fitting(&l, budget)).unwrap_or_default()
+    }
+}
+
+/// Of `evaluate`.
+#[derive(Debug, Clone)]
+pub(super) struct EvaluationMemory {
+    pub frozen: Frozen,
+    pub device: Device,
+    /// Name of the model's table.
+    pub model: String,
+    pub adapter: AdapterSpec,
+    pub prompts: Prompts,
+}
+
+impl EvaluationMemory {
+    pub fn parts(&self, lengths: &Lengths) -> Parts {
+        self.frozen.evaluation(&self.adapter, lengths.ranking_row(), 0)
+    }
+}
+
+impl Estimate for EvaluationMemory {
+    fn footprint(&self, inputs: &Inputs) -> Result<Footprint> {
+        let (lengths, exact) = self.prompts.lengths(inputs, &self.frozen)?;
+        Ok(Footprint { device: self.device, parts: self.parts(&lengths).0, exact })
+    }
+
+    fn remedies(&self, inputs: &Inputs, budget: u64) -> Vec<String> {
+        let Ok((lengths, _)) = self.prompts.lengths(inputs, &self.frozen) else { return Vec::new() };
+        let with = |frozen: &Frozen| Self { frozen: frozen.clone(), ..self.clone() }.parts(&lengths);
+        half_precision(&self.frozen, &self.model, budget, with).into_iter().collect()
+    }
+}
