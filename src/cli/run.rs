@@ -11,7 +11,7 @@ use std::{
 use super::{
     Failure, Outcome,
     args::{RunArgs, SelectionArgs},
-    load, open_store,
+    check_runnable, load_with_sources, open_store,
     view::View,
 };
 use crate::{
@@ -24,7 +24,9 @@ use crate::{
 };
 
 pub fn run(args: &RunArgs) -> Outcome {
-    let plan = load(&args.pipeline)?;
+    let (plan, sources) = load_with_sources(&args.pipeline)?;
+    let (selected, _) = plan.select(&selection(&args.selection))?;
+    check_runnable(&plan, &selected, &sources, &args.pipeline)?;
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
     let machine = machine::resources();
     let options = Options {

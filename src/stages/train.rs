@@ -104,6 +104,7 @@ impl StageKind for Train {
             numerics: Some(NUMERICS.to_owned()),
             resources: Resources { cores: 1, memory: MEMORY, gpus: 0 },
             retries: 0,
+            blocked: Vec::new(),
         })
     }
 
