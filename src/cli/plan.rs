@@ -6,7 +6,7 @@ use super::{
     Outcome,
     args::PlanArgs,
     fit::{Assessed, Machine, nearest_profile},
-    load, open_store, print,
+    check_runnable, load_with_sources, open_store, print,
     run::selection,
     view::bytes,
 };
@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub fn plan(args: &PlanArgs) -> Outcome {
-    let mut plan = load(&args.pipeline)?;
+    let (mut plan, sources) = load_with_sources(&args.pipeline)?;
     let store = open_store(&args.pipeline, &plan)?;
     let (selected, forced) = plan.select(&selection(&args.selection))?;
     let forecasts = plan.forecast(&store, &forced);
@@ -32,7 +32,7 @@ pub fn plan(args: &PlanArgs) -> Outcome {
     let profile = plan.spec.profile.as_ref().map_or_else(String::new, |p| format!(", profile {p}"));
     let _ = writeln!(out, "{}{profile}: {run} to run, {cached} cached", plan.spec.pipeline.name);
     print(&out);
-    Ok(())
+    check_runnable(&plan, &selected, &sources, &args.pipeline)
 }
 
 /// Every action with what would become of it; how many would run and how many are cached.

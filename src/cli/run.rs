@@ -12,7 +12,7 @@ use super::{
     Failure, Outcome,
     args::{RunArgs, SelectionArgs},
     fit::{Assessed, Machine, nearest_profile, refusal},
-    load, open_store,
+    check_runnable, load_with_sources, open_store,
     view::View,
 };
 use crate::{
@@ -26,7 +26,9 @@ use crate::{
 };
 
 pub fn run(args: &RunArgs) -> Outcome {
-    let mut plan = load(&args.pipeline)?;
+    let (mut plan, sources) = load_with_sources(&args.pipeline)?;
+    let (selected, _) = plan.select(&selection(&args.selection))?;
+    check_runnable(&plan, &selected, &sources, &args.pipeline)?;
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
     let machine = machine::resources();
     let machine = Resources {

@@ -107,6 +107,9 @@ pub struct Resolved {
     pub memory: Option<Arc<dyn Estimate>>,
     /// How often an environment error is tried again.
     pub retries: u32,
+    /// What keeps the action from having a key on this machine, such as a file that people have to put somewhere. A run that
+    /// needs the action doesn't begin.
+    pub blocked: Vec<Diagnostic>,
 }
 
 /// What an action occupies while it runs.

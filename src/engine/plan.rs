@@ -187,9 +187,23 @@ impl Plan {
         Ok((selected, resolve(&selection.force)?.into_iter().collect()))
     }
 
-    /// The description of an action whose inputs have these results.
+    /// What keeps the selected actions from being run on this machine.
+    pub fn blocked(&self, selected: &HashSet<usize>) -> Vec<Diagnostic> {
+        let mut seen = HashSet::new();
+        let of_selected = self.actions.iter().enumerate().filter(|(i, _)| selected.contains(i));
+        of_selected
+            .flat_map(|(_, action)| &action.resolved.blocked)
+            .filter(|found| seen.insert((&found.message, found.span)))
+            .cloned()
+            .collect()
+    }
+
+    /// The description of an action whose inputs have these results; none where one is missing or the action is blocked.
     pub fn preimage(&self, i: usize, artifact: impl Fn(usize) -> Option<Digest>) -> Option<Preimage> {
         let action = &self.actions[i];
+        if !action.resolved.blocked.is_empty() {
+            return None;
+        }
         let mut inputs = BTreeMap::new();
         for (role, sources) in &action.inputs {
             inputs.insert(role.clone(), sources.iter().map(|s| artifact(*s)).collect::<Option<Vec<_>>>()?);

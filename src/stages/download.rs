@@ -56,16 +56,17 @@ impl StageKind for Download {
             check_selection(only, &selected, &cx.action.params)?;
             selected.retain(|entry| only.contains(&entry.name));
         }
-        let mut missing = Vec::new();
+        let (mut missing, mut blocked) = (Vec::new(), Vec::new());
         let mut files = serde_json::Map::new();
         let mut origins = serde_json::Map::new();
         for entry in selected {
-            match entry.source.pin() {
-                Some(pin) => {
+            match (entry.source.pin(), entry.absent()) {
+                (Some(pin), _) => {
                     files.insert(entry.name.clone(), json!(pin));
                     origins.insert(entry.name, json!(entry.source));
                 }
-                None => missing.push(
+                (None, Some(found)) => blocked.push(found),
+                (None, None) => missing.push(
                     Diagnostic::new(format!(
                         "`{}` has no `blake3` or `sha256`, so nobody could tell whether it is the right file",
                         entry.name
@@ -85,6 +86,7 @@ impl StageKind for Download {
             unkeyed: json!(origins),
             resources: Resources { cores: 1, memory: 256 << 20, gpus: 0 },
             retries: 3,
+            blocked,
             ..Resolved::default()
         })
     }
@@ -141,13 +143,33 @@ impl Watch for Watched<'_> {
 #[derive(Debug, Clone)]
 pub struct SourceEntry {
     /// The tables that lead to it: `["dataset", "movies", "source", "reviews.txt"]`.
-    pub key: Vec<String>,
+    pub key: [String; 4],
     /// Its name in the artifact.
     pub name: String,
     /// `file:` paths are absolute.
     pub source: Source,
     /// Where the entry is written.
     pub span: Span,
+}
+
+impl SourceEntry {
+    /// What people have to do, where the file is one that they have to fetch by hand and it isn't there.
+    pub fn absent(&self) -> Option<Diagnostic> {
+        let manual = self.source.manual.as_deref()?.trim();
+        let path = self.source.local_path();
+        if path.as_ref().is_some_and(|path| path.is_file()) || !(path.is_some() || self.source.by_hand()) {
+            return None;
+        }
+        let place = path.map_or_else(
+            || format!("{}/{} in the data folder (`--data DIR`)", self.key[1], self.name),
+            |path| path.display().to_string(),
+        );
+        let what = format!("`{}` of {}.{} can't be downloaded, and it isn't here", self.name, self.key[0], self.key[1]);
+        Some(Diagnostic::new(what).at(self.span).label("to be fetched by hand").help(format!(
+            "{manual}\nput it at {place}\n`emopipe pin PIPELINE` then writes its hash into the card; until then, reports call it \
+             a local copy"
+        )))
+    }
 }
 
 /// All sources of all definitions that have no pin yet, in the order of the files.
@@ -221,7 +243,7 @@ fn read_table(spec: &Spec, [kind, name]: [&str; 2], table: &Table) -> Result<Vec
                     diagnostics.push(Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(span) });
                 }
                 entries.push(SourceEntry {
-                    key: [kind, name, "source", file].map(str::to_owned).into(),
+                    key: [kind, name, "source", file].map(str::to_owned),
                     name: file.clone(),
                     source: source.relative_to(base(spec)),
                     span: key.span,

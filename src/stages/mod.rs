@@ -1,11 +1,13 @@
 //! One file a kind, one line each in the registry.
 
+mod dataset_table;
 mod definitions;
 mod device;
 mod download;
 mod evaluate;
 mod exec;
 mod footprint;
+mod local;
 mod prepare;
 mod report;
 #[cfg(test)]
@@ -25,11 +27,21 @@ use crate::{
 pub use device::supported;
 pub use download::{SourceEntry, to_fetch, unpinned};
 pub use evaluate::Evaluate;
+pub use local::{locate, pin};
 pub use train::Train;
 
 /// Every stage kind.
 pub static REGISTRY: Registry =
-    &[&download::Download, &prepare::Prepare, &tokenize::Tokenize, &Train, &Evaluate, &report::ReportKind, &exec::Exec];
+    &[
+        &download::Download,
+        &prepare::Prepare,
+        &dataset_table::DatasetTable,
+        &tokenize::Tokenize,
+        &Train,
+        &Evaluate,
+        &report::ReportKind,
+        &exec::Exec,
+    ];
 
 /// What pipeline files may contain.
 pub fn vocabulary() -> Vocabulary {

@@ -32,7 +32,7 @@ impl StageKind for Prepare {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {

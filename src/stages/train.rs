@@ -123,6 +123,7 @@ impl StageKind for Train {
             resources: on_device(table.device, MEMORY),
             memory: memory.map(|m| Arc::new(m) as Arc<dyn Estimate>),
             retries: 0,
+            blocked: Vec::new(),
         })
     }
 
