@@ -41,7 +41,7 @@ pub enum Command {
     Worker,
 }
 
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub struct PipelineArgs {
     /// The pipeline file.
     pub pipeline: PathBuf,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::{args::PipelineArgs, store_folder, view::bytes};
+use super::{args::PipelineArgs, load, store_folder, view::bytes};
 use crate::{
     config::{self, LoadOptions},
     engine::{
@@ -110,18 +110,13 @@ impl Assessed<'_> {
 
 /// The profile of the same file that this machine can run and that has most stages in common with `plan`.
 pub fn nearest_profile(args: &PipelineArgs, plan: &Plan, machine: &Machine, store: &Store) -> Option<String> {
-    let vocabulary = stages::vocabulary();
-    let load = |profile: Option<&str>| {
-        let options = LoadOptions { profile: profile.map(str::to_owned), set: args.set.clone() };
-        config::load(&args.pipeline, &options, &vocabulary)
-    };
     let stages_of = |plan: &Plan| plan.actions.iter().map(|a| a.stage.clone()).collect::<BTreeSet<_>>();
     let wanted = stages_of(plan);
-    let profiles = load(plan.spec.profile.as_deref()).profiles;
+    let options = LoadOptions { profile: plan.spec.profile.clone(), set: args.set.clone() };
+    let profiles = config::load(&args.pipeline, &options, &stages::vocabulary()).profiles;
     let others = profiles.into_iter().filter(|name| plan.spec.profile.as_ref() != Some(name));
     let fitting = others.filter_map(|name| {
-        let loaded = load(Some(&name));
-        let other = Plan::new(loaded.spec.filter(|_| loaded.diagnostics.is_empty())?, stages::REGISTRY).ok()?;
+        let other = load(&PipelineArgs { profile: Some(name.clone()), ..args.clone() }).ok()?;
         if store_folder(args, &other) != store_folder(args, plan) {
             return None;
         }

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fmt::Write};
 use super::{
     Outcome,
     args::PlanArgs,
+    check_runnable,
     fit::{Assessed, Machine, nearest_profile},
-    check_runnable, load_with_sources, open_store, print,
+    load_with_sources, open_store, print,
     run::selection,
     view::bytes,
 };

@@ -11,8 +11,9 @@ use std::{
 use super::{
     Failure, Outcome,
     args::{RunArgs, SelectionArgs},
+    check_runnable,
     fit::{Assessed, Machine, nearest_profile, refusal},
-    check_runnable, load_with_sources, open_store,
+    load_with_sources, open_store,
     view::View,
 };
 use crate::{
@@ -27,8 +28,6 @@ use crate::{
 
 pub fn run(args: &RunArgs) -> Outcome {
     let (mut plan, sources) = load_with_sources(&args.pipeline)?;
-    let (selected, _) = plan.select(&selection(&args.selection))?;
-    check_runnable(&plan, &selected, &sources, &args.pipeline)?;
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
     let machine = machine::resources();
     let machine = Resources {
@@ -37,6 +36,8 @@ pub fn run(args: &RunArgs) -> Outcome {
         gpus: args.gpus.unwrap_or(machine.gpus),
     };
     check_fits(args, &mut plan, &store, machine)?;
+    let (selected, _) = plan.select(&selection(&args.selection))?;
+    check_runnable(&plan, &selected, &sources, &args.pipeline)?;
     let options = Options {
         machine,
         jobs: args.jobs,

@@ -5,7 +5,7 @@
 //! in backward. Files that are mapped while the weights are read aren't counted: the system takes those pages back when
 //! they are needed elsewhere.
 
-use super::{AdapterSpec, Dims, Dtype, ModelSpec, Module, adapters::matches_target, modules, ops::nll};
+use super::{AdapterSpec, BackboneSpec, Dims, Dtype, Module, adapters::matches_target, modules, ops::nll};
 use crate::error::Result;
 
 /// Bytes of an f32.
@@ -45,7 +45,7 @@ impl Frozen {
     ///
     /// # Errors
     /// If that configuration can't be understood.
-    pub fn of(model: &ModelSpec) -> Result<Option<Self>> {
+    pub fn of(model: &BackboneSpec) -> Result<Option<Self>> {
         let Some(dims) = model.dims()? else { return Ok(None) };
         Ok(Some(Self { dims, dtype: model.dtype, modules: modules(&model.family, &dims)? }))
     }
@@ -161,10 +161,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::models::{Backbone, adapters, load_decoder};
+    use crate::models::{Backbone, ModelSpec, adapters, load_decoder};
 
-    fn model(value: serde_json::Value) -> ModelSpec {
-        serde_json::from_value(value).unwrap()
+    fn model(value: serde_json::Value) -> BackboneSpec {
+        serde_json::from_value::<ModelSpec>(value).unwrap().backbone()
     }
 
     fn chatglm2_6b() -> Frozen {

@@ -53,7 +53,9 @@ impl ModelSpec {
     pub fn backbone(&self) -> BackboneSpec {
         BackboneSpec { family: self.family.clone(), dtype: self.dtype, config: self.config.clone() }
     }
+}
 
+impl BackboneSpec {
     /// Dimensions, where the pipeline file states them; the weights aren't needed.
     pub fn dims(&self) -> Result<Option<Dims>> {
         if self.config.is_empty() {

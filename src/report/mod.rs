@@ -11,6 +11,7 @@ mod format;
 mod html;
 mod layout;
 mod markdown;
+mod memory;
 mod published;
 mod svg;
 mod template;
@@ -21,6 +22,7 @@ pub use build::Report;
 pub use datasets::{DatasetEntry, DatasetLayout, Published, dataset_table};
 pub use evidence::{DatasetFacts, Evidence, Predictions, Run, SplitFacts};
 pub use layout::{Choice, Layout, Named, Publication, PublishedRow, SplitSizes, TableLayout, TaskColumns};
+pub use memory::{MemoryLayout, MemoryRow, memory_table};
 
 use crate::error::Result;
 

@@ -160,7 +160,7 @@ impl StageKind for Evaluate {
             return Err(problems);
         }
         let numerics = numerics(table.device, model.dtype);
-        let frozen = Frozen::of(&model).map_err(|e| vec![fault(cx, "model", e)])?;
+        let frozen = Frozen::of(&model.backbone()).map_err(|e| vec![fault(cx, "model", e)])?;
         let memory = frozen.map(|frozen| EvaluationMemory {
             frozen,
             device: table.device,

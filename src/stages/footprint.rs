@@ -46,7 +46,7 @@ impl Lengths {
         Self { shared: 0, own: vec![(max_tokens, ANSWER); MANY], answers: ANSWER }
     }
 
-    fn of(tokens: &TokenSet, split: &str) -> Result<Self> {
+    pub fn of(tokens: &TokenSet, split: &str) -> Result<Self> {
         let samples = tokens.split(split)?;
         let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
         let shared = shared_beginning(&prompts);
@@ -80,7 +80,7 @@ impl Lengths {
     }
 
     /// The largest row that `samples` of them can make together in training.
-    pub fn training_row(&self, samples: usize) -> Row {
+    fn training_row(&self, samples: usize) -> Row {
         let longest = &self.own[..samples.min(self.own.len())];
         Row {
             tokens: self.shared + longest.iter().map(|(prompt, answer)| prompt + answer).sum::<usize>(),
@@ -90,7 +90,7 @@ impl Lengths {
     }
 
     /// The largest row in which labels are ranked.
-    pub fn ranking_row(&self) -> Row {
+    fn ranking_row(&self) -> Row {
         let all = self.shared + self.own.iter().map(|(prompt, _)| prompt + self.answers).sum::<usize>();
         let single = self.longest_prompt() + self.answers;
         let tokens = all.min(rank::TOKEN_BUDGET).max(single);
@@ -151,8 +151,13 @@ pub(super) struct TrainingMemory {
 }
 
 impl TrainingMemory {
+    /// The largest row that one step computes at once.
+    pub fn row(&self, lengths: &Lengths) -> Row {
+        lengths.training_row(self.batch_size.div_ceil(self.accumulation.max(1)))
+    }
+
     pub fn parts(&self, lengths: &Lengths) -> Parts {
-        self.frozen.training(&self.adapter, lengths.training_row(self.batch_size.div_ceil(self.accumulation.max(1))))
+        self.frozen.training(&self.adapter, self.row(lengths))
     }
 
     /// Every setting that alone brings the peak within the budget.

@@ -8,6 +8,7 @@ mod evaluate;
 mod exec;
 mod footprint;
 mod local;
+mod memory_plan;
 mod prepare;
 mod report;
 #[cfg(test)]
@@ -31,17 +32,17 @@ pub use local::{locate, pin};
 pub use train::Train;
 
 /// Every stage kind.
-pub static REGISTRY: Registry =
-    &[
-        &download::Download,
-        &prepare::Prepare,
-        &dataset_table::DatasetTable,
-        &tokenize::Tokenize,
-        &Train,
-        &Evaluate,
-        &report::ReportKind,
-        &exec::Exec,
-    ];
+pub static REGISTRY: Registry = &[
+    &download::Download,
+    &prepare::Prepare,
+    &dataset_table::DatasetTable,
+    &tokenize::Tokenize,
+    &Train,
+    &Evaluate,
+    &report::ReportKind,
+    &memory_plan::MemoryPlan,
+    &exec::Exec,
+];
 
 /// What pipeline files may contain.
 pub fn vocabulary() -> Vocabulary {

@@ -105,7 +105,7 @@ impl StageKind for Train {
             seed: table.seed,
             device: table.device,
         };
-        let frozen = Frozen::of(&model).map_err(|e| vec![fault(cx, "model", e)])?;
+        let frozen = Frozen::of(&model.backbone()).map_err(|e| vec![fault(cx, "model", e)])?;
         let memory = frozen.map(|frozen| TrainingMemory {
             frozen,
             device: table.device,
