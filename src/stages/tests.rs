@@ -111,6 +111,7 @@ impl Workplace {
             max_tokens: None,
             prompt_tokens: LengthStats { min: 7, median: 7, p95: 7, max: 7, total: 280 },
             truncated: 1,
+            truncated_by_split: BTreeMap::from([("test".to_owned(), 1)]),
         };
         fs::write(dir.path().join(TOKENS_INFO_FILE), serde_json::to_vec(&info).unwrap()).unwrap();
         Self { dir }

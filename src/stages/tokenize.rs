@@ -73,7 +73,7 @@ impl StageKind for Tokenize {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {
@@ -129,6 +129,7 @@ impl StageKind for Tokenize {
             prompt_tokens: LengthStats::of(prompts.iter().map(|p| p.ids.len()).collect())
                 .ok_or_else(|| Error::internal("no prompts"))?,
             truncated: prompts.iter().filter(|p| p.truncated).count(),
+            truncated_by_split: truncated_by_split(&examples, &prompts),
         };
         if let (true, Some(limit)) = (info.truncated > 0, limit) {
             cx.progress.message(&format!(
@@ -184,6 +185,14 @@ fn prompts(cx: &Context, prompter: &Prompter<'_>, examples: &[Example]) -> Resul
         cx.progress.step(prompts.len() as u64, examples.len() as u64, "example", "");
     }
     Ok(prompts)
+}
+
+fn truncated_by_split(examples: &[Example], prompts: &[Prompt]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for (example, _) in examples.iter().zip(prompts).filter(|(_, p)| p.truncated) {
+        *counts.entry(example.split.name().to_owned()).or_default() += 1;
+    }
+    counts
 }
 
 fn write(out: &Path, examples: &[Example], prompts: &[Prompt], info: &TokensInfo) -> Result<()> {
@@ -335,6 +344,7 @@ mod tests {
         let out = w.run().unwrap();
         let info = info(&out);
         assert_eq!(info.truncated, 2);
+        assert_eq!(info.truncated_by_split, BTreeMap::from([("test".to_owned(), 1), ("train".to_owned(), 1)]));
         assert!(info.prompt_tokens.max <= limit);
         let table = frame::read_parquet(&out.join(TOKENS_FILE)).unwrap();
         assert!(table.column("truncated").unwrap().bool().unwrap().all());
