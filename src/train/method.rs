@@ -419,6 +419,19 @@ mod tests {
     }
 
     #[test]
+    fn a_head_makes_any_method_a_trained_one() {
+        let parsed = |keys: Value| method(keys).unwrap();
+        assert!(!parsed(json!({ "title": "Z", "adapter": "none" })).is_trained());
+        let alone = parsed(json!({ "title": "H", "adapter": "none", "head": true, "steps": 3 }));
+        assert!(alone.is_trained() && alone.head);
+        assert_eq!(adapter_name(&alone.adapter, true), "head");
+        let lora = parsed(json!({ "title": "L", "adapter": "lora" }));
+        assert!(!lora.head);
+        assert_eq!(adapter_name(&lora.adapter, false), "lora");
+        assert_eq!(adapter_name(&lora.adapter, true), "lora+head");
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let error = |mut keys: Value| {
             keys["title"] = "x".into();
