@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use super::{TokenTree, adapters::Adapter, cache::KvCache};
 use crate::error::Result;
 
-/// The sizes of a decoder.
+/// The sizes of a decoder, and what of it there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dims {
     pub vocab: usize,
@@ -18,9 +18,18 @@ pub struct Dims {
     pub head_dim: usize,
     /// Longest sequence that the model was made for.
     pub max_positions: usize,
+    /// Whether the output layer is the embedding.
+    pub tied: bool,
+    /// Whether queries, keys and values have biases.
+    pub qkv_bias: bool,
 }
 
 impl Dims {
+    /// Width of one layer's queries: `heads * head_dim`.
+    pub fn q_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
     /// Width of one layer's keys (or values): `kv_heads * head_dim`.
     pub fn kv_width(&self) -> usize {
         self.kv_heads * self.head_dim

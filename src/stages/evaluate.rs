@@ -1,5 +1,6 @@
 //! `evaluate`: predictions and metrics of a backbone with or without an adapter.
 
+use candle_core::Device;
 use polars::prelude::{NamedFrom, Series};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     definitions::{both, definition, json, span},
     threads::on_threads,
-    train::{NUMERICS, SUMMARY_FILE, load_backbone, read_tokens},
+    train::{SUMMARY_FILE, read_tokens},
 };
 use crate::{
     config::{self, Diagnostic, Node},
@@ -25,7 +26,7 @@ use crate::{
         parse::Parser,
         rank,
     },
-    models::{Adapter, Backbone, Dtype, ModelSpec, adapters},
+    models::{self, Adapter, Backbone, BackboneSpec, ModelSpec, adapters, numerics},
     train::{Method, Sample, TokenSet, TrainingSummary, peak_memory},
 };
 
@@ -111,8 +112,8 @@ impl Default for BootstrapTable {
 /// What decides the results' bytes, next to the inputs.
 #[derive(Debug, Serialize, Deserialize)]
 struct Params {
-    family: String,
-    dtype: Dtype,
+    #[serde(flatten)]
+    backbone: BackboneSpec,
     model: ModelContext,
     task: TaskContext,
     method: MethodContext,
@@ -169,9 +170,9 @@ impl StageKind for Evaluate {
         if !problems.is_empty() {
             return Err(problems);
         }
+        let numerics = numerics(&Device::Cpu, model.dtype);
         let params = Params {
-            family: model.family,
-            dtype: model.dtype,
+            backbone: model.backbone(),
             model: ModelContext {
                 title: model.title.unwrap_or_else(|| table.model.clone()),
                 license: model.license.unwrap_or_else(|| "not stated".to_owned()),
@@ -195,7 +196,7 @@ impl StageKind for Evaluate {
         };
         Ok(Resolved {
             params: json(&params)?,
-            numerics: Some(NUMERICS.to_owned()),
+            numerics: Some(numerics),
             resources: Resources { cores: 1, memory: MEMORY, gpus: 0 },
             ..Resolved::default()
         })
@@ -210,7 +211,7 @@ fn run(cx: &Context) -> Result<()> {
     let params: Params = cx.params()?;
     let tokens = read_tokens(cx.input("tokens")?)?;
     let samples = tokens.split(&params.split)?;
-    let backbone = load_backbone(&params.family, params.dtype, cx.input("model")?)?;
+    let backbone = models::load(&params.backbone, &cx.input("model")?.files, &Device::Cpu)?;
     let (adapter, training) = adapter(cx, &params, &backbone)?;
     let predictions = predict(cx, &params, &backbone, adapter.as_ref(), &samples, &tokens)?;
     if let Some(bytes) = peak_memory() {
@@ -369,7 +370,7 @@ fn predict(
         }
         AnswerMode::Generate => {
             let tokenizer =
-                TextModel::load(&cx.input("model")?.files, Convention::of(&params.family).as_ref())?.tokenizer;
+                TextModel::load(&cx.input("model")?.files, Convention::of(&params.backbone.family).as_ref())?.tokenizer;
             let longest_label = tokens.answers.labels.iter().map(Vec::len).max().unwrap_or(0);
             let longest = params.max_new_tokens.unwrap_or(longest_label + ROOM);
             let answers = generate::generate(backbone, adapter, &prompts, tokens.answers.end, longest, done)?;
@@ -424,7 +425,7 @@ fn write_metrics(
         method: params.method,
         model: params.model,
         seed: params.seed,
-        numerics: NUMERICS.to_owned(),
+        numerics: numerics(&Device::Cpu, params.backbone.dtype),
         answer: params.answer.name().to_owned(),
         n: samples.len(),
         truncated: tokens.truncated(&params.split),

@@ -56,6 +56,9 @@ struct Params {
     words: BTreeMap<String, String>,
     chat_template: Option<String>,
     max_tokens: Option<usize>,
+    /// Tokens that the model can read, where the pipeline file states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    context: Option<usize>,
     /// What the model's family adds to its tokenizer file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     convention: Option<Convention>,
@@ -93,11 +96,18 @@ impl StageKind for Tokenize {
             let span = cx.action.params.get("task").map(|n| n.span);
             return Err(vec![Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(span) }]);
         }
+        let dims = model.dims().map_err(|e| {
+            vec![Diagnostic {
+                help: e.help,
+                ..Diagnostic::new(e.message).at(cx.action.params.get("model").map(|n| n.span))
+            }]
+        })?;
         let params = Params {
             instruction,
             words: task.words.into_iter().collect(),
             chat_template: model.chat_template,
             max_tokens: table.max_tokens,
+            context: dims.map(|d| d.max_positions),
             convention: Convention::of(&model.family),
         };
         let params = serde_json::to_value(&params).map_err(|e| vec![Diagnostic::new(e)])?;
@@ -114,7 +124,7 @@ impl StageKind for Tokenize {
         let chat = Chat::new(&model, params.chat_template.as_deref())?;
         let words = answer_words(&labels, params.words.iter().map(|(l, w)| (l.as_str(), w.as_str())))?;
         let answers = answers(&chat, &labels, &words)?;
-        let limit = prompt_limit(params.max_tokens, model.context, &answers)?;
+        let limit = prompt_limit(params.max_tokens, model.context.or(params.context), &answers)?;
         let instruction = Instruction::new(&params.instruction, &words)?;
         let prompts = prompts(cx, &Prompter::new(&chat, &instruction, limit)?, &examples)?;
 

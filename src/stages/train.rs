@@ -17,16 +17,13 @@ use crate::{
     engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind},
     error::{At, Error, IoAt, Result},
     models::{
-        Adapter, AdapterSpec, Decoder, Dtype, ModelSpec,
+        self, Adapter, AdapterSpec, BackboneSpec, ModelSpec,
         adapters::{self, Head, WithHead},
-        load_decoder,
+        numerics,
     },
     store::Digest,
     train::{self, CheckpointFile, Method, Safeguards, Sample, TokenSet, Training, TrainingSpec, TrainingSummary},
 };
-
-/// Numbers are computed in 32-bit floats on the CPU.
-pub(super) const NUMERICS: &str = "cpu-f32";
 
 /// Name of [`TrainingSummary`]'s file in the artifact.
 pub const SUMMARY_FILE: &str = "training.json";
@@ -58,8 +55,8 @@ struct Table {
 struct Params {
     /// The backbone's name in the adapter's files.
     base_model: String,
-    family: String,
-    dtype: Dtype,
+    #[serde(flatten)]
+    backbone: BackboneSpec,
     adapter: AdapterSpec,
     /// Whether a classification head is trained as well. Left out where it isn't, so that older keys stay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -102,8 +99,7 @@ impl StageKind for Train {
         }
         let params = Params {
             base_model: table.model,
-            family: model.family,
-            dtype: model.dtype,
+            backbone: model.backbone(),
             adapter: method.adapter,
             head: method.head,
             training: method.training,
@@ -112,7 +108,7 @@ impl StageKind for Train {
         Ok(Resolved {
             params: json(&params)?,
             unkeyed: json(&method.safeguards)?,
-            numerics: Some(NUMERICS.to_owned()),
+            numerics: Some(numerics(&Device::Cpu, model.dtype)),
             resources: Resources { cores: 1, memory: MEMORY, gpus: 0 },
             retries: 0,
         })
@@ -128,7 +124,7 @@ fn run(cx: &Context) -> Result<()> {
     let safeguards: Safeguards = serde_json::from_value(cx.job.unkeyed.clone()).at("safeguards")?;
     let model = cx.input("model")?;
     let tokens = read_tokens(cx.input("tokens")?)?;
-    let backbone = load_backbone(&params.family, params.dtype, model)?;
+    let backbone = models::load(&params.backbone, &model.files, &Device::Cpu)?;
     let samples = tokens.split("train")?;
     let mut dev = Vec::new();
     if params.training.dev_every_steps.is_some() {
@@ -164,18 +160,12 @@ pub(super) fn read_tokens(tokens: &Artifact) -> Result<TokenSet> {
     TokenSet::read(tokens.file(TOKENS_FILE)?, tokens.file(TOKENS_INFO_FILE)?)
 }
 
-/// The frozen model of a `model` input.
-pub(super) fn load_backbone(family: &str, dtype: Dtype, model: &Artifact) -> Result<Decoder> {
-    let Dtype::F32 = dtype;
-    load_decoder(family, &model.files, &Device::Cpu)
-}
-
 /// Tokens whose keys and values a prefix starts from, where the method asks for a text.
 fn init_ids(params: &Params, model: &Artifact, samples: &[Sample]) -> Result<Option<Vec<u32>>> {
     match params.adapter.init_text() {
         None => Ok(None),
         Some(text) if !text.is_empty() => {
-            let convention = Convention::of(&params.family);
+            let convention = Convention::of(&params.backbone.family);
             TextModel::load(&model.files, convention.as_ref())?.tokenizer.encode(text).map(Some)
         }
         Some(_) => {

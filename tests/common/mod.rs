@@ -1,6 +1,7 @@
 //! Runs the real binary on small projects in temporary folders.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub mod chatglm;
 pub mod sentencepiece;
 
 use std::{
