@@ -30,6 +30,15 @@ pub struct Row {
     pub predicting: usize,
 }
 
+/// How answers are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answering {
+    /// Given answers (or classes) are scored.
+    Scored,
+    /// Text is written token by token: what was read is kept, and all logits of a row are there at once.
+    Written,
+}
+
 /// What is held at the worst moment, part by part, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parts(pub Vec<(&'static str, u64)>);
@@ -126,15 +135,20 @@ impl Frozen {
         self.peak(parts)
     }
 
-    /// The peak of an evaluation whose largest row is `row` and which keeps what `cached` tokens were computed to.
-    pub fn evaluation(&self, adapter: &AdapterSpec, row: Row, cached: usize) -> Parts {
+    /// The peak of an evaluation whose largest row is `row`.
+    pub fn evaluation(&self, adapter: &AdapterSpec, row: Row, answering: Answering) -> Parts {
         let d = &self.dims;
         let (tokens, hidden, wide) = (row.tokens as u64, d.hidden as u64, d.intermediate as u64);
         let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
         let working = F32 * tokens * (4 * hidden + qkv + d.q_width() as u64 + 3 * wide);
+        let (output, cached) = match answering {
+            Answering::Scored => (self.output(row), 0),
+            // The logits and their copy; the cache grows by half.
+            Answering::Written => (F32 * 2 * (row.predicting * d.vocab) as u64, row.tokens + row.tokens / 2 + 64),
+        };
         let parts = vec![
             ("working space", working),
-            ("output layer", self.output(row)),
+            ("output layer", output),
             ("adapter", F32 * (self.trainable(adapter) + self.applied(adapter))),
             ("key/value cache", F32 * (cached * d.layers) as u64 * qkv),
         ];
@@ -211,11 +225,12 @@ mod tests {
         let wide = frozen.training(&lora(64), row(500));
         assert_eq!(part(&wide, "gradients and moments"), 8 * part(&short, "gradients and moments"));
         let none = adapter(json!({ "adapter": "none" }));
-        let asked = frozen.evaluation(&none, row(500), 0);
-        assert!(asked.total() < short.total());
-        let cached = frozen.evaluation(&none, row(500), 100);
-        assert_eq!(cached.total() - asked.total(), part(&cached, "key/value cache"));
-        assert_eq!(part(&cached, "key/value cache"), 100 * 28 * 4608 * 4);
+        let scored = frozen.evaluation(&none, row(500), Answering::Scored);
+        assert!(scored.total() < short.total());
+        assert!(scored.0.iter().all(|(name, _)| *name != "key/value cache"));
+        let written = frozen.evaluation(&none, row(500), Answering::Written);
+        assert_eq!(part(&written, "key/value cache"), (500 + 250 + 64) * 28 * 4608 * 4);
+        assert_eq!(part(&written, "output layer"), 2 * 64 * 65_024 * 4);
     }
 
     #[test]

@@ -11,10 +11,10 @@ use crate::{
     data::{TOKENS_FILE, TOKENS_INFO_FILE},
     engine::{Artifact, Device, Estimate, Footprint},
     error::Result,
-    eval::rank,
+    eval::TOKEN_BUDGET,
     models::{
         AdapterSpec, Dtype,
-        memory::{Frozen, Parts, Row},
+        memory::{Answering, Frozen, Parts, Row},
     },
     store::Digest,
     train::{TokenSet, shared_beginning},
@@ -89,12 +89,23 @@ impl Lengths {
         }
     }
 
-    /// The largest row in which labels are ranked.
-    fn ranking_row(&self) -> Row {
+    /// The largest row of an evaluation, and the most prompts that one row holds.
+    fn evaluation_row(&self, answering: Answering) -> Row {
         let all = self.shared + self.own.iter().map(|(prompt, _)| prompt + self.answers).sum::<usize>();
-        let single = self.longest_prompt() + self.answers;
-        let tokens = all.min(rank::TOKEN_BUDGET).max(single);
-        Row { tokens, predicting: tokens }
+        let tokens = all.min(TOKEN_BUDGET).max(self.longest_prompt() + self.answers);
+        let predicting = match answering {
+            Answering::Scored => tokens,
+            Answering::Written => {
+                let mut left = tokens.saturating_sub(self.shared);
+                let shortest = self.own.iter().rev().take_while(|(prompt, _)| {
+                    let fits = *prompt <= left;
+                    left = left.saturating_sub(*prompt);
+                    fits
+                });
+                shortest.count().max(1)
+            }
+        };
+        Row { tokens, predicting }
     }
 }
 
@@ -239,12 +250,13 @@ pub(super) struct EvaluationMemory {
     /// Name of the model's table.
     pub model: String,
     pub adapter: AdapterSpec,
+    pub answering: Answering,
     pub prompts: Prompts,
 }
 
 impl EvaluationMemory {
     pub fn parts(&self, lengths: &Lengths) -> Parts {
-        self.frozen.evaluation(&self.adapter, lengths.ranking_row(), 0)
+        self.frozen.evaluation(&self.adapter, lengths.evaluation_row(self.answering), self.answering)
     }
 }
 

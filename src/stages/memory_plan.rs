@@ -13,7 +13,7 @@ use crate::{
     data::Task,
     engine::{Context, Device, Isolation, ResolveContext, Resolved, Resources, StageKind},
     error::{Error, IoAt, Result},
-    models::{AdapterSpec, BackboneSpec, ModelSpec, memory::Frozen},
+    models::{AdapterSpec, BackboneSpec, ModelSpec, memory::{Answering, Frozen}},
     report::{MemoryLayout, MemoryRow, Named, memory_table},
     train::Method,
 };
@@ -140,6 +140,7 @@ impl StageKind for MemoryPlan {
                     device: Device::Cpu,
                     model: params.model.name.clone(),
                     adapter: planned.adapter.clone(),
+                    answering: Answering::Written,
                     prompts: prompts("test"),
                 };
                 rows.push(MemoryRow {

@@ -19,7 +19,12 @@ use crate::{
     },
     engine::{Artifact, Context, Device, Estimate, ResolveContext, Resolved, StageKind},
     error::{At, Error, IoAt, Result},
-    models::{self, Adapter, AdapterSpec, BackboneSpec, ModelSpec, adapters, memory::Frozen, numerics},
+    models::{
+        self, Adapter, AdapterSpec, BackboneSpec, ModelSpec,
+        adapters::{self, Head, WithHead},
+        memory::Frozen,
+        numerics,
+    },
     store::Digest,
     train::{self, CheckpointFile, Method, Safeguards, Sample, TokenSet, Training, TrainingSpec, TrainingSummary},
 };
@@ -59,6 +64,9 @@ struct Params {
     #[serde(flatten)]
     backbone: BackboneSpec,
     adapter: AdapterSpec,
+    /// Whether a classification head is trained as well. Left out where it isn't, so that older keys stay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    head: bool,
     training: TrainingSpec,
     seed: i64,
     #[serde(default, skip_serializing_if = "Device::is_cpu")]
@@ -87,7 +95,7 @@ impl StageKind for Train {
         let model = definition::<ModelSpec>(cx, "model", &table.model);
         let method = definition::<Method>(cx, "method", &table.method);
         let (model, method) = both(model, method)?;
-        if !method.adapter.is_trained() {
+        if !method.is_trained() {
             return Err(vec![
                 Diagnostic::new(format!(
                     "the method `{}` has `adapter = \"none\"`: there is nothing to train",
@@ -101,6 +109,7 @@ impl StageKind for Train {
             base_model: table.model,
             backbone: model.backbone(),
             adapter: method.adapter,
+            head: method.head,
             training: method.training,
             seed: table.seed,
             device: table.device,
@@ -146,11 +155,15 @@ fn run(cx: &Context) -> Result<()> {
     }
     let seed = params.seed as u64;
     let init_ids = init_ids(&params, model, &samples)?;
-    let adapter = adapters::create(&params.adapter, &backbone, seed, init_ids.as_deref())?;
+    let mut adapter = adapters::create(&params.adapter, &backbone, seed, init_ids.as_deref())?;
+    if params.head {
+        let head = Head::new(tokens.answers.labels.len(), backbone.dims.hidden, seed, &backbone.device)?;
+        adapter = Box::new(WithHead { adapter, head });
+    }
     let summary = Training {
         backbone: &backbone,
         adapter: adapter.as_ref(),
-        adapter_name: train::adapter_name(&params.adapter),
+        adapter_name: &train::adapter_name(&params.adapter, params.head),
         samples: &samples,
         dev: &dev,
         answers: &tokens.answers,
