@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    Outcome, args::PlanArgs, check_runnable, load_with_sources, open_store, print, run::selection, view::bytes,
+    Outcome, args::PlanArgs, load_with_sources, open_store, print, problems, run::selection, view::bytes,
 };
 use crate::engine::plan::Forecast;
 
@@ -44,5 +44,6 @@ pub fn plan(args: &PlanArgs) -> Outcome {
     let profile = plan.spec.profile.as_ref().map_or_else(String::new, |p| format!(", profile {p}"));
     let _ = writeln!(out, "{}{profile}: {run} to run, {cached} cached", plan.spec.pipeline.name);
     print(&out);
-    check_runnable(&plan, &selected, &sources, &args.pipeline)
+    let missing = plan.missing(&selected, &forced, &store);
+    if missing.is_empty() { Ok(()) } else { Err(problems(&missing, &sources, &args.pipeline.pipeline)) }
 }

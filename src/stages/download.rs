@@ -63,17 +63,18 @@ impl StageKind for Download {
             check_selection(only, &selected, &cx.action.params)?;
             selected.retain(|entry| only.contains(&entry.name));
         }
-        let (mut missing, mut blocked) = (Vec::new(), Vec::new());
+        let (mut missing, mut unpinned, mut keyless) = (Vec::new(), Vec::new(), false);
         let mut files = serde_json::Map::new();
         let mut origins = serde_json::Map::new();
         for entry in selected {
-            match (entry.source.blake3, entry.absent()) {
-                (Some(pin), _) => {
+            let absent = entry.absent();
+            match entry.source.blake3 {
+                Some(pin) => {
                     files.insert(entry.name.clone(), json!(pin));
                     origins.insert(entry.name, json!(entry.source));
                 }
-                (None, Some(found)) => blocked.push(found),
-                (None, None) => missing.push(
+                None if absent.is_some() => keyless = true,
+                None => unpinned.push(
                     Diagnostic::new(format!(
                         "`{}` has no `blake3`, so nobody could tell whether it is the right file",
                         entry.name
@@ -83,9 +84,10 @@ impl StageKind for Download {
                     .help("run `emopipe pin PIPELINE`, which downloads it once and writes its hash"),
                 ),
             }
+            missing.extend(absent);
         }
-        if !missing.is_empty() {
-            return Err(missing);
+        if !unpinned.is_empty() {
+            return Err(unpinned);
         }
         Ok(Resolved {
             params: json!({ "files": files }),
@@ -93,7 +95,8 @@ impl StageKind for Download {
             numerics: None,
             resources: Resources { cores: 1, memory: 256 << 20, gpus: 0 },
             retries: 3,
-            blocked,
+            missing,
+            keyless,
         })
     }
 

@@ -103,8 +103,7 @@ impl StageKind for Train {
             unkeyed: json(&method.safeguards)?,
             numerics: Some(NUMERICS.to_owned()),
             resources: Resources { cores: 1, memory: MEMORY, gpus: 0 },
-            retries: 0,
-            blocked: Vec::new(),
+            ..Resolved::default()
         })
     }
 
