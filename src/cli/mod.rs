@@ -12,7 +12,6 @@ mod tidy;
 mod view;
 
 use std::{
-    collections::HashSet,
     io::{IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -120,17 +119,6 @@ fn load(args: &PipelineArgs) -> Result<Plan, Failure> {
 fn data_folder(args: &PipelineArgs, root: &Path) -> Result<PathBuf> {
     let folder = args.data.clone().unwrap_or_else(|| root.join("data"));
     std::path::absolute(&folder).map_err(|e| Error::io("find", &folder, &e))
-}
-
-/// A refusal where something keeps selected actions from being run on this machine.
-fn check_runnable(
-    plan: &Plan,
-    selected: &HashSet<usize>,
-    sources: &SourceMap,
-    args: &PipelineArgs,
-) -> Result<(), Failure> {
-    let found = plan.blocked(selected);
-    if found.is_empty() { Ok(()) } else { Err(problems(&found, sources, &args.pipeline)) }
 }
 
 /// As [`load`], with the texts that diagnostics point into.

@@ -5,9 +5,8 @@ use std::{collections::BTreeMap, fmt::Write};
 use super::{
     Outcome,
     args::PlanArgs,
-    check_runnable,
     fit::{Assessed, Machine, nearest_profile},
-    load_with_sources, open_store, print,
+    load_with_sources, open_store, print, problems,
     run::selection,
     view::bytes,
 };
@@ -33,7 +32,8 @@ pub fn plan(args: &PlanArgs) -> Outcome {
     let profile = plan.spec.profile.as_ref().map_or_else(String::new, |p| format!(", profile {p}"));
     let _ = writeln!(out, "{}{profile}: {run} to run, {cached} cached", plan.spec.pipeline.name);
     print(&out);
-    check_runnable(&plan, &selected, &sources, &args.pipeline)
+    let missing = plan.missing(&selected, &forced, &store);
+    if missing.is_empty() { Ok(()) } else { Err(problems(&missing, &sources, &args.pipeline.pipeline)) }
 }
 
 /// Every action with what would become of it; how many would run and how many are cached.

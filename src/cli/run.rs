@@ -11,9 +11,8 @@ use std::{
 use super::{
     Failure, Outcome,
     args::{RunArgs, SelectionArgs},
-    check_runnable,
     fit::{Assessed, Machine, nearest_profile, refusal},
-    load_with_sources, open_store,
+    load_with_sources, open_store, problems,
     view::View,
 };
 use crate::{
@@ -36,8 +35,11 @@ pub fn run(args: &RunArgs) -> Outcome {
         gpus: args.gpus.unwrap_or(machine.gpus),
     };
     check_fits(args, &mut plan, &store, machine)?;
-    let (selected, _) = plan.select(&selection(&args.selection))?;
-    check_runnable(&plan, &selected, &sources, &args.pipeline)?;
+    let (selected, forced) = plan.select(&selection(&args.selection))?;
+    let missing = plan.missing(&selected, &forced, &store);
+    if !missing.is_empty() {
+        return Err(problems(&missing, &sources, &args.pipeline.pipeline));
+    }
     let options = Options {
         machine,
         jobs: args.jobs,

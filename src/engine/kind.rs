@@ -107,9 +107,11 @@ pub struct Resolved {
     pub memory: Option<Arc<dyn Estimate>>,
     /// How often an environment error is tried again.
     pub retries: u32,
-    /// What keeps the action from having a key on this machine, such as a file that people have to put somewhere. A run that
-    /// needs the action doesn't begin.
-    pub blocked: Vec<Diagnostic>,
+    /// What has to be there before the action can run and isn't, such as a file that people have to put somewhere. A run that
+    /// would have to compute the action doesn't begin.
+    pub missing: Vec<Diagnostic>,
+    /// Something that is missing would be in the parameters, so the action has no key yet.
+    pub keyless: bool,
 }
 
 /// What an action occupies while it runs.

@@ -1,6 +1,6 @@
 //! The table of datasets: what was prepared, beside what a publication says of the same corpora.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -125,7 +125,8 @@ pub fn dataset_table(layout: &DatasetLayout, summaries: &[Summary]) -> Result<Ve
 impl Row<'_> {
     fn here(&self) -> Option<Figures> {
         let any = self.schemes.first()?;
-        let classes: Vec<_> = self.schemes.iter().map(|s| s.labels.len().to_string()).collect();
+        let classes: BTreeSet<usize> = self.schemes.iter().map(|s| s.labels.len()).collect();
+        let classes: Vec<_> = classes.iter().map(usize::to_string).collect();
         Some(Figures {
             language: Some(any.language.clone()),
             dialogue: Some(any.dialogues.is_some()),

@@ -56,17 +56,18 @@ impl StageKind for Download {
             check_selection(only, &selected, &cx.action.params)?;
             selected.retain(|entry| only.contains(&entry.name));
         }
-        let (mut missing, mut blocked) = (Vec::new(), Vec::new());
+        let (mut missing, mut unpinned, mut keyless) = (Vec::new(), Vec::new(), false);
         let mut files = serde_json::Map::new();
         let mut origins = serde_json::Map::new();
         for entry in selected {
-            match (entry.source.pin(), entry.absent()) {
-                (Some(pin), _) => {
+            let absent = entry.absent();
+            match entry.source.pin() {
+                Some(pin) => {
                     files.insert(entry.name.clone(), json!(pin));
                     origins.insert(entry.name, json!(entry.source));
                 }
-                (None, Some(found)) => blocked.push(found),
-                (None, None) => missing.push(
+                None if absent.is_some() => keyless = true,
+                None => unpinned.push(
                     Diagnostic::new(format!(
                         "`{}` has no `blake3` or `sha256`, so nobody could tell whether it is the right file",
                         entry.name
@@ -76,9 +77,10 @@ impl StageKind for Download {
                     .help("run `emopipe pin PIPELINE`, which downloads it once and writes its hash"),
                 ),
             }
+            missing.extend(absent);
         }
-        if !missing.is_empty() {
-            return Err(missing);
+        if !unpinned.is_empty() {
+            return Err(unpinned);
         }
         Ok(Resolved {
             // What can change the artifact: names and contents. Where the bytes come from can't.
@@ -86,7 +88,8 @@ impl StageKind for Download {
             unkeyed: json!(origins),
             resources: Resources { cores: 1, memory: 256 << 20, gpus: 0 },
             retries: 3,
-            blocked,
+            missing,
+            keyless,
             ..Resolved::default()
         })
     }

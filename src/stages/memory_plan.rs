@@ -82,9 +82,9 @@ impl StageKind for MemoryPlan {
         let options: Options = config::from_node(&cx.action.params)?;
         let model = definition::<ModelSpec>(cx, "model", &options.model);
         let (model, (methods, tasks)) = both(model, both(methods(cx, &options.methods), tasks(cx.spec, cx)))?;
-        let mut blocked = Vec::new();
+        let mut missing = Vec::new();
         if model.config.is_empty() {
-            blocked.push(
+            missing.push(
                 Diagnostic::new(format!("the sizes of model `{}` aren't known without its weights", options.model))
                     .at(span(cx, "model"))
                     .help(format!("state the keys of its config.json in `[model.{}.config]`", options.model)),
@@ -101,7 +101,7 @@ impl StageKind for MemoryPlan {
         Ok(Resolved {
             params: json(&params)?,
             resources: Resources { memory: 256 << 20, ..Resources::default() },
-            blocked,
+            missing,
             ..Resolved::default()
         })
     }

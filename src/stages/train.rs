@@ -131,8 +131,7 @@ impl StageKind for Train {
             numerics: Some(numerics(table.device, model.dtype)),
             resources: on_device(table.device, MEMORY),
             memory: memory.map(|m| Arc::new(m) as Arc<dyn Estimate>),
-            retries: 0,
-            blocked: Vec::new(),
+            ..Resolved::default()
         })
     }
 
