@@ -97,7 +97,7 @@ pub struct RunArgs {
     #[arg(short, long)]
     pub keep_going: bool,
     /// Never touch the network.
-    #[arg(long, env = "EMOPIPE_OFFLINE")]
+    #[arg(long, env = "EMOPIPE_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     pub offline: bool,
 }
 

@@ -284,7 +284,7 @@ impl Report {
         Ok(Self {
             title: layout.title.clone(),
             intro: layout.intro.clone(),
-            notes: layout.notes.clone(),
+            notes: layout.notes.iter().cloned().chain(local_copies(&datasets)).collect(),
             methods: layout.methods.clone(),
             verdicts: builder.verdicts(&contrasts),
             resamples: layout.comparison.samples,
@@ -301,6 +301,13 @@ impl Report {
             models,
         })
     }
+}
+
+/// A note on the files that aren't those that their cards name.
+fn local_copies(datasets: &[DatasetFacts]) -> Option<String> {
+    let files = datasets.iter().flat_map(|d| d.local.iter().map(move |file| format!("`{file}` of {}", d.dataset)));
+    let files: Vec<String> = files.collect::<BTreeSet<_>>().into_iter().collect();
+    (!files.is_empty()).then(|| format!("Local copies, not the canonical bytes: {}.", format::list(&files)))
 }
 
 /// Sorts runs into cells, and checks that those of a task can be compared.

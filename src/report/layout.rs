@@ -73,6 +73,8 @@ pub struct Publication {
     pub title: String,
     /// The backbone.
     pub model: Named,
+    /// Whether its files were replaced by others for this run.
+    pub files_replaced: bool,
     /// How an answer became a label.
     pub answer: String,
     /// Sizes of the splits, by task.

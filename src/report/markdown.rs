@@ -219,6 +219,10 @@ pub(super) fn dataset_lines(d: &super::DatasetFacts) -> Vec<String> {
     if !d.duplicates.is_empty() {
         lines.push(d.duplicates.clone());
     }
+    if !d.local.is_empty() {
+        let files: Vec<String> = d.local.iter().map(|f| format!("`{f}`")).collect();
+        lines.push(format!("Local copy, not the canonical bytes: {}.", format::list(&files)));
+    }
     lines.extend(d.notes.iter().cloned());
     lines
 }

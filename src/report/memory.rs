@@ -59,8 +59,8 @@ fn page(layout: &MemoryLayout, rows: &[MemoryRow]) -> String {
     let mut out = format!("# {}\n\n", layout.title);
     let _ = writeln!(
         out,
-        "{}: {} parameters, kept in {}. GiB at the worst moment; for training that is the batch with the longest prompts. The\n\
-         lengths are those of the tokenised data.\n",
+        "{}: {} parameters, kept in {}. GiB at the worst moment; in training that is the batch with the longest prompts. Lengths\n\
+         are those of the tokenised data.\n",
         layout.model,
         count(layout.parameters),
         layout.dtype
@@ -152,7 +152,7 @@ mod tests {
             budget: 24 << 30,
         };
         let files = memory_table(&layout, &[row("none", None), row("lora", Some(10)), row("full", Some(40))]).unwrap();
-        insta::assert_snapshot!(files[1].1, @"");
+        insta::assert_snapshot!("memory.md", files[1].1);
         assert_eq!(files[0].1.lines().count(), 1 + 1 + 3 + 3);
         assert!(files[0].1.contains("sst-2,lora,train,activations,10737418240\n"), "{}", files[0].1);
     }

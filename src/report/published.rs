@@ -53,6 +53,9 @@ pub fn obstacles(publication: &Publication, e: &Evaluation) -> BTreeSet<String> 
     if e.model.name != publication.model.name {
         found.insert(format!("the backbone is {}, not {}", e.model.title, publication.model.title));
     }
+    if publication.files_replaced {
+        found.insert(format!("files of {} were replaced by others", publication.model.title));
+    }
     if e.answer != publication.answer {
         found.insert(format!("answers are read by `{}`, not by `{}`", e.answer, publication.answer));
     }

@@ -24,6 +24,7 @@ fn beside_a_publication(model: &str, test: u64) -> Layout {
     layout.publication = Some(Publication {
         title: "A paper (2024)".to_owned(),
         model: named(model, "Big-6B"),
+        files_replaced: false,
         answer: "rank".to_owned(),
         examples: [("products-2".to_owned(), SplitSizes { train: 1000, test })].into(),
     });
@@ -158,6 +159,7 @@ fn evidence() -> Evidence {
                 SplitFacts { name: "train".to_owned(), counts: vec![400, 600], total: 1000 },
                 SplitFacts { name: "test".to_owned(), counts: vec![80, 120], total: 200 },
             ],
+            local: vec!["ratings.txt".to_owned()],
             notes: vec!["Ratings are means over 20 raters.".to_owned()],
         }],
     }
@@ -233,6 +235,12 @@ fn a_stand_in_is_never_set_against_published_figures() {
     let fewer = reasons(&beside_a_publication("smollm2-135m", 1821), &evidence());
     assert!(fewer.contains("products-2 has 200 test examples, not 1,821"), "{fewer}");
     assert!(fewer.contains("nothing is known of the published examples of products-3"), "{fewer}");
+
+    let mut replaced = beside_a_publication("smollm2-135m", 200);
+    if let Some(publication) = &mut replaced.publication {
+        publication.files_replaced = true;
+    }
+    assert!(reasons(&replaced, &evidence()).contains("files of Big-6B were replaced by others"));
 
     let mut generated = evidence();
     generated.runs.iter_mut().for_each(|r| r.evaluation.answer = "generate".to_owned());

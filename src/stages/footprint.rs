@@ -272,3 +272,79 @@ impl Estimate for EvaluationMemory {
         half_precision(&self.frozen, &self.model, budget, with).into_iter().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::models::ModelSpec;
+
+    fn training() -> TrainingMemory {
+        let model: ModelSpec = serde_json::from_value(json!({
+            "family": "llama", "source": {}, "config": {
+                "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
+                "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+                "max_position_embeddings": 8192, "tie_word_embeddings": true,
+            },
+        }))
+        .unwrap();
+        TrainingMemory {
+            frozen: Frozen::of(&model.backbone()).unwrap().unwrap(),
+            device: Device::Cpu,
+            model: "small".to_owned(),
+            method: "lora".to_owned(),
+            adapter: serde_json::from_value(
+                json!({ "adapter": "lora", "rank": 8, "alpha": 32.0, "target_modules": ["q_proj"] }),
+            )
+            .unwrap(),
+            batch_size: 16,
+            accumulation: 1,
+            prompts: Prompts { split: "train".to_owned(), max_tokens: Some(128) },
+        }
+    }
+
+    #[test]
+    fn without_tokens_the_longest_prompt_is_the_bound() {
+        let training = training();
+        let bound = Lengths::bound(128);
+        assert_eq!(training.row(&bound), Row { tokens: 16 * (128 + ANSWER), predicting: 16 * (ANSWER + 1) });
+        let estimate = training.footprint(&Inputs::new()).unwrap();
+        assert!(!estimate.exact);
+        assert_eq!(estimate.parts, training.parts(&bound).0);
+        let halved = TrainingMemory { accumulation: 2, ..training };
+        assert_eq!(halved.row(&bound).tokens, 8 * (128 + ANSWER));
+    }
+
+    #[test]
+    fn the_longest_prompts_make_the_largest_row() {
+        let lengths = Lengths { shared: 10, own: vec![(30, 2), (20, 3), (4, 1)], answers: 6 };
+        assert_eq!(lengths.training_row(2), Row { tokens: 10 + 32 + 23, predicting: 3 + 4 });
+        assert_eq!(lengths.training_row(9), Row { tokens: 10 + 32 + 23 + 5, predicting: 3 + 4 + 2 });
+        assert_eq!((lengths.longest_prompt(), lengths.cut(25).longest_prompt()), (40, 25));
+        // All three fit into one row, with all answers behind each.
+        assert_eq!(lengths.evaluation_row(Answering::Scored).tokens, 10 + 54 + 3 * 6);
+        assert_eq!(lengths.evaluation_row(Answering::Written).predicting, 3);
+        let long = Lengths { shared: 0, own: vec![(5000, 1)], answers: 6 };
+        assert_eq!(long.evaluation_row(Answering::Scored).tokens, 5006);
+    }
+
+    #[test]
+    fn each_remedy_alone_fits_and_nothing_weaker_does() {
+        let training = training();
+        let budget = 1200 << 20;
+        let remedies = training.remedies(&Inputs::new(), budget);
+        assert_eq!(
+            remedies,
+            [
+                "method.lora.accumulation=4 (the same gradients, more slowly)",
+                "method.lora.batch_size=4",
+                "a `max_tokens` of 32 (cuts longer sentences)",
+            ]
+        );
+        let with = |accumulation| TrainingMemory { accumulation, ..training.clone() }.footprint(&Inputs::new()).unwrap();
+        assert!(with(4).total() <= budget && with(2).total() > budget);
+        // Weights alone are more than this.
+        assert!(training.remedies(&Inputs::new(), 100 << 20).is_empty());
+    }
+}

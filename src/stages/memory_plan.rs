@@ -9,7 +9,7 @@ use super::{
     train::read_tokens,
 };
 use crate::{
-    config::{self, Diagnostic, Node, Size, Spanned, Spec},
+    config::{self, Diagnostic, Node, Size, Spanned},
     data::Task,
     engine::{Context, Device, Isolation, ResolveContext, Resolved, Resources, StageKind},
     error::{Error, IoAt, Result},
@@ -44,10 +44,17 @@ struct Params {
     model: Named,
     backbone: BackboneSpec,
     methods: Vec<Planned>,
-    /// In the order of the inputs.
-    tasks: Vec<Named>,
+    /// From top to bottom.
+    tasks: Vec<PlannedTask>,
     /// Bytes.
     budget: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PlannedTask {
+    task: Named,
+    /// Place of its tokens among the inputs.
+    input: usize,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -81,7 +88,7 @@ impl StageKind for MemoryPlan {
     fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
         let options: Options = config::from_node(&cx.action.params)?;
         let model = definition::<ModelSpec>(cx, "model", &options.model);
-        let (model, (methods, tasks)) = both(model, both(methods(cx, &options.methods), tasks(cx.spec, cx)))?;
+        let (model, (methods, tasks)) = both(model, both(methods(cx, &options.methods), tasks(cx)))?;
         let mut missing = Vec::new();
         if model.config.is_empty() {
             missing.push(
@@ -119,9 +126,9 @@ impl StageKind for MemoryPlan {
             return Err(Error::internal(format!("{} inputs for {} tasks", tokens.len(), params.tasks.len())));
         }
         let mut rows = Vec::new();
-        for (task, artifact) in params.tasks.iter().zip(tokens) {
+        for PlannedTask { task, input } in &params.tasks {
             cx.checkpoint_reached()?;
-            let set = read_tokens(artifact)?;
+            let set = read_tokens(&tokens[*input])?;
             let (train, test) = (Lengths::of(&set, "train")?, Lengths::of(&set, "test")?);
             for planned in &params.methods {
                 let prompts = |split: &str| Prompts { split: split.to_owned(), max_tokens: None };
@@ -187,26 +194,26 @@ fn methods(cx: &ResolveContext, names: &[Spanned<String>]) -> Result<Vec<Planned
     if faults.is_empty() { Ok(found) } else { Err(faults) }
 }
 
-/// The tasks of the actions that fill the input `tokens`, in the order in which their artifacts come: that of the actions'
-/// names.
-fn tasks(spec: &Spec, cx: &ResolveContext) -> Result<Vec<Named>, Vec<Diagnostic>> {
-    let mut tasks = std::collections::BTreeMap::new();
+/// The tasks of the actions that fill the input `tokens`, in the file's order. Their artifacts come in the order of the
+/// actions' names.
+fn tasks(cx: &ResolveContext) -> Result<Vec<PlannedTask>, Vec<Diagnostic>> {
+    let mut found: Vec<(String, Named)> = Vec::new();
     let inputs = cx.action.inputs.iter().filter(|i| i.role == TOKENS);
     for reference in inputs.flat_map(|i| &i.stages) {
-        for action in spec.stage(&reference.stage).into_iter().flat_map(|s| &s.actions) {
+        for action in cx.spec.stage(&reference.stage).into_iter().flat_map(|s| &s.actions) {
             let fits = |(axis, value): &(String, String)| action.axes.iter().any(|(a, v)| a == axis && v == value);
-            if !reference.constraints.iter().all(fits) {
+            let Some(task) = action.params.get("task").filter(|_| reference.constraints.iter().all(fits)) else {
                 continue;
-            }
+            };
+            let name = task.as_str().unwrap_or_default();
+            let definition: Task = definition_at(cx, "task", name, Some(task.span))?;
             let axes: Vec<String> = action.axes.iter().map(|(k, v)| format!("{k}={v}")).collect();
-            if let Some(name) = action.params.get("task").and_then(Node::as_str) {
-                let task: Task = config::from_node(spec.definition("task", name, None).map_err(|d| vec![d])?)?;
-                tasks.insert(
-                    format!("{}[{}]", reference.stage, axes.join(",")),
-                    Named { name: name.to_owned(), title: task.title },
-                );
-            }
+            let action = format!("{}[{}]", reference.stage, axes.join(","));
+            found.push((action, Named { name: name.to_owned(), title: definition.title }));
         }
     }
-    Ok(tasks.into_values().collect())
+    let mut names: Vec<String> = found.iter().map(|(action, _)| action.clone()).collect();
+    names.sort();
+    let place = |action: &String| names.iter().position(|n| n == action).unwrap_or_default();
+    Ok(found.into_iter().map(|(action, task)| PlannedTask { input: place(&action), task }).collect())
 }

@@ -13,6 +13,7 @@ use crate::{
     data::{
         Summary,
         card::Duplicates,
+        summary,
         frame::{read_parquet, strings, u32s},
     },
     engine::{Artifact, Context, Isolation, ResolveContext, Resolved, Resources, StageKind},
@@ -198,6 +199,7 @@ fn layout(spec: &Spec, options: Options, whole: &Node) -> Result<Layout, Vec<Dia
     };
     let methods: Vec<Named> = options.methods.iter().map(|m| named("method", m)).collect();
     let publication = options.publication.map(|p| Publication {
+        files_replaced: files_replaced(spec, &p.model),
         title: p.title,
         model: named("model", &p.model),
         answer: p.answer,
@@ -278,6 +280,13 @@ fn layout(spec: &Spec, options: Options, whole: &Node) -> Result<Layout, Vec<Dia
         publication,
         choices,
     })
+}
+
+/// Whether a pin of the model's files is given elsewhere than in the model's own table.
+fn files_replaced(spec: &Spec, model: &str) -> bool {
+    let sources = spec.definition("model", model, None).ok().and_then(|node| node.get("source")?.as_table());
+    let is_local = |node: &Node| node.get("local").and_then(Node::as_bool) == Some(true);
+    sources.is_some_and(|table| table.values().any(|(_, node)| is_local(node)))
 }
 
 /// The columns that a task's own table asks for.
@@ -463,6 +472,7 @@ fn facts(s: Summary) -> DatasetFacts {
                 total: c.examples,
             })
             .collect(),
+        local: s.sources.iter().filter(|f| f.pin == summary::Pin::Local).map(|f| f.name.clone()).collect(),
         dataset: s.dataset,
         scheme: s.scheme,
         scheme_note: s.scheme_note,
