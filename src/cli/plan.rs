@@ -2,9 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{
-    Outcome, args::PlanArgs, load_with_sources, open_store, print, problems, run::selection, view::bytes,
-};
+use super::{Outcome, args::PlanArgs, load_with_sources, open_store, print, problems, run::selection, view::bytes};
 use crate::engine::plan::Forecast;
 
 pub fn plan(args: &PlanArgs) -> Outcome {

@@ -192,13 +192,7 @@ impl Recipe {
         Ok(Prepared { examples: rows.into_iter().map(|row| row.example).collect(), summary })
     }
 
-    fn read_rows(
-        &self,
-        file: &FileSpec,
-        records: &Records,
-        lists: &mut SplitLists,
-        rows: &mut Vec<Row>,
-    ) -> Result<()> {
+    fn read_rows(&self, file: &FileSpec, records: &Records, lists: &mut SplitLists, rows: &mut Vec<Row>) -> Result<()> {
         let columns = Columns::new(&self.fields, file, records)?;
         for record in &records.rows {
             let values = Values { record, columns: &records.columns };

@@ -339,11 +339,10 @@ fn lists_of_series_make_the_splits_of_m3ed() {
     let m3ed = prepare_paper(&paper_recipe("m3ed", "7"), |_, text| text).unwrap();
     let s = &m3ed.summary;
     assert_eq!((s.rows(), s.dialogues, s.speakers), (28, Some(8), Some(8)));
-    assert_eq!(s.kept.iter().map(|c| (c.split, c.examples)).collect::<Vec<_>>(), [
-        (Split::Train, 14),
-        (Split::Dev, 7),
-        (Split::Test, 7)
-    ]);
+    assert_eq!(
+        s.kept.iter().map(|c| (c.split, c.examples)).collect::<Vec<_>>(),
+        [(Split::Train, 14), (Split::Dev, 7), (Split::Test, 7)]
+    );
     let afraid = m3ed.examples.iter().find(|e| e.text == "外面好像有人。").unwrap();
     assert_eq!((afraid.id.as_str(), afraid.label.as_str()), ("annotation.json:qiao/qiao_2/qiao_2_2", "fear"));
     assert_eq!((afraid.dialogue.as_deref(), afraid.speaker.as_deref()), (Some("qiao_2"), Some("qiao-甲")));
@@ -389,11 +388,10 @@ fn what_the_lists_of_splits_and_the_data_disagree_on_is_placed() {
 fn both_usual_cuts_of_ratings_into_two_classes_are_there() {
     let mosi = |scheme: &str| prepare_paper(&paper_recipe("mosi", scheme), |_, text| text).unwrap();
     let classes = |p: &Prepared| p.summary.labels.iter().map(|l| total(&p.summary.kept, l)).collect::<Vec<_>>();
-    assert_eq!((classes(&mosi("2")), classes(&mosi("2-nonzero")), classes(&mosi("3"))), (
-        vec![4, 8],
-        vec![4, 4],
-        vec![4, 4, 4]
-    ));
+    assert_eq!(
+        (classes(&mosi("2")), classes(&mosi("2-nonzero")), classes(&mosi("3"))),
+        (vec![4, 8], vec![4, 4], vec![4, 4, 4])
+    );
     assert!(mosi("2").examples.iter().any(|e| e.text == "really funny, go see it" && e.id == "clip1/3"));
     let sims = prepare_paper(&paper_recipe("ch-sims", "2"), |_, text| text).unwrap();
     assert_eq!(classes(&sims), [8, 4]);
@@ -439,10 +437,9 @@ fn contradictions_in_a_card_are_found() {
     assert!(found(|c| c.fields.value = None).contains("schemes.2: scheme `2` needs a value"));
     assert!(found(|c| c.source.clear()).contains("names no file"));
     assert!(found(|c| c.schemes.clear()).contains("no label scheme"));
-    assert!(
-        found(|c| c.fields.split_lists = BTreeMap::from([(Split::Test, "tests.txt".into())]))
-            .contains("fields.split_lists: `tests.txt` is not among the sources; fields.split_lists: lists of splits need a column")
-    );
+    assert!(found(|c| c.fields.split_lists = BTreeMap::from([(Split::Test, "tests.txt".into())])).contains(
+        "fields.split_lists: `tests.txt` is not among the sources; fields.split_lists: lists of splits need a column"
+    ));
     assert!(
         found(|c| c.files = vec![super::card::FileSpec { name: "x".into(), split: None, label: None }])
             .contains("files: `x` is not among the sources")

@@ -28,17 +28,16 @@ pub use local::{locate, pin};
 pub use train::Train;
 
 /// Every stage kind.
-pub static REGISTRY: Registry =
-    &[
-        &download::Download,
-        &prepare::Prepare,
-        &dataset_table::DatasetTable,
-        &tokenize::Tokenize,
-        &Train,
-        &Evaluate,
-        &report::ReportKind,
-        &exec::Exec,
-    ];
+pub static REGISTRY: Registry = &[
+    &download::Download,
+    &prepare::Prepare,
+    &dataset_table::DatasetTable,
+    &tokenize::Tokenize,
+    &Train,
+    &Evaluate,
+    &report::ReportKind,
+    &exec::Exec,
+];
 
 /// What pipeline files may contain.
 pub fn vocabulary() -> Vocabulary {

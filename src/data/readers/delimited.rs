@@ -89,10 +89,7 @@ impl Delimited {
 
     fn plain_rows(&self, text: &str) -> Vec<Record> {
         let most = if self.rest { self.columns.len().max(1) } else { usize::MAX };
-        (1..)
-            .zip(text.lines())
-            .map(|(line, text)| row(line, text.splitn(most, self.delimiter)))
-            .collect()
+        (1..).zip(text.lines()).map(|(line, text)| row(line, text.splitn(most, self.delimiter))).collect()
     }
 }
 

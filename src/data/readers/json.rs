@@ -245,7 +245,8 @@ mod tests {
         records.rows.iter().map(|r| r.values.iter().map(Option::as_deref).collect()).collect()
     }
 
-    const LISTS: &str = r#"[[{"who": "Ann", "says": "Hi", "n": 1}, {"says": "Yes"}], [], [{"who": null, "says": "No"}]]"#;
+    const LISTS: &str =
+        r#"[[{"who": "Ann", "says": "Hi", "n": 1}, {"says": "Yes"}], [], [{"who": null, "says": "No"}]]"#;
 
     #[test]
     fn lists_of_lists_are_numbered_from_one() {
