@@ -1,5 +1,6 @@
 //! `evaluate`: predictions and metrics of a backbone with or without an adapter.
 
+use candle_core::Device;
 use polars::prelude::{NamedFrom, Series};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     definitions::{both, definition, json, span},
     threads::on_threads,
-    train::{NUMERICS, SUMMARY_FILE, load_backbone, read_tokens},
+    train::{SUMMARY_FILE, read_tokens},
 };
 use crate::{
     config::{self, Diagnostic, Node},
@@ -20,7 +21,7 @@ use crate::{
         metrics::Metrics,
         rank,
     },
-    models::{Adapter, Backbone, Dtype, ModelSpec, adapters},
+    models::{self, Adapter, Backbone, BackboneSpec, ModelSpec, adapters, numerics},
     train::{Method, Sample, TokenSet, TrainingSummary, peak_memory},
 };
 
@@ -96,8 +97,8 @@ impl Default for BootstrapTable {
 /// What decides the results' bytes, next to the inputs.
 #[derive(Debug, Serialize, Deserialize)]
 struct Params {
-    family: String,
-    dtype: Dtype,
+    #[serde(flatten)]
+    backbone: BackboneSpec,
     model: ModelContext,
     task: TaskContext,
     method: MethodContext,
@@ -123,7 +124,7 @@ impl StageKind for Evaluate {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {
@@ -145,9 +146,9 @@ impl StageKind for Evaluate {
         if !problems.is_empty() {
             return Err(problems);
         }
+        let numerics = numerics(&Device::Cpu, model.dtype);
         let params = Params {
-            family: model.family,
-            dtype: model.dtype,
+            backbone: model.backbone(),
             model: ModelContext {
                 title: model.title.unwrap_or_else(|| table.model.clone()),
                 license: model.license.unwrap_or_else(|| "not stated".to_owned()),
@@ -170,7 +171,7 @@ impl StageKind for Evaluate {
         };
         Ok(Resolved {
             params: json(&params)?,
-            numerics: Some(NUMERICS.to_owned()),
+            numerics: Some(numerics),
             resources: Resources { cores: 1, memory: MEMORY, gpus: 0 },
             ..Resolved::default()
         })
@@ -185,7 +186,7 @@ fn run(cx: &Context) -> Result<()> {
     let params: Params = cx.params()?;
     let tokens = read_tokens(cx.input("tokens")?)?;
     let samples = tokens.split(&params.split)?;
-    let backbone = load_backbone(&params.family, params.dtype, cx.input("model")?)?;
+    let backbone = models::load(&params.backbone, &cx.input("model")?.files, &Device::Cpu)?;
     let (adapter, training) = adapter(cx, &params, &backbone)?;
     let predictions = params.answer.predict(cx, &backbone, adapter.as_ref(), &samples, &tokens)?;
     if let Some(bytes) = peak_memory() {
@@ -341,7 +342,7 @@ fn write_metrics(
         method: params.method,
         model: params.model,
         seed: params.seed,
-        numerics: NUMERICS.to_owned(),
+        numerics: numerics(&Device::Cpu, params.backbone.dtype),
         answer: params.answer.name().to_owned(),
         n: samples.len(),
         truncated: tokens.truncated(&params.split),

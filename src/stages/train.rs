@@ -13,13 +13,10 @@ use crate::{
     data::{TOKENS_FILE, TOKENS_INFO_FILE, tokenizer::TextModel},
     engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind},
     error::{At, Error, IoAt, Result},
-    models::{Adapter, AdapterSpec, Decoder, Dtype, ModelSpec, adapters, load_decoder},
+    models::{self, Adapter, AdapterSpec, BackboneSpec, ModelSpec, adapters, numerics},
     store::Digest,
     train::{self, CheckpointFile, Method, Safeguards, Sample, TokenSet, Training, TrainingSpec, TrainingSummary},
 };
-
-/// Numbers are computed in 32-bit floats on the CPU.
-pub(super) const NUMERICS: &str = "cpu-f32";
 
 /// Name of [`TrainingSummary`]'s file in the artifact.
 pub const SUMMARY_FILE: &str = "training.json";
@@ -51,8 +48,8 @@ struct Table {
 struct Params {
     /// The backbone's name in the adapter's files.
     base_model: String,
-    family: String,
-    dtype: Dtype,
+    #[serde(flatten)]
+    backbone: BackboneSpec,
     adapter: AdapterSpec,
     training: TrainingSpec,
     seed: i64,
@@ -64,7 +61,7 @@ impl StageKind for Train {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {
@@ -92,8 +89,7 @@ impl StageKind for Train {
         }
         let params = Params {
             base_model: table.model,
-            family: model.family,
-            dtype: model.dtype,
+            backbone: model.backbone(),
             adapter: method.adapter,
             training: method.training,
             seed: table.seed,
@@ -101,7 +97,7 @@ impl StageKind for Train {
         Ok(Resolved {
             params: json(&params)?,
             unkeyed: json(&method.safeguards)?,
-            numerics: Some(NUMERICS.to_owned()),
+            numerics: Some(numerics(&Device::Cpu, model.dtype)),
             resources: Resources { cores: 1, memory: MEMORY, gpus: 0 },
             ..Resolved::default()
         })
@@ -117,7 +113,7 @@ fn run(cx: &Context) -> Result<()> {
     let safeguards: Safeguards = serde_json::from_value(cx.job.unkeyed.clone()).at("safeguards")?;
     let model = cx.input("model")?;
     let tokens = read_tokens(cx.input("tokens")?)?;
-    let backbone = load_backbone(&params.family, params.dtype, model)?;
+    let backbone = models::load(&params.backbone, &model.files, &Device::Cpu)?;
     let samples = tokens.split("train")?;
     let mut dev = Vec::new();
     if params.training.dev_every_steps.is_some() {
@@ -147,12 +143,6 @@ fn run(cx: &Context) -> Result<()> {
 /// The tokens artifact.
 pub(super) fn read_tokens(tokens: &Artifact) -> Result<TokenSet> {
     TokenSet::read(tokens.file(TOKENS_FILE)?, tokens.file(TOKENS_INFO_FILE)?)
-}
-
-/// The frozen model of a `model` input.
-pub(super) fn load_backbone(family: &str, dtype: Dtype, model: &Artifact) -> Result<Decoder> {
-    let Dtype::F32 = dtype;
-    load_decoder(family, &model.files, &Device::Cpu)
 }
 
 /// Tokens whose keys and values a prefix starts from, where the method asks for a text.

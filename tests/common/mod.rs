@@ -1,6 +1,8 @@
 //! Runs the real binary on small projects in temporary folders.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub mod chatglm;
+
 use std::{
     fs,
     path::{Path, PathBuf},
