@@ -158,7 +158,10 @@ fn files_to_be_fetched_by_hand_are_asked_for_together_and_before_anything_runs()
     let failed = project.emopipe(&run(&[])).fails(2);
     let text = failed.stderr();
     for (dataset, file) in [("mosi", "label.csv"), ("ch-sims", "label.csv"), ("m3ed", "annotation.json")] {
-        assert!(text.contains(&format!("`{file}` of dataset.{dataset} can't be downloaded, and it isn't here")), "{text}");
+        assert!(
+            text.contains(&format!("`{file}` of dataset.{dataset} can't be downloaded, and it isn't here")),
+            "{text}"
+        );
         let place = project.root().canonicalize().unwrap().join("data").join(dataset).join(file);
         assert!(text.replace(['\n', ' ', '│'], "").contains(&format!("putitat{}", place.display())), "{text}");
     }
@@ -212,7 +215,8 @@ fn a_pin_in_the_card_vouches_for_a_file_and_refuses_others() {
 
     let file = format!("{SMALL}/mosi/label.csv");
     project.write(&file, &project.read(&file).replace("DENTIST", "PILOT"));
-    let failed = project.emopipe(&run(&["--data", SMALL, "--force", "raw[dataset=mosi]", "--until", "raw[dataset=mosi]"]));
+    let failed =
+        project.emopipe(&run(&["--data", SMALL, "--force", "raw[dataset=mosi]", "--until", "raw[dataset=mosi]"]));
     let text = failed.fails(1).stderr();
     assert!(text.contains("is not the file that is pinned") && text.contains(&digest), "{text}");
     assert!(text.contains("mosi/label.csv") && text.contains("received BLAKE3"), "{text}");
@@ -232,9 +236,21 @@ fn faults_in_the_files_are_placed_and_nothing_is_kept_of_them() {
         text
     };
     for (file, from, to, task, expected) in [
-        ("m3ed/annotation.json", "\"Text\": ", "\"Text\" ", "m3ed", "annotation.json: line 17, column 13: expected `:`"),
+        (
+            "m3ed/annotation.json",
+            "\"Text\": ",
+            "\"Text\" ",
+            "m3ed",
+            "annotation.json: line 17, column 13: expected `:`",
+        ),
         ("m3ed/annotation.json", "\"qiao\": {", "\"xiqiao\": {", "m3ed", "`xiqiao` is in none of the lists of splits"),
-        ("m3ed/annotation.json", "\"Fear\"", "\"Dread\"", "m3ed", "utterance lan_2_2: unknown label `Dread`; known: Anger"),
+        (
+            "m3ed/annotation.json",
+            "\"Fear\"",
+            "\"Dread\"",
+            "m3ed",
+            "utterance lan_2_2: unknown label `Dread`; known: Anger",
+        ),
         ("mosi/label.csv", ",label,", ",score,", "mosi-2", "label.csv: no column `label`; the columns are: video_id"),
         ("mosi/label.csv", "-2.2", "-4.2", "mosi-2", "label.csv: line 2: the rating -4.2 lies in no class"),
         ("ch-sims/label.csv", ",test\n", ",train\n", "ch-sims", "dev negative"),

@@ -148,3 +148,57 @@ fn entry(name: &str, card: Card, published: Option<Published>) -> DatasetEntry {
         published,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{LoadOptions, Vocabulary, load, render},
+        engine::vocabulary_entry,
+    };
+
+    /// What a stage with these keys resolves to over the cards of the tests, or its faults as a user sees them.
+    fn resolve(stage: &str) -> Result<DatasetLayout, String> {
+        let cards = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/datasets/datasets.toml");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.toml");
+        let text = format!("include = [{cards:?}]\n[stages.table]\nkind = 'dataset-table'\ntitle = 'T'\n{stage}");
+        std::fs::write(&path, text).unwrap();
+        let kinds = vec![vocabulary_entry(&DatasetTable)];
+        let vocabulary =
+            Vocabulary { definitions: crate::data::definitions().into_iter().collect(), stage_kinds: kinds };
+        let loaded = load(&path, &LoadOptions::default(), &vocabulary);
+        let spec = loaded.spec.ok_or_else(|| render(&loaded.diagnostics, &loaded.sources))?;
+        let action = &spec.stages[0].actions[0];
+        let resolved = DatasetTable
+            .resolve(&ResolveContext { spec: &spec, action })
+            .map_err(|faults| render(&faults, &loaded.sources))?;
+        Ok(serde_json::from_value(resolved.params).unwrap())
+    }
+
+    #[test]
+    fn cards_give_titles_and_published_figures_their_place() {
+        let layout = resolve("name = 'table-1'\ndatasets = ['clips', 'ratings']\npublished.ratings.test = 12").unwrap();
+        assert_eq!(layout.datasets.iter().map(|d| d.title.as_str()).collect::<Vec<_>>(), ["Clips", "Ratings"]);
+        assert!(layout.datasets[1].urls.is_empty(), "a path says nothing to others");
+        assert_eq!(layout.datasets[1].published.as_ref().unwrap().test, Some(12));
+    }
+
+    #[test]
+    fn all_faults_are_found_at_once() {
+        let faults = resolve("name = 'Table 1'\ndatasets = ['clip', 'ratings', 'ratings']\npublished.tweets.test = 12");
+        let faults = faults.unwrap_err();
+        for expected in [
+            "`Table 1` can't name a table's files",
+            "there is no dataset `clip`",
+            "did you mean `clips`?",
+            "`ratings` is listed twice",
+            "`tweets` has published figures and isn't among",
+        ] {
+            assert!(faults.contains(expected), "{expected}:\n{faults}");
+        }
+        assert!(
+            resolve("name = 't'\ndatasets = ['clips']\npublished.clips.tests = 1").unwrap_err().contains("`test`?")
+        );
+    }
+}

@@ -164,12 +164,12 @@ impl SourceEntry {
             return None;
         }
         let place = path.map_or_else(
-            || format!("{}/{} in the data folder (`--data DIR`)", self.key[1], self.name),
+            || format!("{}/{} in the data folder", self.key[1], self.name),
             |path| path.display().to_string(),
         );
         let what = format!("`{}` of {}.{} can't be downloaded, and it isn't here", self.name, self.key[0], self.key[1]);
         Some(Diagnostic::new(what).at(self.span).label("to be fetched by hand").help(format!(
-            "{manual}\nput it at {place}\n`emopipe pin PIPELINE` then writes its hash into the card; until then, reports call it \
+            "{manual}\nput it at {place} (`--data DIR` names another folder)\n`emopipe pin PIPELINE` then writes its hash into the card; until then, reports call it \
              a local copy"
         )))
     }
@@ -377,6 +377,7 @@ mod tests {
         assert!(first(&good, "from = \"dataset.d\"\nonly = [\"c.txt\"]").contains("a.txt, b.txt"));
         assert!(first(&good, "from = \"dataset.d\"\nonly = []").contains("nothing"));
         assert!(first(&definition("gopher://x"), "from = \"dataset.d\"").contains("gopher"));
+        assert!(first("[source.\"a.txt\"]\nsize = 1", "from = \"dataset.d\"").starts_with("the source has no `url`"));
         assert!(!Download.check(&node("from = \"dataset.d\"\nonyl = [\"a\"]")).is_empty());
     }
 
@@ -389,6 +390,20 @@ mod tests {
         assert_eq!(entries[0].key, ["dataset", "d", "source", "a.b"]);
         assert_eq!(found.span, Some(entries[0].span));
         assert!(unpinned(&spec(&definition("https://example.org/a"))).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_file_to_be_fetched_by_hand_is_missing_with_or_without_a_pin() {
+        let by_hand =
+            |rest: &str| resolve(&format!("[source.\"a.b\"]\nmanual = \"ask Ann\"\n{rest}"), "from = \"dataset.d\"");
+        let found = by_hand("").unwrap();
+        assert!(found.keyless && found.missing[0].help.as_ref().unwrap().starts_with("ask Ann\nput it at d/a.b"));
+        let pin = Digest::of(b"a");
+        let pinned = by_hand(&format!("url = \"file:/nowhere/a.b\"\nblake3 = \"{pin}\"")).unwrap();
+        assert!(!pinned.keyless && pinned.missing[0].help.as_ref().unwrap().contains("put it at /nowhere/a.b"));
+        assert_eq!(pinned.params["files"]["a.b"], json!(pin));
+        let web = by_hand(&format!("url = \"https://example.org/a\"\nblake3 = \"{pin}\"")).unwrap();
+        assert!(web.missing.is_empty(), "it may be had from there");
     }
 
     fn run(dir: &Path, offline: bool) -> Result<()> {
