@@ -2,8 +2,7 @@
 //!
 //! Follows what [`super::Decoder`] keeps: per layer its input, queries, keys and values, what attention saw, the stream
 //! between the two halves, and the gate and up activations, all in f32; norms and attention probabilities are computed again
-//! in backward. Files that are mapped while the weights are read aren't counted: the system takes those pages back when
-//! they are needed elsewhere.
+//! in backward. A GGUF file is mapped while it is read; that isn't counted, since the system takes those pages back.
 
 use super::{AdapterSpec, BackboneSpec, Dims, Dtype, Module, adapters::matches_target, modules, ops::nll};
 use crate::error::Result;
