@@ -46,7 +46,11 @@ fn the_paper_has_eight_tasks_three_conditions_and_five_tables() {
         assert_eq!(action.resolved.resources.gpus, 1, "{}", action.name);
         let memory = action.resolved.memory.as_ref().expect("sizes are known without the weights");
         let footprint = memory.footprint(&Default::default()).unwrap();
-        assert!(!footprint.exact && (12 << 30..24 << 30).contains(&footprint.total()), "{}: {footprint:?}", action.name);
+        assert!(
+            !footprint.exact && (12 << 30..24 << 30).contains(&footprint.total()),
+            "{}: {footprint:?}",
+            action.name
+        );
     }
     let train = whole.actions.iter().find(|a| a.name == "train[task=sst-2,method=ptuning2,seed=0]").unwrap();
     let params = &train.resolved.params;

@@ -51,8 +51,7 @@ pub struct Assessed<'a> {
 impl Assessed<'_> {
     /// The selected actions that would run and whose memory is known.
     pub fn known(&self) -> impl Iterator<Item = (usize, &Footprint)> {
-        let runs = |i: &usize| self.selected.contains(i) && matches!(self.forecasts[*i], Forecast::Run { .. });
-        (0..self.plan.actions.len()).filter(runs).filter_map(|i| Some((i, self.footprints[i].as_ref()?)))
+        self.to_run().filter_map(|i| Some((i, self.footprints[i].as_ref()?)))
     }
 
     /// Why this machine can't do it, a reason a line; nothing where it can.
@@ -84,7 +83,27 @@ impl Assessed<'_> {
                 found.push(self.too_large(i, footprint, budget));
             }
         }
+        found.extend(self.beyond_resources(machine));
         found
+    }
+
+    /// Of the actions whose memory isn't known from shapes, or set in the file: those that occupy more than there is.
+    fn beyond_resources(&self, machine: &Machine) -> Option<String> {
+        let known: HashSet<usize> = self.known().map(|(i, _)| i).collect();
+        let stated = self.to_run().filter(|i| !known.contains(i) || self.plan.actions[*i].memory_is_set);
+        let needs = |i: &usize| self.plan.actions[*i].resolved.resources.memory;
+        let largest = stated.max_by_key(needs).filter(|i| needs(i) > machine.resources.memory)?;
+        Some(format!(
+            "{} occupies {}, and {} may be used",
+            self.plan.actions[largest].name,
+            bytes(needs(&largest)),
+            bytes(machine.resources.memory)
+        ))
+    }
+
+    fn to_run(&self) -> impl Iterator<Item = usize> {
+        let runs = |i: &usize| self.selected.contains(i) && matches!(self.forecasts[*i], Forecast::Run { .. });
+        (0..self.plan.actions.len()).filter(runs)
     }
 
     fn too_large(&self, i: usize, footprint: &Footprint, budget: u64) -> String {

@@ -342,7 +342,8 @@ mod tests {
                 "a `max_tokens` of 32 (cuts longer sentences)",
             ]
         );
-        let with = |accumulation| TrainingMemory { accumulation, ..training.clone() }.footprint(&Inputs::new()).unwrap();
+        let with =
+            |accumulation| TrainingMemory { accumulation, ..training.clone() }.footprint(&Inputs::new()).unwrap();
         assert!(with(4).total() <= budget && with(2).total() > budget);
         // Weights alone are more than this.
         assert!(training.remedies(&Inputs::new(), 100 << 20).is_empty());

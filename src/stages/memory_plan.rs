@@ -13,7 +13,10 @@ use crate::{
     data::Task,
     engine::{Context, Device, Isolation, ResolveContext, Resolved, Resources, StageKind},
     error::{Error, IoAt, Result},
-    models::{AdapterSpec, BackboneSpec, ModelSpec, memory::{Answering, Frozen}},
+    models::{
+        AdapterSpec, BackboneSpec, ModelSpec,
+        memory::{Answering, Frozen},
+    },
     report::{MemoryLayout, MemoryRow, Named, memory_table},
     train::Method,
 };

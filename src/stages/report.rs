@@ -13,8 +13,8 @@ use crate::{
     data::{
         Summary,
         card::Duplicates,
-        summary,
         frame::{read_parquet, strings, u32s},
+        summary,
     },
     engine::{Artifact, Context, Isolation, ResolveContext, Resolved, Resources, StageKind},
     error::{At, Error, IoAt, Result},
