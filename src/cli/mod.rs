@@ -5,6 +5,7 @@ mod explain;
 mod graph;
 mod pin;
 mod plan;
+mod remote;
 mod run;
 mod status;
 mod tidy;
@@ -19,7 +20,7 @@ use std::{
 use clap::{CommandFactory, Parser};
 
 use crate::{
-    config::{self, Diagnostic, LoadOptions, SourceMap},
+    config::{self, Diagnostic, LoadOptions, RemoteConfig, SourceMap},
     engine::{plan::Plan, worker},
     error::{Category, Error, Result},
     stages,
@@ -88,6 +89,8 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Pin(args) => pin::pin(&args),
         Command::Clean(args) => tidy::clean(&args),
         Command::Gc(args) => tidy::gc(&args),
+        Command::Push(args) => remote::push(&args),
+        Command::Pull(args) => remote::pull(&args),
         Command::Schema => {
             let schema = config::json_schema(&stages::vocabulary());
             print(&format!("{}\n", serde_json::to_string_pretty(&schema).map_err(Error::from)?));
@@ -111,11 +114,16 @@ fn print(text: &str) {
 
 /// Reads a pipeline and plans it; all problems come back together, rendered.
 fn load(args: &PipelineArgs) -> Result<Plan, Failure> {
+    load_with_remote(args).map(|(plan, _)| plan)
+}
+
+/// As [`load`], with what the pipeline says of its remote store.
+fn load_with_remote(args: &PipelineArgs) -> Result<(Plan, RemoteConfig), Failure> {
     let options = LoadOptions { profile: args.profile.clone(), set: args.set.clone() };
     let loaded = config::load(&args.pipeline, &options, &stages::vocabulary());
     let mut found = loaded.diagnostics;
     match loaded.spec.map(|spec| Plan::new(spec, stages::REGISTRY)) {
-        Some(Ok(plan)) if found.is_empty() => return Ok(plan),
+        Some(Ok(plan)) if found.is_empty() => return Ok((plan, loaded.remote)),
         Some(Err(more)) => {
             for problem in more {
                 if !found.iter().any(|p| p.message == problem.message && p.span == problem.span) {

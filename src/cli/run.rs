@@ -11,7 +11,7 @@ use std::{
 use super::{
     Failure, Outcome,
     args::{RunArgs, SelectionArgs},
-    load, open_store,
+    load_with_remote, open_store, remote,
     view::View,
 };
 use crate::{
@@ -21,10 +21,12 @@ use crate::{
         schedule::{self, Options},
     },
     error::Error,
+    remote::{Remote, secrets},
 };
 
 pub fn run(args: &RunArgs) -> Outcome {
-    let plan = load(&args.pipeline)?;
+    let (plan, remote) = load_with_remote(&args.pipeline)?;
+    let remote = if args.offline { None } else { remote::settings(remote)? };
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
     let machine = machine::resources();
     let options = Options {
@@ -37,6 +39,8 @@ pub fn run(args: &RunArgs) -> Outcome {
         keep_going: args.keep_going,
         selection: selection(&args.selection),
         env: environment(args)?,
+        withheld: if remote.is_some() { secrets::variables() } else { Vec::new() },
+        remote: remote.map(Remote::new),
     };
     let stop = listen()?;
     let mut view = View::new(std::io::stderr().is_terminal());
