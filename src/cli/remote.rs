@@ -147,11 +147,17 @@ pub fn push(args: &PushArgs) -> Outcome {
     for (i, forecast) in plan.forecast(&store, &HashSet::new()).iter().enumerate().filter(|(i, _)| targets.contains(i))
     {
         match forecast {
-            Forecast::Cached { key, .. } => remote.push(&store, *key, args.force, answers.expect(i)),
+            Forecast::Cached { key, .. } => {
+                let (then, key) = (answers.expect(i), *key);
+                remote.push(&store, key, args.force, move |answer| then((key, answer)));
+            }
             Forecast::Run { .. } => tally.absent += 1,
         }
     }
-    while let Some((i, answer)) = answers.next() {
+    while let Some((i, (key, answer))) = answers.next() {
+        if matches!(answer, Ok(Pushed::Sent { .. } | Pushed::Present)) {
+            store.mark_sent(&key)?;
+        }
         match answer {
             Ok(Pushed::Sent { bytes }) => {
                 tally.moved += 1;

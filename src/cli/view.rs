@@ -97,7 +97,10 @@ impl View {
         }
         let unpushed = &summary.remote.unpushed;
         if !unpushed.is_empty() {
-            eprintln!("{} results weren't sent to the remote; `emopipe push` tries again:", unpushed.len());
+            eprintln!(
+                "{} results weren't sent to the remote; the next run, or `emopipe push`, tries again:",
+                unpushed.len()
+            );
             for (name, error) in unpushed.iter().take(UNPUSHED_SHOWN) {
                 eprintln!("  {name}: {}", error.message);
             }

@@ -118,7 +118,7 @@ pub fn run(
         sharing: Sharing::default(),
     };
     scheduler.check_fits()?;
-    scheduler.sharing.wanted = scheduler.needed();
+    scheduler.prepare_sharing()?;
     scheduler.go(&receive, stop)
 }
 
@@ -307,6 +307,7 @@ impl Scheduler<'_> {
                     self.reused += usize::from(self.selected.contains(&i));
                     let action = self.plan.actions[i].name.clone();
                     self.emit(Event::Reused { action, key, artifact: outcome.artifact });
+                    self.push_what_is_owed(i, key);
                     open.extend(self.done(i, &outcome)?);
                 }
                 None if self.pull(i, key) => {}
@@ -407,6 +408,7 @@ impl Scheduler<'_> {
 
     fn start(&mut self, i: usize, occupies: Resources) -> Result<()> {
         let order = self.order(i, occupies.cores as usize)?;
+        self.owe(&order.key)?;
         let attempt = *self.attempts.entry(i).and_modify(|a| *a += 1).or_insert(1);
         self.emit(Event::Started {
             action: order.job.action.clone(),

@@ -8,6 +8,7 @@
 //!   locks/KEY            held (flock) by the process that computes KEY; the kernel releases it when the process dies
 //!   work/KEY/            what an interrupted action keeps: partial downloads, checkpoints
 //!   tmp/                 staging; anything here may vanish
+//!   unsent/KEY           results that a remote store hasn't got yet
 //!   runs/RUN/            journal and worker logs of each run
 //! ```
 //!
@@ -19,6 +20,7 @@ mod blobs;
 mod digest;
 mod gc;
 mod index;
+mod unsent;
 
 use std::{
     collections::BTreeMap,

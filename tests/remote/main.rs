@@ -76,7 +76,8 @@ fn artifacts(project: &Project) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for run in fs::read_dir(project.path("cache/runs")).unwrap() {
         for line in fs::read_to_string(run.unwrap().path().join("journal.jsonl")).unwrap().lines() {
-            let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+            // A killed run's journal may end in the middle of a line.
+            let entry: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
             if let (Some(action), Some(artifact)) = (entry["action"].as_str(), entry["artifact"].as_str()) {
                 found.insert(action.to_owned(), artifact.to_owned());
             }
@@ -269,11 +270,13 @@ fn a_remote_that_is_not_there_stops_no_run() {
     let text = a.emopipe(&["run"]).ok().stderr();
     assert_eq!(log(&a), ALL);
     assert!(text.contains("isn't there") && text.contains("mount"), "{text}");
-    assert!(text.contains("6 results weren't sent to the remote; `emopipe push` tries again"), "{text}");
+    assert!(text.contains("6 results weren't sent to the remote; the next run"), "{text}");
     assert!(a.emopipe(&["push"]).fails(1).stderr().contains("isn't there"));
     assert!(!folder.path().join("not-mounted").exists(), "no folder is made up");
     fs::create_dir(folder.path().join("not-mounted")).unwrap();
-    a.emopipe(&["push"]).ok();
+    let text = a.emopipe(&["run"]).ok().stderr();
+    assert!(text.contains("nothing to do") && text.contains("6 results sent to the remote"), "{text}");
+    assert!(!a.emopipe(&["run"]).ok().stderr().contains("sent"), "once is enough");
     assert_eq!(assert_sound(&files_below(folder.path())), 6);
 }
 
@@ -281,31 +284,26 @@ fn a_remote_that_is_not_there_stops_no_run() {
 #[test]
 fn a_killed_writer_leaves_nothing_visible() {
     let folder = tempfile::tempdir().unwrap();
-    let reference = sharing(&folder.path().join("none"));
-    reference.emopipe(&["run", "--offline"]).ok();
-    let shared = folder.path().join("shared");
-    fs::create_dir(&shared).unwrap();
-    let a = sharing(&shared);
-    let kills = 15;
+    let kills = 12;
+    let mut cut_short = 0;
     for n in 0..kills {
+        let shared = folder.path().join(n.to_string());
+        fs::create_dir(&shared).unwrap();
+        let a = sharing(&shared);
         let mut child = a.command(&["run", "pipeline.toml"]).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(20 + 23 * n));
+        std::thread::sleep(Duration::from_millis(30 + 80 * n));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_sound(&files_below(&shared));
-        if n % 5 == 4 {
-            // Orphaned workers may still be on their way out.
-            wait_for(|| fs::remove_dir_all(a.path("cache")).is_ok());
-        }
+        cut_short += usize::from(assert_sound(&files_below(&shared)) < 6);
+        a.emopipe(&["run"]).ok();
+        assert_eq!(assert_sound(&files_below(&shared)), 6);
+        log(&a);
+        let b = sharing(&shared);
+        let ran = b.emopipe(&["run"]);
+        assert_shared(&a, &b, ran);
     }
-    a.emopipe(&["run"]).ok();
-    a.emopipe(&["push"]).ok();
-    assert_eq!(assert_sound(&files_below(&shared)), 6);
-    assert_eq!(a.read("reports/sum.txt"), SUM);
-    let b = sharing(&shared);
-    let ran = b.emopipe(&["run"]);
-    assert_shared(&reference, &b, ran);
-    println!("{kills} kills");
+    assert!(cut_short > 0);
+    println!("{kills} kills, {cut_short} of them before all was sent");
 }
 
 #[test]
@@ -444,23 +442,52 @@ fn s3_a_killed_writer_leaves_nothing_visible() {
         false => Fault::None,
     });
     let a = cloud(&proxy, "kills");
-    let kills = 6;
+    let (kills, mut cut_short) = (8, 0);
     for n in 0..kills {
         let before = proxy.requests();
         let mut child = with_credentials(a.command(&["run", "pipeline.toml"])).stderr(Stdio::null()).spawn().unwrap();
         // In the middle of what it sends, a little further each time.
-        wait_for(|| proxy.requests() > before + 3 * n || child.try_wait().unwrap().is_some());
+        wait_for(|| proxy.requests() > before + 2 * n || child.try_wait().unwrap().is_some());
         let _ = child.kill();
         child.wait().unwrap();
-        assert_sound(&server.objects("kills"));
+        cut_short += usize::from(assert_sound(&server.objects("kills")) < 6);
     }
     signed(&a, &["run"]).ok();
-    signed(&a, &["push"]).ok();
     assert_eq!(assert_sound(&server.objects("kills")), 6);
     let b = cloud(&proxy, "kills");
     let ran = signed(&b, &["run"]);
-    assert_shared(&b, &b, ran);
-    println!("{kills} kills");
+    assert_shared(&a, &b, ran);
+    assert!(cut_short > 3, "{cut_short}");
+    println!("{kills} kills, {cut_short} of them before all was sent");
+}
+
+#[test]
+fn s3_ctrl_c_ends_transfers_and_the_next_run_goes_on() {
+    let Some(server) = moto("s3_ctrl_c_ends_transfers_and_the_next_run_goes_on") else { return };
+    server.bucket("stops");
+    let slow = Proxy::new(&server, |request, _| match request.path.contains("partNumber=") {
+        true => Fault::Hang(Duration::from_secs(120)),
+        false => Fault::None,
+    });
+    let mut a = cloud(&slow, "stops");
+    let text = a.read("pipeline.toml").replace("timeout = 1", "timeout = 100");
+    a.write("pipeline.toml", &text);
+    let mut command = with_credentials(a.command(&["run", "pipeline.toml"]));
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(|| slow.faults() > 0 && fs::read_to_string(a.path("ran.log")).unwrap_or_default().contains("sum"));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let ran = Ran(child.wait_with_output().unwrap()).fails(130);
+    assert!(ran.stderr().contains("weren't sent to the remote; the next run"), "{}", ran.stderr());
+    assert!(assert_sound(&server.objects("stops")) < 6);
+
+    let fast = Proxy::new(&server, |_, _| Fault::None);
+    let text = text.replace(&slow.url, &fast.url);
+    a.write("pipeline.toml", &text);
+    signed(&a, &["run"]).ok();
+    assert_eq!(assert_sound(&server.objects("stops")), 6);
+    a = cloud(&fast, "stops");
+    signed(&a, &["run"]).ok();
+    assert!(log(&a).is_empty());
 }
 
 #[test]
@@ -533,8 +560,8 @@ fn s3_secrets_go_nowhere() {
         everything.push((name.to_owned(), output.stderr));
     }
     everything.extend(server.objects("secrets"));
-    let worker = everything.iter().find(|(_, bytes)| contains(bytes, b"\0worker\0") || contains(bytes, b"Abracadabra"));
-    assert!(worker.is_some(), "the worker's environment was looked at");
+    let seen = |bytes: &[u8]| contains(bytes, b"\0worker\0") && contains(bytes, b"\0PATH=");
+    assert!(everything.iter().any(|(_, bytes)| seen(bytes)), "the worker's environment was looked at");
     for (name, bytes) in &everything {
         assert!(!contains(bytes, CANARY.as_bytes()), "{name} holds the secret");
     }

@@ -32,25 +32,43 @@ pub struct RemoteSummary {
 #[derive(Default)]
 pub(super) struct Sharing {
     /// Actions whose results matter to this run: the selected ones and what they are made from.
-    pub(super) wanted: HashSet<usize>,
+    wanted: HashSet<usize>,
+    /// Results of earlier runs that the remote hasn't got yet.
+    owed: HashSet<Digest>,
     pub(super) pulling: HashSet<usize>,
-    pub(super) pushing: HashSet<usize>,
-    pub(super) told: Option<Instant>,
+    pushing: HashSet<usize>,
+    told: Option<Instant>,
     pub(super) stopped: Option<Instant>,
     pub(super) summary: RemoteSummary,
 }
 
 impl Scheduler<'_> {
-    /// The selected actions and all that they are made from.
-    pub(super) fn needed(&self) -> HashSet<usize> {
-        let mut needed = HashSet::new();
+    pub(super) fn prepare_sharing(&mut self) -> Result<()> {
         let mut open: Vec<usize> = self.selected.iter().copied().collect();
         while let Some(i) = open.pop() {
-            if needed.insert(i) {
+            if self.sharing.wanted.insert(i) {
                 open.extend(self.plan.inputs(i));
             }
         }
-        needed
+        if self.pushes() {
+            self.sharing.owed = self.store.unsent()?;
+        }
+        Ok(())
+    }
+
+    fn pushes(&self) -> bool {
+        self.options.remote.as_ref().is_some_and(|remote| remote.settings().push)
+    }
+
+    /// Notes that the result of `key`, which is about to be computed, is to be sent.
+    pub(super) fn owe(&self, key: &Digest) -> Result<()> {
+        if self.pushes() { self.store.mark_unsent(key) } else { Ok(()) }
+    }
+
+    pub(super) fn push_what_is_owed(&mut self, i: usize, key: Digest) {
+        if self.sharing.owed.contains(&key) {
+            self.push(i, key);
+        }
     }
 
     /// Asks the remote store for a result, where there is one to ask; the answer is a signal.
@@ -107,16 +125,23 @@ impl Scheduler<'_> {
             return;
         }
         let action = self.plan.actions[i].name.clone();
-        let error = match (answer, self.preimage(i)) {
-            (Ok(Pushed::Sent { bytes }), Some(preimage)) => {
-                let (results, total) = &mut self.sharing.summary.pushed;
-                (*results, *total) = (*results + 1, *total + bytes);
-                return self.emit(Event::Pushed { action, key: preimage.key(), bytes });
-            }
-            (Ok(Pushed::Differs), _) => Error::environment(
+        let key = self.preimage(i).map(|preimage| preimage.key());
+        let sent = match answer {
+            Ok(Pushed::Differs) => Err(Error::environment(
                 "the remote has another result for the same inputs and parameters, which stays there",
             )
-            .help("one of the two computations isn't reproducible; `emopipe push --force` replaces the remote's"),
+            .help("one of the two computations isn't reproducible; `emopipe push --force` replaces the remote's")),
+            Ok(Pushed::Sent { bytes }) => Ok(Some(bytes)),
+            Ok(Pushed::Present) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let settled = sent.and_then(|bytes| key.map_or(Ok(()), |key| self.store.mark_sent(&key)).map(|()| bytes));
+        let error = match (settled, key) {
+            (Ok(Some(bytes)), Some(key)) => {
+                let (results, total) = &mut self.sharing.summary.pushed;
+                (*results, *total) = (*results + 1, *total + bytes);
+                return self.emit(Event::Pushed { action, key, bytes });
+            }
             (Ok(_), _) => return,
             (Err(error), _) => error,
         };
