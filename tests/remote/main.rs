@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod memory;
 mod s3;
 
 use std::{
@@ -533,6 +534,36 @@ fn s3_a_dead_server_stops_no_run() {
     let text = signed(&plain, &["push"]).fails(1).stderr();
     assert!(text.contains("unprotected") && text.contains("https://"), "{text}");
     drop(folder);
+}
+
+#[test]
+fn azure_and_google_storage_take_and_give_results() {
+    // The first is base64, as Azure's keys are; the other is a service account of an emulator.
+    let key = "Y2FuYXJ5LTlmM2E3Yy1zZWNyZXQ=";
+    let account =
+        r#"{"disable_oauth":true,"client_email":"","private_key":"Y2FuYXJ5LTlmM2E3Yy1zZWNyZXQ=","private_key_id":""}"#;
+    let services: [(&str, &[(&str, &str)]); 2] = [
+        ("az", &[("AZURE_STORAGE_ACCOUNT_NAME", "account"), ("AZURE_STORAGE_ACCOUNT_KEY", key)]),
+        ("gs", &[("GOOGLE_SERVICE_ACCOUNT_KEY", account)]),
+    ];
+    for (scheme, variables) in services {
+        let memory = memory::Memory::new();
+        let new = || machine(&format!("url = \"{scheme}://box/team\"\nendpoint = \"{}\"", memory.url));
+        let run = |project: &Project| {
+            let mut command = project.command(&["run", "pipeline.toml", "--until", "count"]);
+            Ran(command.envs(variables.iter().copied()).output().unwrap()).ok().stderr()
+        };
+        let (a, b) = (new(), new());
+        let text = run(&a);
+        assert!(text.contains("4 results sent"), "{scheme}: {text}");
+        assert_eq!(assert_sound(&memory.objects()), 4, "{scheme}");
+        let text = run(&b);
+        assert!(text.contains("4 of them from the remote") && log(&b).is_empty(), "{scheme}: {text}");
+        assert_eq!(artifacts(&a), artifacts(&b));
+        for (name, bytes) in files_below(a.root()) {
+            assert!(!contains(&bytes, key.as_bytes()), "{name} holds the key");
+        }
+    }
 }
 
 #[test]

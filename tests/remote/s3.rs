@@ -88,6 +88,18 @@ pub struct Request {
     bytes: Vec<u8>,
 }
 
+impl Request {
+    pub fn body(&self) -> &[u8] {
+        body(&self.bytes)
+    }
+
+    /// Whether the head has this line; in lower case.
+    pub fn has(&self, line: &str) -> bool {
+        let head = &self.bytes[..self.bytes.len() - self.body().len()];
+        String::from_utf8_lossy(head).to_ascii_lowercase().lines().any(|l| l == line)
+    }
+}
+
 /// What the proxy does to a request or its answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
@@ -186,7 +198,7 @@ fn body(answer: &[u8]) -> &[u8] {
 }
 
 /// One whole request, changed so that the server ends the connection after its answer.
-fn read_request(stream: &mut TcpStream) -> Option<Request> {
+pub fn read_request(stream: &mut TcpStream) -> Option<Request> {
     let mut bytes = Vec::new();
     let mut block = vec![0; 1 << 16];
     let head = loop {
