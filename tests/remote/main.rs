@@ -76,8 +76,8 @@ fn log(project: &Project) -> Vec<String> {
 fn artifacts(project: &Project) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for run in fs::read_dir(project.path("cache/runs")).unwrap() {
-        for line in fs::read_to_string(run.unwrap().path().join("journal.jsonl")).unwrap().lines() {
-            // A killed run's journal may end in the middle of a line.
+        // A killed run's journal may be missing, or end in the middle of a line.
+        for line in fs::read_to_string(run.unwrap().path().join("journal.jsonl")).unwrap_or_default().lines() {
             let entry: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
             if let (Some(action), Some(artifact)) = (entry["action"].as_str(), entry["artifact"].as_str()) {
                 found.insert(action.to_owned(), artifact.to_owned());
