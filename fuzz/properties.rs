@@ -70,13 +70,8 @@ pub fn archive(bytes: &[u8]) -> usize {
     let fetcher =
         Fetcher::new(Settings { mirror: Some(dir.path().join("mirror")), offline: true, ..Settings::default() });
     for member in ["m.txt", "pkg/inner.tar.gz/m.txt", "inner.zip/m.txt"] {
-        let source = Source {
-            url: format!("pypi:pkg==1.0#{member}"),
-            blake3: None,
-            size: None,
-            mirrors: Vec::new(),
-            manual: None,
-        };
+        let source = serde_json::json!({ "url": format!("pypi:pkg==1.0#{member}") });
+        let source: Source = serde_json::from_value(source).expect("a source");
         let fetched = fetcher.fetch(&source, "got", &into, &work, &());
         let got = fs::read(into.join("got")).ok();
         if let Ok(fetched) = &fetched {

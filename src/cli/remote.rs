@@ -13,9 +13,9 @@ use std::{
 use indicatif::ProgressBar;
 
 use super::{
-    Failure, Outcome,
+    Failure, Outcome, Planned,
     args::{PullArgs, PushArgs},
-    load_with_remote, open_store, print, problems,
+    load_all, open_store, print, problems,
     view::bytes,
 };
 use crate::{
@@ -138,7 +138,7 @@ impl<'a, T: Send + 'static> Answers<'a, T> {
 }
 
 pub fn push(args: &PushArgs) -> Outcome {
-    let (plan, config) = load_with_remote(&args.pipeline)?;
+    let Planned { plan, remote: config, .. } = load_all(&args.pipeline)?;
     let remote = remote(config)?;
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
     let targets = targets(&plan, &args.targets)?;
@@ -182,7 +182,7 @@ enum Asked {
 }
 
 pub fn pull(args: &PullArgs) -> Outcome {
-    let (plan, config) = load_with_remote(&args.pipeline)?;
+    let Planned { plan, remote: config, .. } = load_all(&args.pipeline)?;
     let remote = remote(config)?;
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
     let targets = targets(&plan, &args.targets)?;
