@@ -25,33 +25,37 @@ impl Drop for Server {
     }
 }
 
-/// The server that all tests of this process share; `None` where there is no `moto_server`.
+/// The server that all tests of this process share; `None` where there is no `moto_server` that runs.
 pub fn server() -> Option<Arc<Server>> {
     static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(server) = shared.upgrade() {
         return Some(server);
     }
-    let program = std::env::var_os("EMOPIPE_MOTO").unwrap_or_else(|| "moto_server".into());
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let child = Command::new(&program)
-        .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+    let asked_for = std::env::var_os("EMOPIPE_MOTO").filter(|program| !program.is_empty());
+    let program = asked_for.clone().unwrap_or_else(|| "moto_server".into());
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let started = Command::new(&program)
+        .args(["-H", "127.0.0.1", "-p", &address.port().to_string()])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
-    let child = match child {
+    let mut child = match started {
         Ok(child) => child,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && std::env::var_os("EMOPIPE_MOTO").is_none() => {
+        Err(e) if asked_for.is_some() => panic!("{}: {e}", program.display()),
+        Err(_) => return None,
+    };
+    let start = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        // A launcher on PATH without the package behind it ends at once.
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(asked_for.is_none(), "{}: {status}", program.display());
             return None;
         }
-        Err(e) => panic!("{}: {e}", program.display()),
-    };
-    let server = Arc::new(Server { child: Mutex::new(child), address: ([127, 0, 0, 1], port).into() });
-    let start = Instant::now();
-    while TcpStream::connect(server.address).is_err() {
         assert!(start.elapsed() < Duration::from_secs(120), "moto_server doesn't listen");
         std::thread::sleep(Duration::from_millis(50));
     }
+    let server = Arc::new(Server { child: Mutex::new(child), address });
     *shared = Arc::downgrade(&server);
     Some(server)
 }
