@@ -110,7 +110,7 @@ impl StageKind for Train {
             unkeyed: json(&method.safeguards)?,
             numerics: Some(numerics(&Device::Cpu, model.dtype)),
             resources: Resources { cores: 1, memory: MEMORY, gpus: 0 },
-            retries: 0,
+            ..Resolved::default()
         })
     }
 
