@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{args::PipelineArgs, load, store_folder, view::bytes};
 use crate::{
-    config::{self, LoadOptions},
     engine::{
         Device, Footprint, Resources,
         machine::Gpu,
@@ -128,12 +127,16 @@ impl Assessed<'_> {
 }
 
 /// The profile of the same file that this machine can run and that has most stages in common with `plan`.
-pub fn nearest_profile(args: &PipelineArgs, plan: &Plan, machine: &Machine, store: &Store) -> Option<String> {
+pub fn nearest_profile(
+    args: &PipelineArgs,
+    plan: &Plan,
+    profiles: &[String],
+    machine: &Machine,
+    store: &Store,
+) -> Option<String> {
     let stages_of = |plan: &Plan| plan.actions.iter().map(|a| a.stage.clone()).collect::<BTreeSet<_>>();
     let wanted = stages_of(plan);
-    let options = LoadOptions { profile: plan.spec.profile.clone(), set: args.set.clone() };
-    let profiles = config::load(&args.pipeline, &options, &stages::vocabulary()).profiles;
-    let others = profiles.into_iter().filter(|name| plan.spec.profile.as_ref() != Some(name));
+    let others = profiles.iter().filter(|name| plan.spec.profile.as_ref() != Some(name));
     let fitting = others.filter_map(|name| {
         let other = load(&PipelineArgs { profile: Some(name.clone()), ..args.clone() }).ok()?;
         if store_folder(args, &other) != store_folder(args, plan) {
@@ -145,7 +148,7 @@ pub fn nearest_profile(args: &PipelineArgs, plan: &Plan, machine: &Machine, stor
         let assessed =
             Assessed { plan: &other, store, selected: &selected, forecasts: &forecasts, footprints: &footprints };
         let fits = assessed.obstacles(machine).is_empty();
-        fits.then(|| (stages_of(&other).intersection(&wanted).count(), name))
+        fits.then(|| (stages_of(&other).intersection(&wanted).count(), name.clone()))
     });
     // Of equals the first in the file.
     fitting.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, name)| name)

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::{
-    Outcome,
+    Outcome, Planned,
     args::PlanArgs,
     fit::{Assessed, Machine, nearest_profile},
-    load_with_sources, open_store, print, problems,
+    load_all, open_store, print, problems,
     run::selection,
     view::bytes,
 };
@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub fn plan(args: &PlanArgs) -> Outcome {
-    let (mut plan, sources) = load_with_sources(&args.pipeline)?;
+    let Planned { mut plan, sources, profiles, .. } = load_all(&args.pipeline)?;
     let store = open_store(&args.pipeline, &plan)?;
     let (selected, forced) = plan.select(&selection(&args.selection))?;
     let forecasts = plan.forecast(&store, &forced);
@@ -28,7 +28,7 @@ pub fn plan(args: &PlanArgs) -> Outcome {
     let mut out = String::new();
     let (run, cached) = list(&assessed, args.all, &mut out);
     fetches(&assessed, args, &mut out);
-    memory(&assessed, args, &mut out);
+    memory(&assessed, args, &profiles, &mut out);
     let profile = plan.spec.profile.as_ref().map_or_else(String::new, |p| format!(", profile {p}"));
     let _ = writeln!(out, "{}{profile}: {run} to run, {cached} cached", plan.spec.pipeline.name);
     print(&out);
@@ -101,7 +101,7 @@ fn fetches(assessed: &Assessed, args: &PlanArgs, out: &mut String) {
 }
 
 /// Memory of the actions that would run, and whether this machine has it.
-fn memory(assessed: &Assessed, args: &PlanArgs, out: &mut String) {
+fn memory(assessed: &Assessed, args: &PlanArgs, profiles: &[String], out: &mut String) {
     let mut groups: BTreeMap<(&str, String), (&Footprint, Vec<&str>)> = BTreeMap::new();
     for (i, footprint) in assessed.known() {
         let action = &assessed.plan.actions[i];
@@ -128,7 +128,7 @@ fn memory(assessed: &Assessed, args: &PlanArgs, out: &mut String) {
         let _ = writeln!(out, "  can't run: {obstacle}");
     }
     if !obstacles.is_empty()
-        && let Some(name) = nearest_profile(&args.pipeline, assessed.plan, &machine, assessed.store)
+        && let Some(name) = nearest_profile(&args.pipeline, assessed.plan, profiles, &machine, assessed.store)
     {
         let _ = writeln!(out, "  the nearest profile that fits: {name}");
     }

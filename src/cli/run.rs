@@ -9,10 +9,10 @@ use std::{
 };
 
 use super::{
-    Failure, Outcome,
+    Failure, Outcome, Planned,
     args::{RunArgs, SelectionArgs},
     fit::{Assessed, Machine, nearest_profile, refusal},
-    load_with_sources, open_store, problems,
+    load_all, open_store, problems, remote,
     view::View,
 };
 use crate::{
@@ -22,11 +22,13 @@ use crate::{
         schedule::{self, Options},
     },
     error::Error,
+    remote::{Remote, secrets},
     store::Store,
 };
 
 pub fn run(args: &RunArgs) -> Outcome {
-    let (mut plan, sources) = load_with_sources(&args.pipeline)?;
+    let Planned { mut plan, sources, profiles, remote } = load_all(&args.pipeline)?;
+    let remote = if args.offline { None } else { remote::settings(remote)? };
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
     let machine = machine::resources();
     let machine = Resources {
@@ -34,9 +36,12 @@ pub fn run(args: &RunArgs) -> Outcome {
         memory: args.memory.unwrap_or(machine.memory),
         gpus: args.gpus.unwrap_or(machine.gpus),
     };
-    check_fits(args, &mut plan, &store, machine)?;
     let (selected, forced) = plan.select(&selection(&args.selection))?;
-    let missing = plan.missing(&selected, &forced, &store);
+    // A remote may have what can't be computed here and what is to be fetched by hand, if it can be asked for.
+    let pulls = remote.as_ref().is_some_and(|remote| remote.pull);
+    assess(args, &mut plan, &profiles, &store, machine, pulls)?;
+    let needed = selected.into_iter().filter(|i| !pulls || plan.actions[*i].resolved.keyless).collect();
+    let missing = plan.missing(&needed, &forced, &store);
     if !missing.is_empty() {
         return Err(problems(&missing, &sources, &args.pipeline.pipeline));
     }
@@ -46,6 +51,8 @@ pub fn run(args: &RunArgs) -> Outcome {
         keep_going: args.keep_going,
         selection: selection(&args.selection),
         env: environment(args)?,
+        withheld: if remote.is_some() { secrets::variables() } else { Vec::new() },
+        remote: remote.map(Remote::new),
     };
     let stop = listen()?;
     let mut view = View::new(std::io::stderr().is_terminal());
@@ -58,8 +65,16 @@ pub fn run(args: &RunArgs) -> Outcome {
     }
 }
 
-/// Stops before anything is fetched where this machine can't do what is asked for.
-fn check_fits(args: &RunArgs, plan: &mut Plan, store: &Store, resources: Resources) -> Outcome {
+/// Lets actions occupy what is known of their memory. Stops before anything is fetched where this machine can't do what is
+/// asked for, unless a remote may have done it.
+fn assess(
+    args: &RunArgs,
+    plan: &mut Plan,
+    profiles: &[String],
+    store: &Store,
+    resources: Resources,
+    pulls: bool,
+) -> Outcome {
     if plan.actions.iter().all(|a| a.resolved.memory.is_none()) {
         return Ok(());
     }
@@ -69,8 +84,8 @@ fn check_fits(args: &RunArgs, plan: &mut Plan, store: &Store, resources: Resourc
     let machine = Machine { resources, cuda: machine::cuda_devices() };
     let assessed = Assessed { plan, store, selected: &selected, forecasts: &forecasts, footprints: &footprints };
     let obstacles = assessed.obstacles(&machine);
-    if !obstacles.is_empty() {
-        let nearest = nearest_profile(&args.pipeline, plan, &machine, store);
+    if !obstacles.is_empty() && !pulls {
+        let nearest = nearest_profile(&args.pipeline, plan, profiles, &machine, store);
         return Err(refusal(&args.pipeline, plan, &obstacles, nearest).into());
     }
     plan.occupy(&footprints);
