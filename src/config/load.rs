@@ -41,12 +41,14 @@ pub fn load(path: &Path, options: &LoadOptions, vocabulary: &Vocabulary) -> Load
     let layout = Layout::new(vocabulary);
     let mut profiles = Vec::new();
     let mut remote = RemoteConfig::default();
-    let spec = merged(path, options, &layout, vocabulary, &mut profiles, &mut sources, &mut sink).map(|(mut root, profile)| {
-        if let Some((_, node)) = root.shift_remove("remote") {
-            remote = remote::read(&node, &mut sources, &mut sink);
-        }
-        specify(path, root, profile, vocabulary, &sources, &mut sink)
-    });
+    let spec = merged(path, options, &layout, vocabulary, &mut profiles, &mut sources, &mut sink).map(
+        |(mut root, profile)| {
+            if let Some((_, node)) = root.shift_remove("remote") {
+                remote = remote::read(&node, &mut sources, &mut sink);
+            }
+            specify(path, root, profile, vocabulary, &sources, &mut sink)
+        },
+    );
     Loaded { spec, remote, sources, diagnostics: sink.finish(), profiles }
 }
 

@@ -545,7 +545,7 @@ impl<'a> Builder<'a> {
             distinct(&|e| e.answer.clone())
         )];
         let unparsable = groups.iter().filter_map(|(model, _, method, g)| {
-            let count = |r: &&Run| r.evaluation.metrics.unparsable as u64;
+            let count = |r: &&Run| r.evaluation.metrics.unparsable;
             let (all, wrong): (u64, u64) =
                 (g.runs.iter().map(|r| r.evaluation.n as u64).sum(), g.runs.iter().map(count).sum());
             let e = &g.runs[0].evaluation;

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
 use crate::{
@@ -40,6 +40,9 @@ pub(super) struct Lengths {
     answers: usize,
 }
 
+/// By artifact and split.
+type Known = HashMap<(Digest, String), Arc<Lengths>>;
+
 impl Lengths {
     /// The most that prompts of at most `max_tokens` can come to.
     fn bound(max_tokens: usize) -> Self {
@@ -58,14 +61,14 @@ impl Lengths {
 
     /// Of a `tokens` artifact. Reads it once in the life of the program: many actions ask.
     pub fn read(tokens: &Artifact, split: &str) -> Result<Arc<Self>> {
-        static KNOWN: Mutex<Option<HashMap<(Digest, String), Arc<Lengths>>>> = Mutex::new(None);
+        static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
         let key = (tokens.digest, split.to_owned());
-        if let Some(known) = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().get(&key) {
+        if let Some(known) = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(known.clone());
         }
         let set = TokenSet::read(tokens.file(TOKENS_FILE)?, tokens.file(TOKENS_INFO_FILE)?)?;
         let lengths = Arc::new(Self::of(&set, split)?);
-        KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().insert(key, lengths.clone());
+        KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(key, lengths.clone());
         Ok(lengths)
     }
 
