@@ -17,7 +17,7 @@ use crate::{
         prepare::EXAMPLES_FILE,
         prompt::{INSTRUCTION, Instruction, SENTENCE, answer_words},
         read_examples,
-        tokenizer::TextModel,
+        tokenizer::{Convention, TextModel},
         tokens::{Prompt, Prompter, answers, prompt_limit},
     },
     engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind},
@@ -56,6 +56,9 @@ struct Params {
     words: BTreeMap<String, String>,
     chat_template: Option<String>,
     max_tokens: Option<usize>,
+    /// What the model's family adds to its tokenizer file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    convention: Option<Convention>,
 }
 
 /// What this stage reads of the examples' [`data::Summary`].
@@ -95,6 +98,7 @@ impl StageKind for Tokenize {
             words: task.words.into_iter().collect(),
             chat_template: model.chat_template,
             max_tokens: table.max_tokens,
+            convention: Convention::of(&model.family),
         };
         let params = serde_json::to_value(&params).map_err(|e| vec![Diagnostic::new(e)])?;
         Ok(Resolved { params, resources: Resources { memory: MEMORY, ..Resources::default() }, ..Resolved::default() })
@@ -106,7 +110,7 @@ impl StageKind for Tokenize {
         let labels = labels(examples)?;
         let examples = read(examples.file(EXAMPLES_FILE)?, &labels)?;
 
-        let model = TextModel::load(&cx.input("model")?.files)?;
+        let model = TextModel::load(&cx.input("model")?.files, params.convention.as_ref())?;
         let chat = Chat::new(&model, params.chat_template.as_deref())?;
         let words = answer_words(&labels, params.words.iter().map(|(l, w)| (l.as_str(), w.as_str())))?;
         let answers = answers(&chat, &labels, &words)?;
@@ -302,7 +306,7 @@ mod tests {
             "<|start|>user\nClassify the sentiment of the sentence to Good or Awful: the <|eot|> 好 1<|eot|>\n<|start|>assistant\n"
         );
         assert_eq!((info.end_id, info.truncated, info.max_tokens), (2, 0, Some(512 - 5 - 1)));
-        let model = TextModel::load(&w.job.inputs["model"][0].files).unwrap();
+        let model = TextModel::load(&w.job.inputs["model"][0].files, None).unwrap();
         assert_eq!(info.labels[1].label, "bad");
         assert_eq!(model.tokenizer.decode(&info.labels[1].ids).unwrap(), "Awful");
         let ids = frame::u32_lists(&table, "input_ids").unwrap();

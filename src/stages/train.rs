@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     config::{self, Diagnostic, Node},
-    data::{TOKENS_FILE, TOKENS_INFO_FILE, tokenizer::TextModel},
+    data::{
+        TOKENS_FILE, TOKENS_INFO_FILE,
+        tokenizer::{Convention, TextModel},
+    },
     engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind},
     error::{At, Error, IoAt, Result},
     models::{self, Adapter, AdapterSpec, BackboneSpec, ModelSpec, adapters, numerics},
@@ -121,7 +124,7 @@ fn run(cx: &Context) -> Result<()> {
         dev.truncate(params.training.dev_examples);
     }
     let seed = params.seed as u64;
-    let init_ids = init_ids(&params.adapter, model, &samples)?;
+    let init_ids = init_ids(&params, model, &samples)?;
     let adapter = adapters::create(&params.adapter, &backbone, seed, init_ids.as_deref())?;
     let summary = Training {
         backbone: &backbone,
@@ -146,10 +149,13 @@ pub(super) fn read_tokens(tokens: &Artifact) -> Result<TokenSet> {
 }
 
 /// Tokens whose keys and values a prefix starts from, where the method asks for a text.
-fn init_ids(adapter: &AdapterSpec, model: &Artifact, samples: &[Sample]) -> Result<Option<Vec<u32>>> {
-    match adapter.init_text() {
+fn init_ids(params: &Params, model: &Artifact, samples: &[Sample]) -> Result<Option<Vec<u32>>> {
+    match params.adapter.init_text() {
         None => Ok(None),
-        Some(text) if !text.is_empty() => TextModel::load(&model.files)?.tokenizer.encode(text).map(Some),
+        Some(text) if !text.is_empty() => {
+            let convention = Convention::of(&params.family);
+            TextModel::load(&model.files, convention.as_ref())?.tokenizer.encode(text).map(Some)
+        }
         Some(_) => {
             let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
             let shared = train::shared_beginning(&prompts);
