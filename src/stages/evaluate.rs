@@ -187,8 +187,8 @@ fn run(cx: &Context) -> Result<()> {
     let tokens = read_tokens(cx.input("tokens")?)?;
     let samples = tokens.split(&params.split)?;
     let backbone = models::load(&params.backbone, &cx.input("model")?.files, &Device::Cpu)?;
-    let (adapter, training) = adapter(cx, &params, &backbone)?;
-    let predictions = params.answer.predict(cx, &backbone, adapter.as_ref(), &samples, &tokens)?;
+    let (adapter, training) = adapter(cx, &params, backbone.as_ref())?;
+    let predictions = params.answer.predict(cx, backbone.as_ref(), adapter.as_ref(), &samples, &tokens)?;
     if let Some(bytes) = peak_memory() {
         cx.progress.measure("peak_memory_bytes", bytes as f64);
     }

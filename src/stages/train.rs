@@ -125,9 +125,9 @@ fn run(cx: &Context) -> Result<()> {
     }
     let seed = params.seed as u64;
     let init_ids = init_ids(&params, model, &samples)?;
-    let adapter = adapters::create(&params.adapter, &backbone, seed, init_ids.as_deref())?;
+    let adapter = adapters::create(&params.adapter, backbone.as_ref(), seed, init_ids.as_deref())?;
     let summary = Training {
-        backbone: &backbone,
+        backbone: backbone.as_ref(),
         adapter: adapter.as_ref(),
         adapter_name: train::adapter_name(&params.adapter),
         samples: &samples,
