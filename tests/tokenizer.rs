@@ -57,7 +57,11 @@ fn agrees_with_the_reference_tokenizer() {
         assert_eq!(model.tokenizer.decode(&plain).unwrap(), text, "decoded");
         assert_eq!(model.tokenizer.decode(&prompt).unwrap(), chat.text(text).unwrap(), "decoded prompt");
     }
-    println!("tokenizer.model: {} of {} texts and prompts have the reference's ids", cases.len() - wrong.len(), cases.len());
+    println!(
+        "tokenizer.model: {} of {} texts and prompts have the reference's ids",
+        cases.len() - wrong.len(),
+        cases.len()
+    );
     assert!(wrong.is_empty(), "other ids for {wrong:?}");
 }
 

@@ -97,7 +97,7 @@ impl Decoder {
         let angles = self.rotary.table(&tree.positions()[from..], &self.device)?;
         let prefixes = prefixes(adapter, self.dims, &self.device)?;
         let ids = Tensor::new(ids, &self.device)?;
-        let mut x = self.embedding.index_select(&ids, 0)?;
+        let mut x = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
         for (i, (layer, prefix)) in self.layers.iter().zip(&prefixes).enumerate() {
             let qkv = self.attention_input(layer, &x, &angles, layer.qkv.changes(adapter, mode)?)?;
             let qkv = observe(i, qkv)?;

@@ -21,7 +21,7 @@ pub mod reference;
 mod registry;
 mod spec;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tree;
 pub mod weights;
 

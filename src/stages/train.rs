@@ -16,7 +16,11 @@ use crate::{
     },
     engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind},
     error::{At, Error, IoAt, Result},
-    models::{self, Adapter, AdapterSpec, BackboneSpec, ModelSpec, adapters, numerics},
+    models::{
+        self, Adapter, AdapterSpec, BackboneSpec, ModelSpec,
+        adapters::{self, Head, WithHead},
+        numerics,
+    },
     store::Digest,
     train::{self, CheckpointFile, Method, Safeguards, Sample, TokenSet, Training, TrainingSpec, TrainingSummary},
 };
@@ -54,6 +58,9 @@ struct Params {
     #[serde(flatten)]
     backbone: BackboneSpec,
     adapter: AdapterSpec,
+    /// Whether a classification head is trained as well. Left out where it isn't, so that older keys stay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    head: bool,
     training: TrainingSpec,
     seed: i64,
 }
@@ -80,7 +87,7 @@ impl StageKind for Train {
         let model = definition::<ModelSpec>(cx, "model", &table.model);
         let method = definition::<Method>(cx, "method", &table.method);
         let (model, method) = both(model, method)?;
-        if !method.adapter.is_trained() {
+        if !method.is_trained() {
             return Err(vec![
                 Diagnostic::new(format!(
                     "the method `{}` has `adapter = \"none\"`: there is nothing to train",
@@ -94,6 +101,7 @@ impl StageKind for Train {
             base_model: table.model,
             backbone: model.backbone(),
             adapter: method.adapter,
+            head: method.head,
             training: method.training,
             seed: table.seed,
         };
@@ -125,11 +133,15 @@ fn run(cx: &Context) -> Result<()> {
     }
     let seed = params.seed as u64;
     let init_ids = init_ids(&params, model, &samples)?;
-    let adapter = adapters::create(&params.adapter, backbone.as_ref(), seed, init_ids.as_deref())?;
+    let mut adapter = adapters::create(&params.adapter, backbone.as_ref(), seed, init_ids.as_deref())?;
+    if params.head {
+        let head = Head::new(tokens.answers.labels.len(), backbone.as_ref(), seed)?;
+        adapter = Box::new(WithHead { adapter, head });
+    }
     let summary = Training {
         backbone: backbone.as_ref(),
         adapter: adapter.as_ref(),
-        adapter_name: train::adapter_name(&params.adapter),
+        adapter_name: &train::adapter_name(&params.adapter, params.head),
         samples: &samples,
         dev: &dev,
         answers: &tokens.answers,
@@ -153,7 +165,7 @@ fn init_ids(params: &Params, model: &Artifact, samples: &[Sample]) -> Result<Opt
     match params.adapter.init_text() {
         None => Ok(None),
         Some(text) if !text.is_empty() => {
-            let convention = Convention::of(&params.family);
+            let convention = Convention::of(&params.backbone.family);
             TextModel::load(&model.files, convention.as_ref())?.tokenizer.encode(text).map(Some)
         }
         Some(_) => {

@@ -663,7 +663,9 @@ mod tests {
         assert!(error(|p| p.trainer.as_mut().unwrap().byte_fallback = true).contains("no piece <0x00>"));
         assert!(error(|p| p.pieces[0].kind = Some(1)).contains("no unknown piece"));
         assert!(error(|p| p.pieces[3].kind = Some(6)).contains("is no byte"));
-        assert!(error(|p| p.normalizer.as_mut().unwrap().precompiled_charsmap.truncate(40)).contains("rules are damaged"));
+        assert!(
+            error(|p| p.normalizer.as_mut().unwrap().precompiled_charsmap.truncate(40)).contains("rules are damaged")
+        );
     }
 
     static MODELS: std::sync::LazyLock<[TextModel; 2]> =
