@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     definitions::{both, definition, json, span},
     threads::on_threads,
-    train::{SUMMARY_FILE, read_tokens},
+    train::{SUMMARY_FILE, read_tokens, without_words},
 };
 use crate::{
     config::{self, Diagnostic, Node},
@@ -166,7 +166,9 @@ impl StageKind for Evaluate {
         let method = table.method.as_deref().map(|name| definition::<Method>(cx, "method", name)).transpose();
         let ((model, task), method) = both(both(model, task), method)?;
         let trained = method.as_ref().is_some_and(Method::is_trained);
-        let problems = problems(cx, &table, method.as_ref());
+        let mut problems = problems(cx, &table, method.as_ref());
+        let name = table.method.as_deref().unwrap_or("zero-shot");
+        problems.extend(without_words(cx, &model, name, method.as_ref().is_some_and(|m| m.head)));
         if !problems.is_empty() {
             return Err(problems);
         }

@@ -11,6 +11,7 @@ mod library;
 mod model;
 mod sentencepiece;
 mod specials;
+mod wordpiece;
 #[cfg(test)]
 pub(crate) mod testing;
 
