@@ -562,7 +562,8 @@ fn a_prefix_made_of_a_text_acts_like_the_text() {
         let saved = adapter.save("some/model").unwrap();
         let again = adapters::load(&saved.config, &saved.weights, &fixture.model).unwrap();
         let logits = |adapter: &dyn Adapter| packed(fixture, adapter).0;
-        assert_eq!(error(&logits(again.as_ref()), &logits(adapter.as_ref())), 0.0);
+        // Keys may be turned for PEFT, and back.
+        assert!(error(&logits(again.as_ref()), &logits(adapter.as_ref())) < 1e-6);
         assert!(error(&logits(adapter.as_ref()), &fixture.expected["base.logits"]) > 1e-3);
     }
 }

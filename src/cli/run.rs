@@ -11,7 +11,7 @@ use std::{
 use super::{
     Failure, Outcome,
     args::{RunArgs, SelectionArgs},
-    load, open_store,
+    load_with_sources, open_store, problems,
     view::View,
 };
 use crate::{
@@ -24,8 +24,13 @@ use crate::{
 };
 
 pub fn run(args: &RunArgs) -> Outcome {
-    let plan = load(&args.pipeline)?;
+    let (plan, sources) = load_with_sources(&args.pipeline)?;
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
+    let (selected, forced) = plan.select(&selection(&args.selection))?;
+    let missing = plan.missing(&selected, &forced, &store);
+    if !missing.is_empty() {
+        return Err(problems(&missing, &sources, &args.pipeline.pipeline));
+    }
     let machine = machine::resources();
     let options = Options {
         machine: Resources {

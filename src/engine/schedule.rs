@@ -269,7 +269,10 @@ impl Scheduler<'_> {
     fn inputs_known(&mut self, i: usize) -> Result<()> {
         let mut open = vec![i];
         while let Some(i) = open.pop() {
-            let Some(preimage) = self.preimage(i) else { continue };
+            let Some(preimage) = self.preimage(i) else {
+                self.not_available(i);
+                continue;
+            };
             let key = preimage.key();
             let outcome = if self.forced.contains(&i) { None } else { self.store.lookup(&key) };
             match outcome {
