@@ -32,6 +32,10 @@ pub enum Command {
     Clean(CleanArgs),
     /// Remove files from the store that no result (or none of the given pipelines) needs.
     Gc(GcArgs),
+    /// Send results to the remote store.
+    Push(PushArgs),
+    /// Fetch results from the remote store.
+    Pull(PullArgs),
     /// Print the JSON Schema of pipeline files, for editors.
     Schema,
     /// Print a completion script for a shell.
@@ -141,6 +145,25 @@ pub struct GraphArgs {
 pub enum GraphFormat {
     Dot,
     Mermaid,
+}
+
+#[derive(Args)]
+pub struct PushArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Stages or actions to send [default: all].
+    pub targets: Vec<String>,
+    /// Send again what the remote has already.
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Args)]
+pub struct PullArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Stages or actions to fetch [default: all].
+    pub targets: Vec<String>,
 }
 
 #[derive(Args)]

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::{Outcome, args::PlanArgs, load_with_sources, open_store, print, problems, run::selection, view::bytes};
+use super::{Outcome, Planned, args::PlanArgs, load_all, open_store, print, problems, run::selection, view::bytes};
 use crate::engine::plan::Forecast;
 
 pub fn plan(args: &PlanArgs) -> Outcome {
-    let (plan, sources) = load_with_sources(&args.pipeline)?;
+    let Planned { plan, sources, .. } = load_all(&args.pipeline)?;
     let store = open_store(&args.pipeline, &plan)?;
     let (selected, forced) = plan.select(&selection(&args.selection))?;
     let forecasts = plan.forecast(&store, &forced);

@@ -46,6 +46,8 @@ impl Project {
         for name in ["EMOPIPE_STORE", "EMOPIPE_MIRROR", "EMOPIPE_DATA", "EMOPIPE_OFFLINE", "EMOPIPE_LOG"] {
             command.env_remove(name);
         }
+        // Not the settings of whoever runs the tests.
+        command.env("XDG_CONFIG_HOME", self.path(".config"));
         command
     }
 
