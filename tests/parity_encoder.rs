@@ -203,8 +203,7 @@ fn train(fixture: &Fixture, condition: &str, compute: Compute) -> Errors {
     let meta = &fixture.meta["adamw"];
     let settings = AdamWParams { weight_decay: meta["weight_decay"].as_f64().unwrap(), ..AdamWParams::default() };
     let mut adamw = AdamW::new(parameters.clone(), settings);
-    let (grads, after) =
-        (fixture.named(&format!("{condition}.grad.")), fixture.named(&format!("{condition}.after.")));
+    let (grads, after) = (fixture.named(&format!("{condition}.grad.")), fixture.named(&format!("{condition}.after.")));
     assert_eq!(parameters.len(), grads.len());
     let mut losses = Vec::new();
     for step in 0..meta["steps"].as_u64().unwrap() {
@@ -421,11 +420,18 @@ fn published_names_make_no_difference() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     std::fs::write(&path, serialized(&renamed)).unwrap();
-    let files = [("config.json".to_owned(), fixture.folder.join("config.json")), ("model.safetensors".to_owned(), path)];
+    let files =
+        [("config.json".to_owned(), fixture.folder.join("config.json")), ("model.safetensors".to_owned(), path)];
     let model = load_encoder("bert", &files.into(), &Device::Cpu).unwrap();
     assert_eq!(model.modules(), fixture.model.modules());
     let none = adapters::Untrained;
-    let other = Fixture { model, name: String::new(), folder: PathBuf::new(), meta: Value::Null, expected: fixture.expected.clone() };
+    let other = Fixture {
+        model,
+        name: String::new(),
+        folder: PathBuf::new(),
+        meta: Value::Null,
+        expected: fixture.expected.clone(),
+    };
     assert_eq!(error(&packed(&other, &none), &packed(fixture, &none)), 0.0);
 }
 
@@ -488,8 +494,7 @@ fn what_an_encoder_cant_do_is_said() {
     let mut tree = TokenTree::new();
     let leaf = tree.push(None, &vec![1; context]);
     let adapter = stirred(&every_adapter()[2].1, fixture);
-    let summaries =
-        |adapter: &dyn Adapter| fixture.model.summaries(&tree, &[leaf], adapter, Mode::Eval).map(drop);
+    let summaries = |adapter: &dyn Adapter| fixture.model.summaries(&tree, &[leaf], adapter, Mode::Eval).map(drop);
     assert!(summaries(&adapters::Untrained).is_ok());
     let e = summaries(adapter.as_ref()).unwrap_err();
     assert!(e.message.contains("prefix of 6") && e.help.unwrap().contains(&(context - 6).to_string()), "{}", e.message);

@@ -86,7 +86,8 @@ impl Encoder {
         }
         let longest = tree.segments().iter().map(|s| s.len).max().unwrap_or(0);
         if longest + virtual_tokens > self.dims.max_positions {
-            let beside = if virtual_tokens > 0 { format!(" behind a prefix of {virtual_tokens}") } else { String::new() };
+            let beside =
+                if virtual_tokens > 0 { format!(" behind a prefix of {virtual_tokens}") } else { String::new() };
             return Err(Error::input(format!(
                 "a text of {longest} tokens{beside} is longer than the model's context of {}",
                 self.dims.max_positions
@@ -273,8 +274,7 @@ impl Backward for AttentionOutput {
 
     fn backward(&self, inputs: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
         let [seen, s, flat] = inputs else { candle_core::bail!("three inputs expected") };
-        let (d_seen, d_flat) =
-            self.projection.backward(&seen.tensor, &self.changes, grad, seen.needed, flat.needed)?;
+        let (d_seen, d_flat) = self.projection.backward(&seen.tensor, &self.changes, grad, seen.needed, flat.needed)?;
         let ds = s.needed.then(|| self.norm.backward(&s.tensor, grad)).transpose()?;
         Ok(vec![d_seen, ds, d_flat])
     }
@@ -347,8 +347,7 @@ impl Backward for Pooler {
     fn backward(&self, inputs: &[Input], output: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
         let [x, flat] = inputs else { candle_core::bail!("two inputs expected") };
         let d_inner = (grad * output.sqr()?.affine(-1.0, 1.0)?)?;
-        let (dx, d_flat) =
-            self.projection.backward(&x.tensor, &self.changes, &d_inner, x.needed, flat.needed)?;
+        let (dx, d_flat) = self.projection.backward(&x.tensor, &self.changes, &d_inner, x.needed, flat.needed)?;
         Ok(vec![dx, d_flat])
     }
 }

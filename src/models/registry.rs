@@ -28,7 +28,12 @@ enum Build {
 /// One line per family.
 const FAMILIES: &[Family] = &[
     Family { name: "llama", dims: llama::dims, build: Build::Decoder(llama::load), targets: &["q_proj", "v_proj"] },
-    Family { name: "chatglm", dims: chatglm::dims, build: Build::Decoder(chatglm::load), targets: &["query_key_value"] },
+    Family {
+        name: "chatglm",
+        dims: chatglm::dims,
+        build: Build::Decoder(chatglm::load),
+        targets: &["query_key_value"],
+    },
     Family { name: "bert", dims: bert::dims, build: Build::Encoder(bert::load), targets: &["query", "value"] },
 ];
 
