@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use candle_core::Device;
 
 use super::{
-    Backbone, BackboneSpec, Decoder, Dims, Dtype, Encoder, bert, chatglm, llama,
+    Backbone, BackboneSpec, Decoder, Dims, Dtype, Encoder, Module, bert, chatglm, llama,
     spec::ConfigTable,
     weights::{Loader, Weights, config::Config},
 };
@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 struct Family {
     name: &'static str,
     dims: fn(&Config) -> Result<Dims>,
+    modules: fn(&Dims) -> Vec<Module>,
     build: Build,
     /// The linear layers that LoRA usually changes.
     targets: &'static [&'static str],
@@ -27,14 +28,27 @@ enum Build {
 
 /// One line per family.
 const FAMILIES: &[Family] = &[
-    Family { name: "llama", dims: llama::dims, build: Build::Decoder(llama::load), targets: &["q_proj", "v_proj"] },
+    Family {
+        name: "llama",
+        dims: llama::dims,
+        modules: llama::modules,
+        build: Build::Decoder(llama::load),
+        targets: &["q_proj", "v_proj"],
+    },
     Family {
         name: "chatglm",
         dims: chatglm::dims,
+        modules: chatglm::modules,
         build: Build::Decoder(chatglm::load),
         targets: &["query_key_value"],
     },
-    Family { name: "bert", dims: bert::dims, build: Build::Encoder(bert::load), targets: &["query", "value"] },
+    Family {
+        name: "bert",
+        dims: bert::dims,
+        modules: bert::modules,
+        build: Build::Encoder(bert::load),
+        targets: &["query", "value"],
+    },
 ];
 
 fn family(name: &str) -> Result<&'static Family> {
@@ -47,6 +61,11 @@ fn family(name: &str) -> Result<&'static Family> {
 /// What a configuration says of a backbone's dimensions; no weights are needed.
 pub fn dims(family_name: &str, config: &Config) -> Result<Dims> {
     (family(family_name)?.dims)(config)
+}
+
+/// The linear layers of a backbone of these dimensions; no weights are needed.
+pub fn modules(family_name: &str, dims: &Dims) -> Result<Vec<Module>> {
+    Ok((family(family_name)?.modules)(dims))
 }
 
 /// Whether models of a family have no words to answer with, so that they need a classification head.
