@@ -11,8 +11,12 @@ use schemars::SchemaGenerator;
 use serde_json::json;
 
 fn plan(profile: &str) -> Plan {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/paper.toml");
-    let options = LoadOptions { profile: Some(profile.to_owned()), set: Vec::new() };
+    plan_of("paper.toml", Some(profile))
+}
+
+fn plan_of(file: &str, profile: Option<&str>) -> Plan {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines").join(file);
+    let options = LoadOptions { profile: profile.map(str::to_owned), set: Vec::new() };
     let loaded = load(&path, &options, &stages::vocabulary());
     assert!(loaded.diagnostics.is_empty(), "{}", render(&loaded.diagnostics, &loaded.sources));
     Plan::new(loaded.spec.unwrap(), stages::REGISTRY)
@@ -32,6 +36,16 @@ fn the_mini_profile_has_every_condition_of_every_task() {
     for (i, action) in plan.actions.iter().enumerate() {
         assert!(plan.inputs(i).all(|input| input < i), "{} comes after its inputs", action.name);
     }
+}
+
+#[test]
+fn the_encoder_has_a_head_under_every_condition() {
+    let plan = plan_of("encoder.toml", None);
+    let count = |stage: &str| plan.actions.iter().filter(|a| a.stage == stage).count();
+    let tasks = count("tokens");
+    assert_eq!((count("train"), count("classified"), count("tables")), (3 * tasks, 3 * tasks, 1));
+    let trained = plan.actions.iter().filter(|a| a.stage == "train");
+    assert!(trained.into_iter().all(|a| a.resolved.params["head"] == true));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Dims, Encoder,
+    Dims, Encoder, Module,
     encoder::{Layer, Norm},
     linear::{Linear, Projection},
     weights::{Loader, config::Config},
@@ -65,6 +65,24 @@ pub fn load(from: &Loader) -> Result<Encoder> {
         pooler: one("pooler.dense", hidden, hidden)?,
         device: from.device().clone(),
     })
+}
+
+/// The linear layers of a model of these dimensions, as [`super::Backbone::modules`] lists them.
+pub fn modules(dims: &Dims) -> Vec<Module> {
+    let (hidden, wide) = (dims.hidden, dims.intermediate);
+    let layer = [
+        ("attention.self.query", hidden, hidden),
+        ("attention.self.key", hidden, hidden),
+        ("attention.self.value", hidden, hidden),
+        ("attention.output.dense", hidden, hidden),
+        ("intermediate.dense", hidden, wide),
+        ("output.dense", wide, hidden),
+    ];
+    let module = |path: String, inputs, outputs| Module { path: format!("{PREFIX}{path}"), inputs, outputs };
+    (0..dims.layers)
+        .flat_map(|i| layer.map(|(name, inputs, outputs)| module(format!("encoder.layer.{i}.{name}"), inputs, outputs)))
+        .chain([module("pooler.dense".to_owned(), hidden, hidden)])
+        .collect()
 }
 
 /// Dimensions alone.

@@ -2,11 +2,9 @@
 //!
 //! Follows what [`super::Decoder`] keeps: per layer its input, queries, keys and values, what attention saw, the stream
 //! between the two halves, and the gate and up activations, all in f32; norms and attention probabilities are computed again
-//! in backward. A GGUF file is mapped while it is read; that isn't counted, since the system takes those pages back.
+//! in backward. [`super::Encoder`] keeps the same with one inner activation in place of gate and up. A GGUF file is mapped while it is read; that isn't counted, since the system takes those pages back.
 
-use super::{
-    AdapterSpec, BackboneSpec, Dims, Dtype, Module, adapters::matches_target, modules, ops::nll, usual_targets,
-};
+use super::{AdapterSpec, BackboneSpec, Dims, Dtype, Module, adapters::matches_target, is_encoder, modules, ops::nll};
 use crate::error::Result;
 
 /// Bytes of an f32.
@@ -21,8 +19,7 @@ pub struct Frozen {
     pub dims: Dims,
     pub dtype: Dtype,
     modules: Vec<Module>,
-    /// What LoRA changes where a method names no layers.
-    usual_targets: &'static [&'static str],
+    encoder: bool,
 }
 
 /// One packed row.
@@ -53,15 +50,14 @@ impl Parts {
 }
 
 impl Frozen {
-    /// None where the pipeline file doesn't state the model's configuration, and for encoders: the plan follows what a
-    /// [`super::Decoder`] keeps.
+    /// None where the pipeline file doesn't state the model's configuration.
     ///
     /// # Errors
     /// If that configuration can't be understood.
     pub fn of(model: &BackboneSpec) -> Result<Option<Self>> {
         let Some(dims) = model.dims()? else { return Ok(None) };
-        let usual_targets = usual_targets(&model.family)?;
-        Ok(modules(&model.family, &dims)?.map(|modules| Self { dims, dtype: model.dtype, modules, usual_targets }))
+        let (modules, encoder) = (modules(&model.family, &dims)?, is_encoder(&model.family)?);
+        Ok(Some(Self { dims, dtype: model.dtype, modules, encoder }))
     }
 
     /// Numbers in the model.
@@ -78,10 +74,22 @@ impl Frozen {
         (self.dims.vocab * self.dims.hidden) as u64
     }
 
+    /// Norms and biases, and an encoder's positions: what is f32 whatever the model's number format.
     fn vectors(&self) -> u64 {
         let d = &self.dims;
+        if self.encoder {
+            let biases: usize = self.modules.iter().map(|m| m.outputs).sum();
+            let norms = 2 * d.hidden * (2 * d.layers + 1);
+            return (biases + norms + d.max_positions * d.hidden) as u64;
+        }
         let bias = if d.qkv_bias { d.q_width() + 2 * d.kv_width() } else { 0 };
         (d.layers * (2 * d.hidden + bias) + d.hidden) as u64
+    }
+
+    /// Width of what a layer's perceptron keeps for backward: gate and up, or an encoder's inner activation.
+    fn inner(&self) -> u64 {
+        let parts = if self.encoder { 1 } else { 2 };
+        (parts * self.dims.intermediate) as u64
     }
 
     fn weights(&self) -> u64 {
@@ -90,7 +98,7 @@ impl Frozen {
 
     /// Numbers that an adapter trains. Layers that `target_modules` names wrongly are found when the adapter is made.
     pub fn trainable(&self, adapter: &AdapterSpec) -> u64 {
-        match &adapter.clone().with_usual_targets(self.usual_targets) {
+        match adapter {
             AdapterSpec::None(_) => 0,
             AdapterSpec::Lora(lora) => {
                 let changed =
@@ -122,12 +130,12 @@ impl Frozen {
     /// The peak of a training whose largest row is `row`.
     pub fn training(&self, adapter: &AdapterSpec, row: Row) -> Parts {
         let d = &self.dims;
-        let (tokens, hidden, wide) = (row.tokens as u64, d.hidden as u64, d.intermediate as u64);
+        let (tokens, hidden) = (row.tokens as u64, d.hidden as u64);
         let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
-        let kept = 2 * hidden + qkv + d.q_width() as u64 + 2 * wide;
+        let kept = 2 * hidden + qkv + d.q_width() as u64 + self.inner();
         let activations = F32 * tokens * (d.layers as u64 * kept + 2 * hidden);
         // Backward of the gate and up projections: gradients of both, of their product, and of the stream.
-        let working = F32 * tokens * (4 * wide + 3 * hidden);
+        let working = F32 * tokens * (2 * self.inner() + 3 * hidden);
         let trained = F32 * self.trainable(adapter);
         let parts = vec![
             ("activations", activations),
@@ -145,7 +153,7 @@ impl Frozen {
         let d = &self.dims;
         let (tokens, hidden, wide) = (row.tokens as u64, d.hidden as u64, d.intermediate as u64);
         let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
-        let working = F32 * tokens * (4 * hidden + qkv + d.q_width() as u64 + 3 * wide);
+        let working = F32 * tokens * (4 * hidden + qkv + d.q_width() as u64 + self.inner() + wide);
         let (output, cached) = match answering {
             Answering::Scored => (self.output(row), 0),
             // The logits and their copy; the cache grows by half.
@@ -160,9 +168,9 @@ impl Frozen {
         self.peak(parts)
     }
 
-    /// Hidden states of the predicting tokens with their gradient, and a block of logits.
+    /// Hidden states of the predicting tokens with their gradient, and a block of logits where there are any.
     fn output(&self, row: Row) -> u64 {
-        let block = nll::block_numbers(row.predicting, self.dims.vocab) as u64;
+        let block = if self.encoder { 0 } else { nll::block_numbers(row.predicting, self.dims.vocab) as u64 };
         F32 * (3 * (row.predicting * self.dims.hidden) as u64 + block)
     }
 
@@ -180,7 +188,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::models::{Backbone, ModelSpec, adapters, load_decoder};
+    use crate::models::{ModelSpec, adapters, load};
 
     fn model(value: serde_json::Value) -> BackboneSpec {
         serde_json::from_value::<ModelSpec>(value).unwrap().backbone()
@@ -241,31 +249,36 @@ mod tests {
     #[test]
     fn modules_and_parameters_are_those_of_the_loaded_model() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-        for (name, family) in [("llama-tiny", "llama"), ("qwen2-tiny", "llama"), ("chatglm2-tiny", "chatglm")] {
+        for (name, family) in
+            [("llama-tiny", "llama"), ("qwen2-tiny", "llama"), ("chatglm2-tiny", "chatglm"), ("bert-tiny", "bert")]
+        {
             let folder = root.join(name);
             let config: serde_json::Value =
                 serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
             let spec = model(json!({ "family": family, "source": {}, "config": config }));
             let frozen = Frozen::of(&spec).unwrap().unwrap();
             let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
-            let decoder = load_decoder(family, &files.into(), &Device::Cpu).unwrap();
-            assert_eq!(frozen.modules, decoder.modules(), "{name}");
+            let own = BackboneSpec { config: Default::default(), ..spec };
+            let backbone = load(&own, &files.into(), &Device::Cpu).unwrap();
+            assert_eq!(frozen.modules, backbone.modules(), "{name}");
             let stored: u64 =
                 safetensors::SafeTensors::deserialize(&std::fs::read(folder.join("model.safetensors")).unwrap())
                     .unwrap()
                     .iter()
                     .filter(|(name, _)| !name.contains("inv_freq") && (!frozen.dims.tied || *name != "lm_head.weight"))
+                    // What an encoder adds for the first sentence lies in its positions; a head is the adapter's.
+                    .filter(|(name, _)| !name.contains("token_type") && !name.starts_with("classifier"))
                     .map(|(_, t)| t.shape().iter().product::<usize>() as u64)
                     .sum();
             assert_eq!(frozen.parameters(), stored, "{name}");
-            let target = decoder.modules()[0].path.rsplit('.').next().unwrap().to_owned();
+            let target = backbone.modules()[0].path.rsplit('.').next().unwrap().to_owned();
             for spec in [
                 json!({ "adapter": "lora", "rank": 3, "alpha": 6.0, "target_modules": [target] }),
                 json!({ "adapter": "ptuning2", "virtual_tokens": 5 }),
                 json!({ "adapter": "ptuning2", "virtual_tokens": 5, "projection": 7 }),
             ] {
                 let spec = adapter(spec);
-                let made = adapters::create(&spec, &decoder, 0, None).unwrap();
+                let made = adapters::create(&spec, backbone.as_ref(), 0, None).unwrap();
                 let numbers: usize = made.parameters().iter().map(|(_, p)| p.elem_count()).sum();
                 assert_eq!(frozen.trainable(&spec), numbers as u64, "{name}");
             }

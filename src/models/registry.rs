@@ -15,17 +15,14 @@ use crate::error::{Error, Result};
 struct Family {
     name: &'static str,
     dims: fn(&Config) -> Result<Dims>,
+    modules: fn(&Dims) -> Vec<Module>,
     build: Build,
     /// The linear layers that LoRA usually changes.
     targets: &'static [&'static str],
 }
 
 enum Build {
-    Decoder {
-        load: fn(&Loader) -> Result<Decoder>,
-        /// The linear layers of a model of these dimensions.
-        modules: fn(&Dims) -> Vec<Module>,
-    },
+    Decoder(fn(&Loader) -> Result<Decoder>),
     Encoder(fn(&Loader) -> Result<Encoder>),
 }
 
@@ -34,16 +31,24 @@ const FAMILIES: &[Family] = &[
     Family {
         name: "llama",
         dims: llama::dims,
-        build: Build::Decoder { load: llama::load, modules: llama::modules },
+        modules: llama::modules,
+        build: Build::Decoder(llama::load),
         targets: &["q_proj", "v_proj"],
     },
     Family {
         name: "chatglm",
         dims: chatglm::dims,
-        build: Build::Decoder { load: chatglm::load, modules: chatglm::modules },
+        modules: chatglm::modules,
+        build: Build::Decoder(chatglm::load),
         targets: &["query_key_value"],
     },
-    Family { name: "bert", dims: bert::dims, build: Build::Encoder(bert::load), targets: &["query", "value"] },
+    Family {
+        name: "bert",
+        dims: bert::dims,
+        modules: bert::modules,
+        build: Build::Encoder(bert::load),
+        targets: &["query", "value"],
+    },
 ];
 
 fn family(name: &str) -> Result<&'static Family> {
@@ -58,12 +63,9 @@ pub fn dims(family_name: &str, config: &Config) -> Result<Dims> {
     (family(family_name)?.dims)(config)
 }
 
-/// The linear layers of a decoder of these dimensions; no weights are needed.
-pub fn modules(family_name: &str, dims: &Dims) -> Result<Option<Vec<Module>>> {
-    Ok(match family(family_name)?.build {
-        Build::Decoder { modules, .. } => Some(modules(dims)),
-        Build::Encoder(_) => None,
-    })
+/// The linear layers of a backbone of these dimensions; no weights are needed.
+pub fn modules(family_name: &str, dims: &Dims) -> Result<Vec<Module>> {
+    Ok((family(family_name)?.modules)(dims))
 }
 
 /// Whether models of a family have no words to answer with, so that they need a classification head.
@@ -82,7 +84,7 @@ pub fn load(spec: &BackboneSpec, files: &BTreeMap<String, PathBuf>, device: &Dev
     let weights = Weights::open(files, &spec.config)?;
     let loader = Loader::new(&weights, spec.dtype, device);
     Ok(match family.build {
-        Build::Decoder { load, .. } => Box::new(load(&loader)?),
+        Build::Decoder(load) => Box::new(load(&loader)?),
         Build::Encoder(load) => Box::new(load(&loader)?),
     })
 }
@@ -90,7 +92,7 @@ pub fn load(spec: &BackboneSpec, files: &BTreeMap<String, PathBuf>, device: &Dev
 /// As [`load`], in f32 and with the configuration that the files bring, for those who need the weights themselves.
 pub fn load_decoder(family_name: &str, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Decoder> {
     match family(family_name)?.build {
-        Build::Decoder { load, .. } => with_own_config(files, device, load),
+        Build::Decoder(load) => with_own_config(files, device, load),
         Build::Encoder(_) => Err(Error::input(format!("`{family_name}` is a family of encoders"))),
     }
 }
@@ -99,7 +101,7 @@ pub fn load_decoder(family_name: &str, files: &BTreeMap<String, PathBuf>, device
 pub fn load_encoder(family_name: &str, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Encoder> {
     match family(family_name)?.build {
         Build::Encoder(load) => with_own_config(files, device, load),
-        Build::Decoder { .. } => Err(Error::input(format!("`{family_name}` is a family of decoders"))),
+        Build::Decoder(_) => Err(Error::input(format!("`{family_name}` is a family of decoders"))),
     }
 }
 

@@ -33,7 +33,7 @@ use crate::{
         self, Adapter, AdapterSpec, Backbone, BackboneSpec, ModelSpec,
         adapters::{self, UntrainedSpec},
         memory::{Answering, Frozen},
-        numerics,
+        numerics, usual_targets,
     },
     train::{Method, Sample, TokenSet, TrainingSummary, peak_memory},
 };
@@ -186,12 +186,14 @@ impl StageKind for Evaluate {
             return Err(problems);
         }
         let numerics = numerics(table.device, model.dtype);
+        let targets = usual_targets(&model.family).map_err(|e| vec![fault(cx, "model", e)])?;
+        let adapter = method.as_ref().map_or(AdapterSpec::None(UntrainedSpec {}), |m| m.adapter.clone());
         let frozen = Frozen::of(&model.backbone()).map_err(|e| vec![fault(cx, "model", e)])?;
         let memory = frozen.map(|frozen| EvaluationMemory {
             frozen,
             device: table.device,
             model: table.model.clone(),
-            adapter: method.as_ref().map_or(AdapterSpec::None(UntrainedSpec {}), |m| m.adapter.clone()),
+            adapter: adapter.with_usual_targets(targets),
             answering: table.answer.answering(),
             prompts: Prompts { split: table.split.clone(), max_tokens: max_tokens(cx.spec, cx.action) },
         });

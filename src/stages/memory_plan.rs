@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    definitions::{both, definition, definition_at, json, span},
+    definitions::{both, definition, definition_at, fault, json, span},
     footprint::{EvaluationMemory, Lengths, Prompts, TrainingMemory},
     train::read_tokens,
 };
@@ -16,6 +16,7 @@ use crate::{
     models::{
         AdapterSpec, BackboneSpec, ModelSpec,
         memory::{Answering, Frozen},
+        usual_targets,
     },
     report::{MemoryLayout, MemoryRow, Named, memory_table},
     train::Method,
@@ -92,6 +93,8 @@ impl StageKind for MemoryPlan {
         let options: Options = config::from_node(&cx.action.params)?;
         let model = definition::<ModelSpec>(cx, "model", &options.model);
         let (model, (methods, tasks)) = both(model, both(methods(cx, &options.methods), tasks(cx)))?;
+        let targets = usual_targets(&model.family).map_err(|e| vec![fault(cx, "model", e)])?;
+        let methods = methods.into_iter().map(|m| Planned { adapter: m.adapter.with_usual_targets(targets), ..m });
         let mut missing = Vec::new();
         if model.config.is_empty() {
             missing.push(
@@ -104,7 +107,7 @@ impl StageKind for MemoryPlan {
             title: options.title,
             backbone: model.backbone(),
             model: Named { title: model.title.unwrap_or_else(|| options.model.clone()), name: options.model },
-            methods,
+            methods: methods.collect(),
             tasks,
             budget: options.budget.0,
         };

@@ -108,8 +108,7 @@ impl StageKind for Train {
         if let Some(problem) = without_words(cx, &model, &table.method, method.head) {
             return Err(vec![problem]);
         }
-        let targets = usual_targets(&model.family)
-            .map_err(|e| vec![Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(span(cx, "model")) }])?;
+        let targets = usual_targets(&model.family).map_err(|e| vec![fault(cx, "model", e)])?;
         let params = Params {
             base_model: table.model,
             backbone: model.backbone(),
