@@ -27,7 +27,7 @@ pub fn plan(args: &PlanArgs) -> Outcome {
                     );
                 }
             }
-            Forecast::Run { reasons } => {
+            Forecast::Run { reasons, .. } => {
                 run += 1;
                 let needs = action.resolved.resources;
                 let gpus = if needs.gpus > 0 { format!(", {} GPU(s)", needs.gpus) } else { String::new() };

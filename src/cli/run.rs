@@ -1,6 +1,7 @@
 //! `emopipe run`.
 
 use std::{
+    collections::HashMap,
     io::IsTerminal,
     sync::{
         Arc,
@@ -11,7 +12,7 @@ use std::{
 use super::{
     Failure, Outcome,
     args::{RunArgs, SelectionArgs},
-    load, open_store,
+    load, lock, open_store, store_folder, verify,
     view::View,
 };
 use crate::{
@@ -21,11 +22,25 @@ use crate::{
         schedule::{self, Options},
     },
     error::Error,
+    store::Store,
 };
 
 pub fn run(args: &RunArgs) -> Outcome {
     let plan = load(&args.pipeline)?;
+    if args.verify {
+        let store = Store::open_alone(&store_folder(&args.pipeline, &plan))?;
+        let audit = verify::audit(&store)?;
+        if !audit.damage.is_empty() {
+            let done = store.repair(&audit)?;
+            eprintln!(
+                "{} damaged places in the store: {} results are computed again",
+                audit.damage.len(),
+                done.results
+            );
+        }
+    }
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
+    let expected = if args.locked { lock::expected(&args.pipeline.pipeline, &plan, &store)? } else { HashMap::new() };
     let machine = machine::resources();
     let options = Options {
         machine: Resources {
@@ -37,6 +52,8 @@ pub fn run(args: &RunArgs) -> Outcome {
         keep_going: args.keep_going,
         selection: selection(&args.selection),
         env: environment(args)?,
+        check: false,
+        expected,
     };
     let stop = listen()?;
     let mut view = View::new(std::io::stderr().is_terminal());
@@ -69,7 +86,7 @@ fn environment(args: &RunArgs) -> Result<Vec<(String, String)>, Error> {
 }
 
 /// Counts SIGINT and SIGTERM instead of dying of them.
-fn listen() -> Result<Arc<AtomicUsize>, Error> {
+pub fn listen() -> Result<Arc<AtomicUsize>, Error> {
     let stop = Arc::new(AtomicUsize::new(0));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         let count = Arc::clone(&stop);

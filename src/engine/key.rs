@@ -19,6 +19,9 @@ pub struct Preimage {
     pub inputs: BTreeMap<String, Vec<Digest>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub numerics: Option<String>,
+    /// Of kinds that show them: see [`super::Job::notes`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl Preimage {
@@ -29,6 +32,16 @@ impl Preimage {
         hasher.update(text.as_bytes());
         hasher.into()
     }
+
+    /// The description in a stored record.
+    pub fn of_record(record: &Value) -> Option<Self> {
+        serde_json::from_value(record.get("preimage")?.clone()).ok()
+    }
+}
+
+/// Whether a stored record is the description of this key.
+pub fn describes(key: &Digest, record: &Value) -> bool {
+    Preimage::of_record(record).is_some_and(|preimage| preimage.key() == *key)
 }
 
 /// JSON with sorted keys and no spaces: equal values give equal text, and only they do.
@@ -70,7 +83,14 @@ mod tests {
     use super::*;
 
     fn preimage(params: Value) -> Preimage {
-        Preimage { kind: "train".into(), version: 1, params, inputs: BTreeMap::new(), numerics: None }
+        Preimage {
+            kind: "train".into(),
+            version: 1,
+            params,
+            inputs: BTreeMap::new(),
+            numerics: None,
+            notes: Vec::new(),
+        }
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
@@ -109,12 +129,13 @@ mod tests {
     #[test]
     fn every_part_enters_the_key() {
         let base = preimage(json!({"rank": 8}));
-        let mut others = vec![base.clone(); 5];
+        let mut others = vec![base.clone(); 6];
         others[0].kind = "evaluate".into();
         others[1].version = 2;
         others[2].params = json!({"rank": 4});
         others[3].inputs.insert("tokens".into(), vec![Digest::of(b"x")]);
         others[4].numerics = Some("cpu-f32".into());
+        others[5].notes.push("vouched for".into());
         for other in others {
             assert_ne!(base.key(), other.key());
         }

@@ -1,6 +1,9 @@
 //! From a specification to a DAG of actions, and from a DAG and a store to a forecast.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use petgraph::{
     Direction,
@@ -56,8 +59,35 @@ pub struct Selection {
 /// What would happen to an action if the pipeline ran now.
 #[derive(Debug, Clone)]
 pub enum Forecast {
-    Cached { key: Digest, outcome: Outcome },
-    Run { reasons: Vec<Reason> },
+    Cached {
+        key: Digest,
+        outcome: Outcome,
+        notes: Notes,
+    },
+    /// `preimage` where all inputs are known.
+    Run {
+        reasons: Vec<Reason>,
+        preimage: Option<Preimage>,
+    },
+}
+
+/// A result, as those who read it see it.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    pub artifact: Digest,
+    pub notes: Notes,
+}
+
+/// What was vouched for on the way to a result; almost always nothing, so it is shared.
+pub type Notes = Option<Arc<BTreeSet<String>>>;
+
+impl Forecast {
+    fn finished(&self) -> Option<Finished> {
+        match self {
+            Self::Cached { outcome, notes, .. } => Some(Finished { artifact: outcome.artifact, notes: notes.clone() }),
+            Self::Run { .. } => None,
+        }
+    }
 }
 
 impl Plan {
@@ -186,42 +216,70 @@ impl Plan {
     }
 
     /// The description of an action whose inputs have these results.
-    pub fn preimage(&self, i: usize, artifact: impl Fn(usize) -> Option<Digest>) -> Option<Preimage> {
+    pub fn preimage(&self, i: usize, finished: impl Fn(usize) -> Option<Finished>) -> Option<Preimage> {
         let action = &self.actions[i];
         let mut inputs = BTreeMap::new();
+        let mut notes = BTreeSet::new();
         for (role, sources) in &action.inputs {
-            inputs.insert(role.clone(), sources.iter().map(|s| artifact(*s)).collect::<Option<Vec<_>>>()?);
+            let mut digests = Vec::with_capacity(sources.len());
+            for source in sources {
+                let source = finished(*source)?;
+                digests.push(source.artifact);
+                if action.kind.shows_notes() {
+                    notes.extend(source.notes.iter().flat_map(|n| n.iter().cloned()));
+                }
+            }
+            inputs.insert(role.clone(), digests);
         }
-        Some(Preimage {
+        Some(Preimage { inputs, notes: notes.into_iter().collect(), ..self.description(i) })
+    }
+
+    /// What is known of an action's description before its inputs are.
+    fn description(&self, i: usize) -> Preimage {
+        let action = &self.actions[i];
+        Preimage {
             kind: action.kind.name().to_owned(),
             version: action.kind.version(),
             params: action.resolved.params.clone(),
-            inputs,
+            inputs: BTreeMap::new(),
             numerics: action.resolved.numerics.clone(),
-        })
+            notes: Vec::new(),
+        }
+    }
+
+    /// What readers of an action must pass on: what was vouched for before it, and for itself.
+    pub fn notes(&self, i: usize, key: &Digest, store: &Store, finished: impl Fn(usize) -> Option<Finished>) -> Notes {
+        let mut behind = self.inputs(i).filter_map(|s| finished(s)?.notes);
+        let own = store.acceptance(key).map(|a| format!("{} was not computed anew: {}", self.actions[i].name, a.note));
+        let first = behind.next();
+        if own.is_none() && first.is_none() {
+            return None;
+        }
+        let all = first.into_iter().chain(behind).flat_map(|n| n.iter().cloned().collect::<Vec<_>>()).chain(own);
+        Some(Arc::new(all.collect()))
     }
 
     /// What a run would do with each action, in the order of `actions`.
     pub fn forecast(&self, store: &Store, forced: &HashSet<usize>) -> Vec<Forecast> {
         let mut forecasts: Vec<Forecast> = Vec::with_capacity(self.actions.len());
         for i in 0..self.actions.len() {
-            let artifact = |s: usize| match &forecasts[s] {
-                Forecast::Cached { outcome, .. } => Some(outcome.artifact),
-                Forecast::Run { .. } => None,
-            };
-            let forecast = match self.preimage(i, artifact) {
+            let finished = |s: usize| forecasts[s].finished();
+            let forecast = match self.preimage(i, finished) {
                 Some(preimage) => {
                     let key = preimage.key();
                     match store.lookup(&key) {
-                        Some(outcome) if !forced.contains(&i) => Forecast::Cached { key, outcome },
+                        Some(outcome) if !forced.contains(&i) => {
+                            let notes = self.notes(i, &key, store, finished);
+                            Forecast::Cached { key, outcome, notes }
+                        }
                         found => {
                             let reasons =
                                 if found.is_some() { vec![Reason::Forced] } else { self.reasons(i, &preimage, store) };
-                            Forecast::Run { reasons }
+                            Forecast::Run { reasons, preimage: Some(preimage) }
                         }
                     }
                 }
-                None => Forecast::Run { reasons: self.pending_reasons(i, store, artifact) },
+                None => Forecast::Run { reasons: self.pending_reasons(i, store, finished), preimage: None },
             };
             forecasts.push(forecast);
         }
@@ -235,23 +293,13 @@ impl Plan {
         if found.is_empty() { vec![Reason::ResultMissing] } else { found }
     }
 
-    fn pending_reasons(&self, i: usize, store: &Store, artifact: impl Fn(usize) -> Option<Digest>) -> Vec<Reason> {
-        let action = &self.actions[i];
+    fn pending_reasons(&self, i: usize, store: &Store, finished: impl Fn(usize) -> Option<Finished>) -> Vec<Reason> {
         let mut reasons = match self.earlier(i, store) {
             None => vec![Reason::New],
-            Some(old) => {
-                let new = Preimage {
-                    kind: action.kind.name().to_owned(),
-                    version: action.kind.version(),
-                    params: action.resolved.params.clone(),
-                    inputs: BTreeMap::new(),
-                    numerics: action.resolved.numerics.clone(),
-                };
-                differences_but_inputs(&old, &new)
-            }
+            Some(old) => differences_but_inputs(&old, &self.description(i)),
         };
-        for (role, sources) in &action.inputs {
-            if let Some(first) = sources.iter().find(|s| artifact(**s).is_none()) {
+        for (role, sources) in &self.actions[i].inputs {
+            if let Some(first) = sources.iter().find(|s| finished(**s).is_none()) {
                 reasons.push(Reason::InputPending { role: role.clone(), action: self.actions[*first].name.clone() });
             }
         }
@@ -260,14 +308,16 @@ impl Plan {
 
     fn earlier(&self, i: usize, store: &Store) -> Option<Preimage> {
         let key = store.latest_key(&self.identity(i))?;
-        let record = store.preimage(&key)?;
-        serde_json::from_value(record.get("preimage")?.clone()).ok()
+        Preimage::of_record(&store.preimage(&key)?)
     }
 
     /// The name under which the store remembers an action: action names are only unique within a pipeline and profile.
     pub fn identity(&self, i: usize) -> String {
-        let profile = self.spec.profile.as_deref().unwrap_or("");
-        format!("{}:{profile}:{}", self.spec.pipeline.name, self.actions[i].name)
+        Self::identity_of(&self.spec.pipeline.name, self.spec.profile.as_deref(), &self.actions[i].name)
+    }
+
+    pub(super) fn identity_of(pipeline: &str, profile: Option<&str>, action: &str) -> String {
+        format!("{pipeline}:{}:{action}", profile.unwrap_or(""))
     }
 }
 

@@ -92,6 +92,7 @@ impl StageKind for Download {
             numerics: None,
             resources: Resources { cores: 1, memory: 256 << 20, gpus: 0 },
             retries: 3,
+            ..Resolved::default()
         })
     }
 
@@ -393,6 +394,7 @@ mod tests {
             unkeyed: resolved.unkeyed,
             inputs: BTreeMap::new(),
             threads: 1,
+            notes: Vec::new(),
         };
         let (out, work) = (dir.join("out"), dir.join("work"));
         let cx = Context { job: &job, out: &out, work: &work, progress: &Unwatched };

@@ -34,6 +34,10 @@ struct ExecTable {
     env: BTreeMap<String, String>,
     /// Files the command writes below `{out}`. All must be there afterwards; nothing else is kept.
     outputs: Vec<String>,
+    /// How far numbers in the outputs may differ, relatively, when `emopipe verify --rerun` computes them again (default: not
+    /// at all).
+    #[serde(default)]
+    tolerance: Option<f64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,6 +115,7 @@ impl StageKind for Exec {
         Ok(Resolved {
             params: serde_json::json!(params),
             unkeyed: serde_json::json!(Unkeyed { root: root.clone() }),
+            tolerance: table.tolerance,
             ..Resolved::default()
         })
     }

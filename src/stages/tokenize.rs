@@ -262,6 +262,7 @@ mod tests {
             unkeyed: Value::Null,
             inputs,
             threads: 1,
+            notes: Vec::new(),
         };
         Workplace { dir, job }
     }

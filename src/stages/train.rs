@@ -103,8 +103,12 @@ impl StageKind for Train {
             unkeyed: json(&method.safeguards)?,
             numerics: Some(NUMERICS.to_owned()),
             resources: Resources { cores: 1, memory: MEMORY, gpus: 0 },
-            retries: 0,
+            ..Resolved::default()
         })
+    }
+
+    fn metrics(&self) -> Option<&'static str> {
+        Some(SUMMARY_FILE)
     }
 
     fn run(&self, cx: &Context) -> Result<()> {

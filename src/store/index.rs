@@ -11,12 +11,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::Digest;
-use crate::error::{IoAt, Result};
+use super::{Digest, lock::Locks};
+use crate::{
+    error::{IoAt, Result},
+    fault,
+};
 
 const CHECKSUM: usize = 16;
+
+/// Fewer lines aren't worth a second thread.
+const PARALLEL_FROM: usize = 1000;
 
 /// One file of an artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +56,36 @@ impl Outcome {
     pub fn size(&self) -> u64 {
         self.files.iter().map(|f| f.size).sum()
     }
+
+    /// Name of the first file that only one has, or that has other bytes.
+    pub fn first_difference<'a>(&'a self, other: &'a Self) -> Option<&'a str> {
+        let lacks = |outcome: &Self, file: &FileEntry| {
+            outcome.files.iter().all(|f| f.name != file.name || f.digest != file.digest)
+        };
+        let here = self.files.iter().find(|f| lacks(other, f));
+        here.into_iter().chain(other.files.iter().find(|f| lacks(self, f))).map(|f| f.name.as_str()).min()
+    }
+}
+
+/// A promise that a change of the description can't change the result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acceptance {
+    /// The key whose result stands in.
+    pub from: Digest,
+    /// Who or why, in the words of the one who promised.
+    pub note: String,
+}
+
+/// What is known under one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The action that was published last under this key.
+    pub action: String,
+    /// The first one published comes first and is the one in use; a second one shows that the action isn't deterministic.
+    pub outcomes: Vec<Outcome>,
+    pub accepted: Option<Acceptance>,
+    /// Rises with every line: a result's inputs were published before it.
+    pub order: usize,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,34 +95,71 @@ enum Line {
     Result {
         key: Digest,
         action: String,
-        files: Vec<FileEntry>,
+        #[serde(rename = "files", with = "listing")]
+        outcome: Outcome,
     },
     /// An action of this name was satisfied by an earlier result.
     Use {
         key: Digest,
         action: String,
     },
+    /// The result of another key stands for this one.
+    Accept {
+        key: Digest,
+        action: String,
+        from: Digest,
+        note: String,
+        #[serde(rename = "files", with = "listing")]
+        outcome: Outcome,
+    },
     Forget {
         key: Digest,
     },
 }
 
+/// A line holds the files alone; the artifact's digest follows from them.
+mod listing {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{FileEntry, Outcome};
+
+    pub fn serialize<S: Serializer>(outcome: &Outcome, s: S) -> Result<S::Ok, S::Error> {
+        outcome.files.serialize(s)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Outcome, D::Error> {
+        Vec::<FileEntry>::deserialize(d).map(Outcome::new)
+    }
+}
+
 #[derive(Debug)]
 pub struct Index {
     path: PathBuf,
-    results: HashMap<Digest, Outcome>,
+    locks: Locks,
+    results: HashMap<Digest, Known>,
     latest: HashMap<String, Digest>,
     read_to: u64,
+    lines: usize,
+    /// Numbers (from 1) of the lines that can't be believed.
+    damaged: Vec<usize>,
 }
 
 impl Index {
-    pub fn open(path: &Path) -> Result<Self> {
-        let mut index = Self { path: path.to_owned(), results: HashMap::new(), latest: HashMap::new(), read_to: 0 };
+    pub fn open(path: &Path, locks: Locks) -> Result<Self> {
+        let mut index = Self {
+            path: path.to_owned(),
+            locks,
+            results: HashMap::new(),
+            latest: HashMap::new(),
+            read_to: 0,
+            lines: 0,
+            damaged: Vec::new(),
+        };
         index.refresh()?;
         Ok(index)
     }
 
-    pub fn get(&self, key: &Digest) -> Option<&Outcome> {
+    pub fn get(&self, key: &Digest) -> Option<&Known> {
         self.results.get(key)
     }
 
@@ -97,8 +171,13 @@ impl Index {
         self.results.len()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&Digest, &Outcome)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Digest, &Known)> {
         self.results.iter()
+    }
+
+    /// Numbers (from 1) of lines that a crash cut short or that rotted.
+    pub fn damaged(&self) -> &[usize] {
+        &self.damaged
     }
 
     /// Reads the complete lines that were appended since the last look.
@@ -113,21 +192,39 @@ impl Index {
             .and_then(|_| file.read_to_end(&mut bytes))
             .io_at("read the index", &self.path)?;
         let complete = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
-        for line in bytes[..complete].split(|b| *b == b'\n') {
-            if let Some(line) = decode(line) {
-                self.apply(line);
+        self.read_to += complete as u64;
+        let lines: Vec<&[u8]> = bytes[..complete].split_inclusive(|b| *b == b'\n').collect();
+        let decoded: Vec<Option<Line>> = if lines.len() < PARALLEL_FROM {
+            lines.iter().map(|line| decode(line)).collect()
+        } else {
+            lines.par_iter().map(|line| decode(line)).collect()
+        };
+        for line in decoded {
+            self.lines += 1;
+            match line {
+                Some(line) => self.apply(line),
+                None => self.damaged.push(self.lines),
             }
         }
-        self.read_to += complete as u64;
         Ok(())
     }
 
     pub fn append(&mut self, key: Digest, action: &str, outcome: &Outcome) -> Result<()> {
-        self.write(Line::Result { key, action: action.to_owned(), files: outcome.files.clone() })
+        self.write(Line::Result { key, action: action.to_owned(), outcome: outcome.clone() })
     }
 
     pub fn append_use(&mut self, key: Digest, action: &str) -> Result<()> {
         self.write(Line::Use { key, action: action.to_owned() })
+    }
+
+    pub fn append_acceptance(
+        &mut self,
+        key: Digest,
+        action: &str,
+        outcome: &Outcome,
+        Acceptance { from, note }: Acceptance,
+    ) -> Result<()> {
+        self.write(Line::Accept { key, action: action.to_owned(), from, note, outcome: outcome.clone() })
     }
 
     pub fn forget(&mut self, key: Digest) -> Result<()> {
@@ -136,12 +233,32 @@ impl Index {
 
     fn apply(&mut self, line: Line) {
         match line {
-            Line::Result { key, action, files } => {
-                self.results.insert(key, Outcome::new(files));
-                self.latest.insert(action, key);
+            Line::Result { key, action, outcome } => {
+                self.latest.insert(action.clone(), key);
+                let order = self.lines;
+                let known = self.results.entry(key).or_insert_with(|| Known {
+                    action: String::new(),
+                    outcomes: Vec::new(),
+                    accepted: None,
+                    order,
+                });
+                known.action = action;
+                // What was computed under the key itself goes before what somebody vouched for.
+                let vouched = known.accepted.take().is_some();
+                if vouched {
+                    known.outcomes.retain(|o| o.artifact != outcome.artifact);
+                    known.outcomes.insert(0, outcome);
+                } else if known.outcomes.iter().all(|o| o.artifact != outcome.artifact) {
+                    known.outcomes.push(outcome);
+                }
             }
             Line::Use { key, action } => {
                 self.latest.insert(action, key);
+            }
+            Line::Accept { key, action, from, note, outcome } => {
+                self.latest.insert(action.clone(), key);
+                let accepted = Some(Acceptance { from, note });
+                self.results.insert(key, Known { action, outcomes: vec![outcome], accepted, order: self.lines });
             }
             Line::Forget { key } => {
                 self.results.remove(&key);
@@ -153,7 +270,7 @@ impl Index {
         let text = encode(&line)?;
         let path = &self.path;
         let mut file = File::options().create(true).read(true).append(true).open(path).io_at("open the index", path)?;
-        file.lock().io_at("lock the index", path)?;
+        let locked = self.locks.wait(&file, path)?;
         let end = file.seek(SeekFrom::End(0)).io_at("read the index", path)?;
         let mut out = Vec::with_capacity(text.len() + 2);
         if end > 0 && !ends_with_newline(&mut file).io_at("read the index", path)? {
@@ -161,13 +278,49 @@ impl Index {
         }
         out.extend_from_slice(text.as_bytes());
         out.push(b'\n');
+        fault::after("index-half", || drop(file.write_all(&out[..out.len() / 2])));
         if let Err(e) = file.write_all(&out).and_then(|()| file.sync_data()) {
-            // Half a line would be skipped by its checksum; taking it back keeps the file tidy on a full disk.
-            let _ = file.set_len(end);
+            // Half a line would be skipped by its checksum; taking it back keeps the file tidy on a full disk. Without a
+            // lock somebody may have written after it.
+            if locked {
+                let _ = file.set_len(end);
+            }
             return Err(crate::error::Error::io("write the index", path, &e));
         }
+        fault::at("index");
         drop(file);
-        self.apply(line);
+        // Lines of others may lie before this one, so it is read back with them.
+        self.refresh()?;
+        if !locked {
+            self.apply(line);
+        }
+        Ok(())
+    }
+
+    /// Writes the index anew, without lines that no longer say anything. Nobody else may have the store open.
+    pub fn compact(&mut self) -> Result<()> {
+        let mut known: Vec<(&Digest, &Known)> = self.results.iter().collect();
+        known.sort_by_key(|(_, k)| k.order);
+        let mut lines = Vec::new();
+        for (key, known) in known {
+            lines.extend(known.outcomes.iter().cloned().map(|outcome| {
+                let (key, action) = (*key, known.action.clone());
+                match known.accepted.clone() {
+                    Some(Acceptance { from, note }) => Line::Accept { key, action, from, note, outcome },
+                    None => Line::Result { key, action, outcome },
+                }
+            }));
+        }
+        let mut latest: Vec<(&String, &Digest)> = self.latest.iter().collect();
+        latest.sort();
+        lines.extend(latest.into_iter().map(|(action, key)| Line::Use { key: *key, action: action.clone() }));
+        let mut text = String::new();
+        for line in &lines {
+            text.push_str(&encode(line)?);
+            text.push('\n');
+        }
+        super::write_atomically(&self.path, text.as_bytes())?;
+        *self = Self::open(&self.path, self.locks)?;
         Ok(())
     }
 }
@@ -192,6 +345,7 @@ fn encode(line: &Line) -> Result<String> {
 }
 
 fn decode(line: &[u8]) -> Option<Line> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
     let (sum, rest) = line.split_at_checked(CHECKSUM)?;
     let json = rest.strip_prefix(b" ")?;
     (sum == checksum(json)).then(|| serde_json::from_slice(json).ok()).flatten()
