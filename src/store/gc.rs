@@ -92,18 +92,18 @@ impl Store {
         Ok(garbage)
     }
 
-    /// Removes garbage. The store must be open for this process alone.
+    /// Removes garbage. The store must be open for this process alone. Files go first: on a full disk that makes room for
+    /// the rest, and a result without its files is a miss.
     pub fn sweep(&self, garbage: &Garbage) -> Result<Swept> {
-        for result in &garbage.results {
-            self.forget(&result.key)?;
-            // A record without a result is never read.
-            let _ = fs::remove_file(self.preimage_path(&result.key));
-        }
-        self.index().compact()?;
         for (path, _) in garbage.blobs.iter().chain(&garbage.leftovers) {
             let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
             removed.io_at("remove", path)?;
         }
+        for result in &garbage.results {
+            // A record without a result is never read.
+            let _ = fs::remove_file(self.preimage_path(&result.key));
+        }
+        self.index().compact(garbage.results.iter().map(|r| r.key))?;
         Ok(Swept { results: garbage.results.len(), blobs: garbage.blobs.len(), freed: garbage.size() })
     }
 

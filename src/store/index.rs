@@ -175,9 +175,18 @@ impl Index {
         self.results.iter()
     }
 
-    /// Numbers (from 1) of lines that a crash cut short or that rotted.
-    pub fn damaged(&self) -> &[usize] {
-        &self.damaged
+    /// Numbers (from 1) of lines that rotted or that a crash cut short.
+    pub fn damaged(&self) -> Result<Vec<usize>> {
+        let mut found = self.damaged.clone();
+        let size = match std::fs::metadata(&self.path) {
+            Ok(m) => m.len(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(e) => return Err(crate::error::Error::io("read the index", &self.path, &e)),
+        };
+        if size > self.read_to {
+            found.push(self.lines + 1);
+        }
+        Ok(found)
     }
 
     /// Reads the complete lines that were appended since the last look.
@@ -271,10 +280,17 @@ impl Index {
         let path = &self.path;
         let mut file = File::options().create(true).read(true).append(true).open(path).io_at("open the index", path)?;
         let locked = self.locks.wait(&file, path)?;
-        let end = file.seek(SeekFrom::End(0)).io_at("read the index", path)?;
+        let mut end = file.seek(SeekFrom::End(0)).io_at("read the index", path)?;
         let mut out = Vec::with_capacity(text.len() + 2);
-        if end > 0 && !ends_with_newline(&mut file).io_at("read the index", path)? {
-            out.push(b'\n');
+        let whole = end_of_last_line(&mut file, end).io_at("read the index", path)?;
+        if whole < end {
+            // Somebody died while he wrote. Nobody else writes while this lock is held, so what he left can go.
+            if locked {
+                file.set_len(whole).io_at("write the index", path)?;
+                end = whole;
+            } else {
+                out.push(b'\n');
+            }
         }
         out.extend_from_slice(text.as_bytes());
         out.push(b'\n');
@@ -297,8 +313,16 @@ impl Index {
         Ok(())
     }
 
-    /// Writes the index anew, without lines that no longer say anything. Nobody else may have the store open.
-    pub fn compact(&mut self) -> Result<()> {
+    /// Forgets these results and writes the index anew, without lines that no longer say anything. Nobody else may have the
+    /// store open.
+    pub fn compact(&mut self, gone: impl IntoIterator<Item = Digest>) -> Result<()> {
+        let before = self.results.len();
+        for key in gone {
+            self.results.remove(&key);
+        }
+        if self.results.len() == before && self.damaged()?.is_empty() {
+            return Ok(());
+        }
         let mut known: Vec<(&Digest, &Known)> = self.results.iter().collect();
         known.sort_by_key(|(_, k)| k.order);
         let mut lines = Vec::new();
@@ -325,11 +349,21 @@ impl Index {
     }
 }
 
-fn ends_with_newline(file: &mut File) -> std::io::Result<bool> {
-    let mut last = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut last)?;
-    Ok(last == *b"\n")
+/// Where the last complete line of a file of `end` bytes ends.
+fn end_of_last_line(file: &mut File, end: u64) -> std::io::Result<u64> {
+    const BLOCK: u64 = 4096;
+    let mut to = end;
+    while to > 0 {
+        let from = to.saturating_sub(if to == end { 1 } else { BLOCK });
+        let mut bytes = vec![0; (to - from) as usize];
+        file.seek(SeekFrom::Start(from))?;
+        file.read_exact(&mut bytes)?;
+        if let Some(at) = bytes.iter().rposition(|b| *b == b'\n') {
+            return Ok(from + at as u64 + 1);
+        }
+        to = from;
+    }
+    Ok(0)
 }
 
 fn checksum(text: &[u8]) -> [u8; CHECKSUM] {

@@ -50,6 +50,7 @@ impl Store {
         describes: &(dyn Fn(&Digest, &Value) -> bool + Sync),
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Audit> {
+        self.refresh()?;
         let results = self.results();
         let mut users: HashMap<Digest, BTreeSet<(Digest, String)>> = HashMap::new();
         // Size as the index has it; a blob that no result needs has none to compare with.
@@ -61,7 +62,7 @@ impl Store {
             }
         }
         let mut audit = Audit { results: results.len(), ..Audit::default() };
-        audit.damage.extend(self.index().damaged().iter().map(|n| Damage::Line(*n)));
+        audit.damage.extend(self.index().damaged()?.into_iter().map(Damage::Line));
         for (digest, _, size) in blob_files(&self.root)? {
             audit.blobs += 1;
             audit.bytes += size;
@@ -120,10 +121,7 @@ impl Store {
             }
         }
         repaired.results = lost.len();
-        for key in lost {
-            self.forget(&key)?;
-        }
-        self.index().compact()?;
+        self.index().compact(lost)?;
         Ok(repaired)
     }
 }

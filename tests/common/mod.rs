@@ -1,6 +1,10 @@
 //! Runs the real binary on small projects in temporary folders.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub mod journals;
+pub mod server;
+pub mod tiny;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -40,7 +44,9 @@ impl Project {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_emopipe"));
         command.args(arguments).current_dir(self.root());
-        for name in ["EMOPIPE_STORE", "EMOPIPE_MIRROR", "EMOPIPE_OFFLINE", "EMOPIPE_LOG"] {
+        for name in
+            ["EMOPIPE_STORE", "EMOPIPE_MIRROR", "EMOPIPE_OFFLINE", "EMOPIPE_LOG", "EMOPIPE_FAULT", "EMOPIPE_LOCKS"]
+        {
             command.env_remove(name);
         }
         command
