@@ -264,3 +264,33 @@ fn a_truncated_model_is_named() {
     project.emopipe(&["pin"]).ok();
     fails_with(project.emopipe(&["run"]), &["model.safetensors", "help:"]);
 }
+
+#[test]
+fn cells_lead_to_raw_files_and_reports_say_what_was_accepted() {
+    let project = tiny();
+    project.emopipe(&["run"]).ok();
+    let chain = project.emopipe(&["explain", "table-1:lora:films-2:accuracy"]).ok().stdout();
+    let raw = blake3::hash(films().as_bytes()).to_string();
+    for part in ["adapted[", "adapter: train[", "tokens: tokens[", "examples: examples[", "raw: raw", &raw, "films.tsv"]
+    {
+        assert!(chain.contains(part), "no `{part}` in:\n{chain}");
+    }
+    let wrong = project.emopipe(&["explain", "table-1:lora:films-2:acuracy"]).fails(1).stderr();
+    assert!(wrong.contains("did you mean `lora:films-2:accuracy`?"), "{wrong}");
+
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let set = ["--set", "method.lora.rank=2"];
+    project.emopipe(&["run", set[0], set[1]]).ok();
+    let diff = project.command(&["diff", "last~1", "last"]).output().unwrap();
+    let diff = String::from_utf8_lossy(&diff.stdout).into_owned();
+    assert!(diff.contains("adapter.rank") && diff.contains("trainable_parameters"), "{diff}");
+
+    let before = project.read("reports/README.md");
+    let changed = ["--set", "method.lora.weight_decay=0.5"];
+    let accepted = project.emopipe(&["accept", "train", "--note", "weight decay is tiny", changed[0], changed[1]]).ok();
+    assert!(accepted.stdout().contains("weight_decay"), "{}", accepted.stdout());
+    project.emopipe(&["run", changed[0], changed[1]]).ok();
+    assert_eq!(project.computed(), ["tables"], "only the report is written anew");
+    let after = project.read("reports/README.md");
+    assert!(!before.contains("weight decay is tiny") && after.contains("weight decay is tiny"), "{after}");
+}
