@@ -432,3 +432,21 @@ fn offline_replays_from_store_and_mirror_alone() {
     project.emopipe(&["run", "--offline"]).ok();
     assert_eq!(project.read("out/d.txt"), text, "from the store alone");
 }
+
+#[test]
+fn a_plan_says_what_it_will_take() {
+    let project = Project::new(&pipeline("letters", "sleep 0.3;"));
+    project.write("words.txt", "Abracadabra\n");
+    let unknown = project.emopipe(&["plan"]).ok().stdout();
+    assert!(unknown.contains("time unknown") && unknown.contains("not counting 5 that never ran here"), "{unknown}");
+    project.emopipe(&["run"]).ok();
+    project.emopipe(&["clean", "count"]).ok();
+    project.write("pipeline.toml", &project.read("pipeline.toml").replace("\"c\"]", "\"c\", \"d\"]"));
+    let known = project.emopipe(&["plan"]).ok().stdout();
+    assert!(!known.contains("unknown") && known.contains("going by earlier runs; "), "{known}");
+    assert!(known.contains(" to write, ") && known.contains("MiB of memory at most"), "{known}");
+    let took = |line: &str| line.split_once('(').unwrap().1.split_once(" s,").unwrap().0.parse::<f64>().unwrap();
+    for line in known.lines().filter(|l| l.starts_with("run     count")) {
+        assert!(took(line) >= 0.3, "d has the median of its stage: {line}");
+    }
+}

@@ -2,14 +2,21 @@
 
 use std::fmt::Write;
 
-use super::{Outcome, args::PlanArgs, load, open_store, print, run::selection, view::bytes};
-use crate::engine::plan::Forecast;
+use super::{
+    Outcome,
+    args::PlanArgs,
+    load, open_store, print,
+    run::selection,
+    view::{bytes, duration},
+};
+use crate::engine::{history::Timings, machine, plan::Forecast};
 
 pub fn plan(args: &PlanArgs) -> Outcome {
     let plan = load(&args.pipeline)?;
     let store = open_store(&args.pipeline, &plan)?;
     let (selected, forced) = plan.select(&selection(&args.selection))?;
     let forecasts = plan.forecast(&store, &forced);
+    let timings = Timings::read(&store)?;
     let mut out = String::new();
     let (mut run, mut cached) = (0, 0);
     for (i, forecast) in forecasts.iter().enumerate().filter(|(i, _)| selected.contains(i)) {
@@ -31,8 +38,14 @@ pub fn plan(args: &PlanArgs) -> Outcome {
                 run += 1;
                 let needs = action.resolved.resources;
                 let gpus = if needs.gpus > 0 { format!(", {} GPU(s)", needs.gpus) } else { String::new() };
-                let _ =
-                    writeln!(out, "run     {}  ({} core(s), {}{gpus})", action.name, needs.cores, bytes(needs.memory));
+                let time = timings.estimate(&plan.identity(i)).map_or("time unknown".to_owned(), |(s, _)| duration(s));
+                let _ = writeln!(
+                    out,
+                    "run     {}  ({time}, {} core(s), {}{gpus})",
+                    action.name,
+                    needs.cores,
+                    bytes(needs.memory)
+                );
                 for reason in reasons {
                     let _ = writeln!(out, "          {reason}");
                 }
@@ -41,6 +54,20 @@ pub fn plan(args: &PlanArgs) -> Outcome {
     }
     let profile = plan.spec.profile.as_ref().map_or_else(String::new, |p| format!(", profile {p}"));
     let _ = writeln!(out, "{}{profile}: {run} to run, {cached} cached", plan.spec.pipeline.name);
+    if run > 0 {
+        let outlook = timings.outlook(&plan, &forecasts, &selected, machine::resources());
+        let unknown = match outlook.unknown {
+            0 => String::new(),
+            n => format!(", not counting {n} that never ran here"),
+        };
+        let _ = writeln!(
+            out,
+            "about {} going by earlier runs{unknown}; {} to write, {} of memory at most",
+            duration(outlook.seconds),
+            bytes(outlook.disk),
+            bytes(outlook.memory)
+        );
+    }
     print(&out);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What the journals of earlier runs tell: which results were used and when, how long actions took, what a run did.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
     Resources,
@@ -151,11 +151,18 @@ impl Timings {
         self.actions.get(identity).copied().or_else(median)
     }
 
-    /// What running `forecasts` would take on this machine, in the order in which the scheduler would start them.
-    pub fn outlook(&self, plan: &Plan, forecasts: &[Forecast], machine: Resources) -> Outlook {
+    /// What running the selected actions that have no result would take on this machine, each started as soon as the
+    /// scheduler would.
+    pub fn outlook(
+        &self,
+        plan: &Plan,
+        forecasts: &[Forecast],
+        selected: &HashSet<usize>,
+        machine: Resources,
+    ) -> Outlook {
         let mut outlook = Outlook::default();
-        let to_run: Vec<usize> =
-            (0..forecasts.len()).filter(|i| matches!(forecasts[*i], Forecast::Run { .. })).collect();
+        let runs = |i: &usize| selected.contains(i) && matches!(forecasts[*i], Forecast::Run { .. });
+        let to_run: Vec<usize> = (0..forecasts.len()).filter(runs).collect();
         let mut seconds = vec![0.0; forecasts.len()];
         for &i in &to_run {
             match self.estimate(&plan.identity(i)) {
@@ -175,9 +182,7 @@ impl Timings {
             waiting.retain(|&i| {
                 let needs = plan.actions[i].resolved.resources;
                 let cores = needs.cores.clamp(1, machine.cores.max(1));
-                let known = plan
-                    .inputs(i)
-                    .all(|s| !matches!(forecasts[s], Forecast::Run { .. }) || end.get(&s).is_some_and(|e| *e <= now));
+                let known = plan.inputs(i).all(|s| !runs(&s) || end.get(&s).is_some_and(|e| *e <= now));
                 let fits = cores <= free.cores && needs.memory <= free.memory && needs.gpus <= free.gpus;
                 // What fits nowhere is the scheduler's to report.
                 if !known || !(fits || running.is_empty()) {
