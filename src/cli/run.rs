@@ -59,6 +59,8 @@ pub fn run(args: &RunArgs) -> Outcome {
     let mut view = View::new(std::io::stderr().is_terminal());
     let summary = schedule::run(&plan, &store, &options, &mut view, &stop)?;
     view.finish(&summary);
+    // The process ends now, and the system takes a large plan's memory back faster than we could, piece by piece.
+    std::mem::forget((plan, store));
     match (summary.interrupted, summary.failed.is_empty()) {
         (true, _) => Err(Failure::Interrupted),
         (false, false) => Err(Failure::Actions),

@@ -182,10 +182,10 @@ impl Timings {
             waiting.retain(|&i| {
                 let needs = plan.actions[i].resolved.resources;
                 let cores = needs.cores.clamp(1, machine.cores.max(1));
-                let known = plan.inputs(i).all(|s| !runs(&s) || end.get(&s).is_some_and(|e| *e <= now));
-                let fits = cores <= free.cores && needs.memory <= free.memory && needs.gpus <= free.gpus;
                 // What fits nowhere is the scheduler's to report.
-                if !known || !(fits || running.is_empty()) {
+                let fits = cores <= free.cores && needs.memory <= free.memory && needs.gpus <= free.gpus;
+                let ended = |s: usize| !runs(&s) || end.get(&s).is_some_and(|e| *e <= now);
+                if !(fits || running.is_empty()) || !plan.inputs(i).all(ended) {
                     return true;
                 }
                 free.cores = free.cores.saturating_sub(cores);

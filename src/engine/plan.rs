@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::{
     Registry, ResolveContext, Resolved, Resources, StageKind,
     explain::{Reason, differences, differences_but_inputs},
-    key::Preimage,
+    key::{Parts, Preimage},
 };
 use crate::{
     config::{self, ActionSpec, Diagnostic, InputSpec, Node, Spec, StageRef, StageSpec},
@@ -217,6 +217,31 @@ impl Plan {
 
     /// The description of an action whose inputs have these results.
     pub fn preimage(&self, i: usize, finished: impl Fn(usize) -> Option<Finished>) -> Option<Preimage> {
+        let (inputs, notes) = self.known_inputs(i, finished)?;
+        Some(Preimage { inputs, notes, ..self.description(i) })
+    }
+
+    /// The key of that description, without making it.
+    pub fn key(&self, i: usize, finished: impl Fn(usize) -> Option<Finished>) -> Option<Digest> {
+        let (inputs, notes) = self.known_inputs(i, finished)?;
+        let action = &self.actions[i];
+        let parts = Parts {
+            inputs: &inputs,
+            kind: action.kind.name(),
+            notes: &notes,
+            numerics: action.resolved.numerics.as_deref(),
+            params: &action.resolved.params,
+            version: action.kind.version(),
+        };
+        Some(parts.key())
+    }
+
+    /// Artifacts by role, and what was vouched for behind them if the kind shows it. None where an input isn't known.
+    fn known_inputs(
+        &self,
+        i: usize,
+        finished: impl Fn(usize) -> Option<Finished>,
+    ) -> Option<(BTreeMap<String, Vec<Digest>>, Vec<String>)> {
         let action = &self.actions[i];
         let mut inputs = BTreeMap::new();
         let mut notes = BTreeSet::new();
@@ -231,7 +256,7 @@ impl Plan {
             }
             inputs.insert(role.clone(), digests);
         }
-        Some(Preimage { inputs, notes: notes.into_iter().collect(), ..self.description(i) })
+        Some((inputs, notes.into_iter().collect()))
     }
 
     /// What is known of an action's description before its inputs are.
@@ -264,22 +289,22 @@ impl Plan {
         let mut forecasts: Vec<Forecast> = Vec::with_capacity(self.actions.len());
         for i in 0..self.actions.len() {
             let finished = |s: usize| forecasts[s].finished();
-            let forecast = match self.preimage(i, finished) {
-                Some(preimage) => {
-                    let key = preimage.key();
-                    match store.lookup(&key) {
-                        Some(outcome) if !forced.contains(&i) => {
-                            let notes = self.notes(i, &key, store, finished);
-                            Forecast::Cached { key, outcome, notes }
-                        }
-                        found => {
-                            let reasons =
-                                if found.is_some() { vec![Reason::Forced] } else { self.reasons(i, &preimage, store) };
-                            Forecast::Run { reasons, preimage: Some(preimage) }
-                        }
-                    }
+            let key = self.key(i, finished);
+            let found = key.and_then(|key| Some((key, store.lookup(&key)?)));
+            let forecast = match (found, key) {
+                (Some((key, outcome)), _) if !forced.contains(&i) => {
+                    let notes = self.notes(i, &key, store, finished);
+                    Forecast::Cached { key, outcome, notes }
                 }
-                None => Forecast::Run { reasons: self.pending_reasons(i, store, finished), preimage: None },
+                (found, Some(_)) => {
+                    let preimage = self.preimage(i, finished);
+                    let reasons = match &preimage {
+                        Some(preimage) if found.is_none() => self.reasons(i, preimage, store),
+                        _ => vec![Reason::Forced],
+                    };
+                    Forecast::Run { reasons, preimage }
+                }
+                (_, None) => Forecast::Run { reasons: self.pending_reasons(i, store, finished), preimage: None },
             };
             forecasts.push(forecast);
         }

@@ -5,6 +5,7 @@
 //! exclusive lock while they append one line, so several processes can share the file; readers need no lock.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fs::File,
     io::{Read, Seek, SeekFrom, Write},
@@ -88,14 +89,12 @@ pub struct Known {
     pub order: usize,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "t")]
+#[derive(Debug)]
 enum Line {
     /// A result was published.
     Result {
         key: Digest,
         action: String,
-        #[serde(rename = "files", with = "listing")]
         outcome: Outcome,
     },
     /// An action of this name was satisfied by an earlier result.
@@ -107,9 +106,7 @@ enum Line {
     Accept {
         key: Digest,
         action: String,
-        from: Digest,
-        note: String,
-        #[serde(rename = "files", with = "listing")]
+        acceptance: Acceptance,
         outcome: Outcome,
     },
     Forget {
@@ -117,18 +114,65 @@ enum Line {
     },
 }
 
-/// A line holds the files alone; the artifact's digest follows from them.
-mod listing {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+/// A line as it is written. One flat table for all kinds: much faster to read than one type for each.
+#[derive(Serialize, Deserialize)]
+struct Written<'a> {
+    t: Kind,
+    key: Digest,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    action: Option<Cow<'a, str>>,
+    /// The artifact's digest follows from its files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    files: Option<Cow<'a, [FileEntry]>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from: Option<Digest>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    note: Option<Cow<'a, str>>,
+}
 
-    use super::{FileEntry, Outcome};
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Result,
+    Use,
+    Accept,
+    Forget,
+}
 
-    pub fn serialize<S: Serializer>(outcome: &Outcome, s: S) -> Result<S::Ok, S::Error> {
-        outcome.files.serialize(s)
+impl Line {
+    fn written(&self) -> Written<'_> {
+        let bare = |t, key: &Digest| Written { t, key: *key, action: None, files: None, from: None, note: None };
+        let named = |t, key, action| Written { action: Some(Cow::Borrowed(action)), ..bare(t, key) };
+        match self {
+            Self::Result { key, action, outcome } => {
+                Written { files: Some(Cow::Borrowed(&outcome.files)), ..named(Kind::Result, key, action) }
+            }
+            Self::Use { key, action } => named(Kind::Use, key, action),
+            Self::Accept { key, action, acceptance, outcome } => Written {
+                files: Some(Cow::Borrowed(&outcome.files)),
+                from: Some(acceptance.from),
+                note: Some(Cow::Borrowed(&acceptance.note)),
+                ..named(Kind::Accept, key, action)
+            },
+            Self::Forget { key } => bare(Kind::Forget, key),
+        }
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Outcome, D::Error> {
-        Vec::<FileEntry>::deserialize(d).map(Outcome::new)
+    fn read(written: Written) -> Option<Self> {
+        let key = written.key;
+        let action = |a: Option<Cow<str>>| a.map(Cow::into_owned);
+        let outcome = |files: Option<Cow<[FileEntry]>>| files.map(|f| Outcome::new(f.into_owned()));
+        Some(match written.t {
+            Kind::Result => Self::Result { key, action: action(written.action)?, outcome: outcome(written.files)? },
+            Kind::Use => Self::Use { key, action: action(written.action)? },
+            Kind::Accept => Self::Accept {
+                key,
+                action: action(written.action)?,
+                acceptance: Acceptance { from: written.from?, note: written.note?.into_owned() },
+                outcome: outcome(written.files)?,
+            },
+            Kind::Forget => Self::Forget { key },
+        })
     }
 }
 
@@ -231,9 +275,9 @@ impl Index {
         key: Digest,
         action: &str,
         outcome: &Outcome,
-        Acceptance { from, note }: Acceptance,
+        acceptance: Acceptance,
     ) -> Result<()> {
-        self.write(Line::Accept { key, action: action.to_owned(), from, note, outcome: outcome.clone() })
+        self.write(Line::Accept { key, action: action.to_owned(), acceptance, outcome: outcome.clone() })
     }
 
     pub fn forget(&mut self, key: Digest) -> Result<()> {
@@ -264,10 +308,10 @@ impl Index {
             Line::Use { key, action } => {
                 self.latest.insert(action, key);
             }
-            Line::Accept { key, action, from, note, outcome } => {
+            Line::Accept { key, action, acceptance, outcome } => {
                 self.latest.insert(action.clone(), key);
-                let accepted = Some(Acceptance { from, note });
-                self.results.insert(key, Known { action, outcomes: vec![outcome], accepted, order: self.lines });
+                let (outcomes, accepted) = (vec![outcome], Some(acceptance));
+                self.results.insert(key, Known { action, outcomes, accepted, order: self.lines });
             }
             Line::Forget { key } => {
                 self.results.remove(&key);
@@ -330,7 +374,7 @@ impl Index {
             lines.extend(known.outcomes.iter().cloned().map(|outcome| {
                 let (key, action) = (*key, known.action.clone());
                 match known.accepted.clone() {
-                    Some(Acceptance { from, note }) => Line::Accept { key, action, from, note, outcome },
+                    Some(acceptance) => Line::Accept { key, action, acceptance, outcome },
                     None => Line::Result { key, action, outcome },
                 }
             }));
@@ -373,7 +417,7 @@ fn checksum(text: &[u8]) -> [u8; CHECKSUM] {
 }
 
 fn encode(line: &Line) -> Result<String> {
-    let json = serde_json::to_string(line)?;
+    let json = serde_json::to_string(&line.written())?;
     let sum = checksum(json.as_bytes());
     Ok(format!("{} {json}", String::from_utf8_lossy(&sum)))
 }
@@ -382,5 +426,5 @@ fn decode(line: &[u8]) -> Option<Line> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let (sum, rest) = line.split_at_checked(CHECKSUM)?;
     let json = rest.strip_prefix(b" ")?;
-    (sum == checksum(json)).then(|| serde_json::from_slice(json).ok()).flatten()
+    (sum == checksum(json)).then(|| serde_json::from_slice(json).ok().and_then(Line::read)).flatten()
 }

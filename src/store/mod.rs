@@ -274,22 +274,23 @@ impl Store {
         Ok(names)
     }
 
-    /// Places an outcome's files under `target`, by reflink or hard link where the filesystem can.
-    /// Files that already have the right bytes are left alone. Returns how many were written.
+    /// Places an outcome's files under `target`. Files that already have the right bytes are left alone. Returns how many
+    /// were written.
+    ///
+    /// # Errors
+    /// Also where a blob isn't what its name says; then its file isn't touched.
     pub fn export(&self, outcome: &Outcome, target: &Path) -> Result<usize> {
         let mut written = 0;
         for file in &outcome.files {
             let to = target.join(&file.name);
             let same = fs::metadata(&to).is_ok_and(|m| m.len() == file.size) && Digest::of_file(&to)? == file.digest;
             if !same {
-                let bytes = self.blob(&file.digest);
-                // A copy, not a link: people edit what lies in their project folder, and a link would let them edit the store.
-                let content = fs::read(&bytes).io_at("read", &bytes)?;
-                if Digest::of(&content) != file.digest {
+                let blob = self.blob(&file.digest);
+                if Digest::of_file(&blob)? != file.digest {
                     return Err(Error::environment(format!("the blob of {} is damaged", file.name))
                         .help("`emopipe verify --repair` drops it, and the next run computes it again"));
                 }
-                write_atomically(&to, &content)?;
+                place(&blob, &to)?;
                 written += 1;
             }
         }
@@ -307,17 +308,36 @@ fn unique_process() -> String {
     format!("{}-{}", Digest::of(host.trim().as_bytes()).short(), std::process::id())
 }
 
+/// Copies a blob into the project. A copy, not a hard link: people edit what lies in their project folder, and a link would
+/// let them edit the store. Where the filesystem can, the copy shares its bytes until then.
+fn place(blob: &Path, to: &Path) -> Result<()> {
+    let parent = to.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).io_at("create", parent)?;
+    let folder = tempfile::Builder::new().prefix(".emopipe-").tempdir_in(parent).io_at("create a folder in", parent)?;
+    let copy = folder.path().join("copy");
+    reflink_copy::reflink_or_copy(blob, &copy).io_at("write", to)?;
+    set_ordinary(&copy).io_at("write", to)?;
+    File::open(&copy).and_then(|f| f.sync_all()).io_at("write", to)?;
+    fs::rename(&copy, to).io_at("write", to)
+}
+
+/// The permissions that new files usually have.
+fn set_ordinary(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
+    }
+    Ok(())
+}
+
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).io_at("create", parent)?;
     let mut temp =
         tempfile::Builder::new().prefix(".emopipe-").tempfile_in(parent).io_at("create a file in", parent)?;
     temp.write_all(bytes).and_then(|()| temp.as_file().sync_all()).io_at("write", path)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o644)).io_at("write", path)?;
-    }
+    set_ordinary(temp.path()).io_at("write", path)?;
     temp.persist(path).map_err(|e| Error::io("write", path, &e.error))?;
     Ok(())
 }
