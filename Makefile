@@ -1,11 +1,12 @@
 # make reproduce   build, run the pipeline, render the tables into reports/
 # make test        run every test
-# make parity      the figures of PyTorch and PEFT against ours
+# make parity      the figures of PyTorch and PEFT, and the ids of SentencePiece, against ours
 # make bench       speed
 # make lint        clippy and rustfmt, as CI does
 PIPELINE ?= pipelines/paper.toml
 PROFILE  ?=
 MIRROR   ?=
+DATA     ?=
 ARGS     ?=
 
 BIN     := target/release/emopipe
@@ -20,16 +21,16 @@ $(BIN): $(SOURCES)
 	@touch $@
 
 reproduce: $(BIN)
-	@$(BIN) run $(PIPELINE) $(if $(PROFILE),--profile $(PROFILE)) $(if $(MIRROR),--mirror $(MIRROR)) $(ARGS)
+	@$(BIN) run $(PIPELINE) $(if $(PROFILE),--profile $(PROFILE)) $(if $(MIRROR),--mirror $(MIRROR)) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 plan: $(BIN)
-	@$(BIN) plan $(PIPELINE) $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
+	@$(BIN) plan $(PIPELINE) $(if $(PROFILE),--profile $(PROFILE)) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 test:
 	cargo test --release --locked
 
 parity:
-	cargo test --release --locked --test parity -- --nocapture
+	cargo test --release --locked --test parity --test tokenizer -- --nocapture
 
 bench:
 	cargo bench --locked

@@ -1,10 +1,11 @@
 //! Our numbers against those of the reference implementations, on tiny models with random weights.
 //!
-//! Every model folder of `EMOPIPE_FIXTURES` (default `tests/fixtures`) whose family we have is tested, on the plain padded
-//! path and on packed rows. Run with `--nocapture` to see the largest error of every quantity.
+//! Every model folder of `EMOPIPE_FIXTURES` (default `tests/fixtures`) whose family we have is tested, from every weight
+//! format that it has, on the plain padded path and on packed rows. Run with `--nocapture` to see the largest error of every
+//! quantity.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -20,14 +21,19 @@ use emopipe::{
 use serde_json::{Value, json};
 
 /// `model_type`, and the family that reads it.
-const FAMILIES: &[(&str, &str)] = &[("llama", "llama"), ("qwen2", "llama")];
+const FAMILIES: &[(&str, &str)] = &[("llama", "llama"), ("qwen2", "llama"), ("chatglm", "chatglm")];
+
+/// Name, and how its files' names end.
+const FORMATS: &[(&str, &[&str])] = &[("safetensors", &[".safetensors"]), ("pytorch", &[".bin", ".bin.index.json"])];
 
 /// Allowed error: the largest difference, relative to the largest number of the expected tensor.
 const TOLERANCE: f64 = 1e-4;
 
 struct Fixture {
+    /// Folder and weight format.
     name: String,
     folder: PathBuf,
+    family: &'static str,
     model: Decoder,
     expected: BTreeMap<String, Tensor>,
     meta: Value,
@@ -37,6 +43,19 @@ fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
+/// The files of `folder` that a model in one weight format is published with; none where it isn't.
+fn files(folder: &Path, ends: &[&str]) -> Option<BTreeMap<String, PathBuf>> {
+    let names = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let weights = names.filter(|n| n != "expected.safetensors" && ends.iter().any(|end| n.ends_with(end)));
+    let mut files: BTreeMap<_, _> = weights.map(|n| (n.clone(), folder.join(n))).collect();
+    if files.is_empty() {
+        return None;
+    }
+    files.insert("config.json".to_owned(), folder.join("config.json"));
+    Some(files)
+}
+
+/// Every model, once per weight format.
 fn fixtures() -> Vec<Fixture> {
     let root = std::env::var_os("EMOPIPE_FIXTURES")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"), PathBuf::from);
@@ -53,14 +72,29 @@ fn fixtures() -> Vec<Fixture> {
             println!("{name}: skipped, no family reads model_type `{kind}`");
             continue;
         };
-        let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
-        let model = load_decoder(family, &files.into(), &Device::Cpu).unwrap();
         let expected = candle_core::safetensors::load(folder.join("expected.safetensors"), &Device::Cpu).unwrap();
         let meta = read_json(&folder.join("meta.json"));
-        found.push(Fixture { name, folder, model, expected: expected.into_iter().collect(), meta });
+        for (format, ends) in FORMATS {
+            let Some(files) = files(&folder, ends) else { continue };
+            found.push(Fixture {
+                name: format!("{name}, {format}"),
+                folder: folder.clone(),
+                family,
+                model: load_decoder(family, &files, &Device::Cpu).unwrap(),
+                expected: expected.clone().into_iter().collect(),
+                meta: meta.clone(),
+            });
+        }
     }
     assert!(!found.is_empty(), "no fixture in {}", root.display());
     found
+}
+
+/// Every model once.
+fn models() -> Vec<Fixture> {
+    let mut models = fixtures();
+    models.dedup_by(|a, b| a.folder == b.folder);
+    models
 }
 
 fn error(got: &Tensor, want: &Tensor) -> f64 {
@@ -75,22 +109,42 @@ fn error(got: &Tensor, want: &Tensor) -> f64 {
     if off == 0.0 { 0.0 } else { f64::from(off / size) }
 }
 
+/// The difference's Euclidean norm, relative to that of the expected tensor.
+fn error_of_norms(got: &Tensor, want: &Tensor) -> f64 {
+    let square = |t: &Tensor| f64::from(t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap());
+    let error = (square(&(got - want).unwrap()) / square(want)).sqrt();
+    if error.is_nan() { f64::INFINITY } else { error }
+}
+
 /// Largest errors by quantity.
 #[derive(Default)]
-struct Errors(BTreeMap<String, f64>);
+struct Errors {
+    checked: BTreeMap<String, f64>,
+    /// For the reader.
+    shown: BTreeMap<String, f64>,
+}
 
 impl Errors {
     fn note(&mut self, quantity: &str, got: &Tensor, want: &Tensor) {
-        let error = error(got, want);
-        let worst = self.0.entry(quantity.to_owned()).or_default();
-        *worst = worst.max(error);
+        let worst = self.checked.entry(quantity.to_owned()).or_default();
+        *worst = worst.max(error(got, want));
+    }
+
+    /// Parameters after some steps of AdamW, which divides each gradient by its own size: a gradient that is rounding noise
+    /// moves its parameter as far as any other, in a direction that no two implementations share. So the norm of all is
+    /// checked, and the worst element shown.
+    fn note_trained(&mut self, quantity: &str, got: &Tensor, want: &Tensor) {
+        let worst = self.checked.entry(quantity.to_owned()).or_default();
+        *worst = worst.max(error_of_norms(got, want));
+        let worst = self.shown.entry(format!("{quantity}, worst")).or_default();
+        *worst = worst.max(error(got, want));
     }
 
     fn check(&self, title: &str) {
-        for (quantity, error) in &self.0 {
-            println!("{title:<34} {quantity:<12} {error:.1e}");
+        for (quantity, error) in self.checked.iter().chain(&self.shown) {
+            println!("{title:<54} {quantity:<26} {error:.1e}");
         }
-        for (quantity, error) in &self.0 {
+        for (quantity, error) in &self.checked {
             assert!(*error <= TOLERANCE, "{title}: {quantity} is off by {error:.2e}");
         }
     }
@@ -121,19 +175,41 @@ impl Fixture {
             .collect()
     }
 
-    /// The adapter of condition `lora` before training.
-    fn lora(&self) -> Box<dyn Adapter> {
-        let tensors = self.named("lora.init.");
-        let lora = &self.meta["lora"];
-        let config = json!({
-            "peft_type": "LORA", "r": lora["rank"], "lora_alpha": lora["alpha"], "target_modules": lora["targets"],
-        });
-        adapters::load(config.to_string().as_bytes(), &serialized(&tensors), &self.model).unwrap()
+    /// The conditions that the reference trained: `lora`, `ptuning`, ...
+    fn conditions(&self) -> Vec<&str> {
+        self.expected.keys().filter_map(|k| k.strip_suffix(".adamw_losses")).collect()
+    }
+
+    /// The adapter of a condition before training.
+    fn adapter(&self, condition: &str) -> Box<dyn Adapter> {
+        let tensors = self.named(&format!("{condition}.init."));
+        if tensors.keys().any(|name| name.contains("lora_A")) {
+            let lora = &self.meta["lora"];
+            let config = json!({
+                "peft_type": "LORA", "r": lora["rank"], "lora_alpha": lora["alpha"], "target_modules": lora["targets"],
+            });
+            return adapters::load(config.to_string().as_bytes(), &serialized(&tensors), &self.model).unwrap();
+        }
+        let spec = PrefixTuningSpec {
+            virtual_tokens: self.meta["pre_seq_len"].as_u64().unwrap() as usize,
+            projection: tensors.get("prefix_encoder.trans.0.weight").map(|w| w.dim(0).unwrap()),
+            init: PrefixInit::default(),
+        };
+        let adapter = adapters::create(&AdapterSpec::Ptuning2(spec), &self.model, 0, None).unwrap();
+        for (name, var) in adapter.parameters() {
+            var.set(&tensors[&name]).unwrap();
+        }
+        adapter
     }
 
     /// The expected tensors under a prefix, by our names.
     fn named(&self, prefix: &str) -> BTreeMap<String, Tensor> {
-        let ours = |name: &str| name.replace(".default.", ".");
+        let direct = !self.expected.contains_key(&format!("{prefix}transformer.prefix_encoder.trans.0.weight"));
+        let ours = |name: &str| match name.strip_prefix("transformer.") {
+            Some("prefix_encoder.embedding.weight") if direct => "prompt_embeddings".to_owned(),
+            Some(name) if name.starts_with("prefix_encoder.") => name.to_owned(),
+            _ => name.replace(".default.", "."),
+        };
         self.expected.iter().filter_map(|(k, v)| Some((ours(k.strip_prefix(prefix)?), v.clone()))).collect()
     }
 }
@@ -225,43 +301,55 @@ fn agrees_with_the_reference_implementation() {
             errors.note("base.logits", &logits, &fixture.expected["base.logits"]);
             errors.note("base.loss", &loss.reshape(1).unwrap(), &fixture.expected["base.loss"]);
 
-            let adapter = fixture.lora();
-            let parameters = adapter.parameters();
-            let meta = &fixture.meta["adamw"];
-            let mut adamw = AdamW::new(
-                parameters.clone(),
-                AdamWParams { weight_decay: meta["weight_decay"].as_f64().unwrap(), ..AdamWParams::default() },
-            );
-            let (grads, after) = (fixture.named("lora.grad."), fixture.named("lora.after."));
-            assert_eq!(parameters.len(), grads.len());
-            let mut losses = Vec::new();
-            for step in 0..meta["steps"].as_u64().unwrap() {
-                let (logits, loss) = compute(&fixture, adapter.as_ref());
-                losses.push(loss.detach().reshape(1).unwrap());
-                let mut gradients = collect(&parameters, &loss.backward().unwrap()).unwrap();
-                if step == 0 {
-                    errors.note("lora.logits", &logits, &fixture.expected["lora.logits"]);
-                    errors.note("lora.loss", &losses[0], &fixture.expected["lora.loss"]);
-                    for ((name, _), gradient) in parameters.iter().zip(&gradients) {
-                        errors.note("lora.grad", gradient, &grads[name]);
-                    }
-                }
-                clip_grad_norm(&mut gradients, meta["clip_grad_norm"].as_f64().unwrap()).unwrap();
-                adamw.step(&gradients, meta["lr"].as_f64().unwrap()).unwrap();
-            }
-            errors.note("lora.losses", &Tensor::cat(&losses, 0).unwrap(), &fixture.expected["lora.adamw_losses"]);
-            for (name, var) in &parameters {
-                errors.note("lora.after", var, &after[name]);
+            for condition in fixture.conditions() {
+                train(&fixture, condition, *compute, &mut errors);
             }
             errors.check(&format!("{} ({path})", fixture.name));
         }
     }
 }
 
+/// A condition's logits, loss, gradients, and a few steps of AdamW.
+fn train(fixture: &Fixture, condition: &str, compute: Compute, errors: &mut Errors) {
+    let adapter = fixture.adapter(condition);
+    let parameters = adapter.parameters();
+    let meta = &fixture.meta["adamw"];
+    let mut adamw = AdamW::new(
+        parameters.clone(),
+        AdamWParams { weight_decay: meta["weight_decay"].as_f64().unwrap(), ..AdamWParams::default() },
+    );
+    let grads = fixture.named(&format!("{condition}.grad."));
+    let after = fixture.named(&format!("{condition}.after."));
+    let expected = |quantity: &str| &fixture.expected[&format!("{condition}.{quantity}")];
+    assert_eq!(parameters.len(), grads.len(), "{condition}");
+    let mut losses = Vec::new();
+    for step in 0..meta["steps"].as_u64().unwrap() {
+        let (logits, loss) = compute(fixture, adapter.as_ref());
+        losses.push(loss.detach().reshape(1).unwrap());
+        let mut gradients = collect(&parameters, &loss.backward().unwrap()).unwrap();
+        if step == 0 {
+            errors.note(&format!("{condition}.logits"), &logits, expected("logits"));
+            errors.note(&format!("{condition}.loss"), &losses[0], expected("loss"));
+            for ((name, _), gradient) in parameters.iter().zip(&gradients) {
+                errors.note(&format!("{condition}.grad"), gradient, &grads[name]);
+            }
+        }
+        clip_grad_norm(&mut gradients, meta["clip_grad_norm"].as_f64().unwrap()).unwrap();
+        adamw.step(&gradients, meta["lr"].as_f64().unwrap()).unwrap();
+    }
+    errors.note(&format!("{condition}.losses"), &Tensor::cat(&losses, 0).unwrap(), expected("adamw_losses"));
+    for (name, var) in &parameters {
+        errors.note_trained(&format!("{condition}.after"), var, &after[name]);
+    }
+}
+
 #[test]
 fn loads_and_writes_adapters_as_peft_does() {
-    for fixture in fixtures() {
+    for fixture in models() {
         let folder = fixture.folder.join("peft-lora");
+        if !folder.exists() {
+            continue;
+        }
         let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
         let adapter = adapters::load(&read(CONFIG_FILE), &read(WEIGHTS_FILE), &fixture.model).unwrap();
         let mut errors = Errors::default();
@@ -285,15 +373,54 @@ fn loads_and_writes_adapters_as_peft_does() {
     }
 }
 
+/// Where there is no adapter of PEFT's own: names and configuration as it would give them, and the way back.
+#[test]
+fn chatglm_adapters_have_the_names_that_peft_gives_them() {
+    for fixture in models().iter().filter(|f| f.family == "chatglm") {
+        let names = |saved: &[u8]| -> Vec<String> {
+            let stored = candle_core::safetensors::load_buffer(saved, &Device::Cpu).unwrap();
+            let mut names: Vec<_> = stored.into_keys().collect();
+            names.sort();
+            names
+        };
+        let lora = fixture.adapter("lora");
+        let saved = lora.save("some/model").unwrap();
+        let layer = "base_model.model.transformer.encoder.layers.0.self_attention.query_key_value";
+        assert_eq!(names(&saved.weights)[..2], [format!("{layer}.lora_A.weight"), format!("{layer}.lora_B.weight")]);
+        let config: Value = serde_json::from_slice(&saved.config).unwrap();
+        assert_eq!((&config["peft_type"], &config["task_type"]), (&json!("LORA"), &json!("CAUSAL_LM")));
+        assert_eq!(config["target_modules"], json!(["query_key_value"]));
+        let again = adapters::load(&saved.config, &saved.weights, &fixture.model).unwrap();
+        let logits = |adapter: &dyn Adapter| packed(fixture, adapter).0;
+        assert_eq!(error(&logits(again.as_ref()), &logits(lora.as_ref())), 0.0);
+
+        let projected = fixture.adapter("ptuning_proj");
+        let saved = projected.save("some/model").unwrap();
+        assert_eq!(names(&saved.weights), ["prompt_embeddings"]);
+        let config: Value = serde_json::from_slice(&saved.config).unwrap();
+        let dims = fixture.model.dims();
+        assert_eq!((&config["peft_type"], &config["task_type"]), (&json!("PREFIX_TUNING"), &json!("CAUSAL_LM")));
+        assert_eq!(config["num_attention_heads"], json!(dims.kv_heads));
+        assert_eq!(config["token_dim"], json!(dims.kv_heads * dims.head_dim));
+        let again = adapters::load(&saved.config, &saved.weights, &fixture.model).unwrap();
+        assert!(error(&logits(again.as_ref()), &fixture.expected["ptuning_proj.logits"]) < TOLERANCE);
+    }
+}
+
 fn prefix(projection: Option<usize>) -> AdapterSpec {
     let init = PrefixInit::Normal { std: 0.3 };
     AdapterSpec::Ptuning2(PrefixTuningSpec { virtual_tokens: 6, projection, init })
 }
 
-fn every_adapter() -> Vec<(&'static str, AdapterSpec)> {
-    let names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
-    let target_modules = names.map(str::to_owned).to_vec();
-    let all = LoraSpec { rank: 4, alpha: 8.0, dropout: 0.0, target_modules };
+/// The last names of all linear layers.
+fn linears(fixture: &Fixture) -> Vec<String> {
+    let modules = fixture.model.modules();
+    let names: BTreeSet<_> = modules.iter().map(|m| m.path.rsplit('.').next().unwrap().to_owned()).collect();
+    names.into_iter().collect()
+}
+
+fn every_adapter(fixture: &Fixture) -> Vec<(&'static str, AdapterSpec)> {
+    let all = LoraSpec { rank: 4, alpha: 8.0, dropout: 0.0, target_modules: linears(fixture) };
     vec![("lora everywhere", AdapterSpec::Lora(all)), ("prefix", prefix(None)), ("projected prefix", prefix(Some(24)))]
 }
 
@@ -315,8 +442,8 @@ fn gradients(fixture: &Fixture, adapter: &dyn Adapter, compute: Compute) -> (f32
 /// The reference has no numbers for these: our plain path is the judge.
 #[test]
 fn fast_and_plain_paths_agree_for_every_adapter() {
-    for fixture in fixtures() {
-        for (title, spec) in every_adapter() {
+    for fixture in models() {
+        for (title, spec) in every_adapter(&fixture) {
             let adapter = adapters::create(&spec, &fixture.model, 5, None).unwrap();
             stir(adapter.as_ref());
             let (plain_loss, plain) = gradients(&fixture, adapter.as_ref(), padded);
@@ -335,23 +462,24 @@ fn fast_and_plain_paths_agree_for_every_adapter() {
 
 #[test]
 fn gradients_match_finite_differences() {
-    let fixture = &fixtures()[0];
-    for (title, spec) in every_adapter() {
-        let adapter = adapters::create(&spec, &fixture.model, 5, None).unwrap();
-        stir(adapter.as_ref());
-        let (_, gradients) = gradients(fixture, adapter.as_ref(), packed);
-        for ((name, var), gradient) in adapter.parameters().iter().zip(&gradients) {
-            let (shift, size) = along(var, gradient);
-            let loss = |sign: f64| -> f64 {
-                var.set(&(&shift.0 + (&shift.1 * sign).unwrap()).unwrap()).unwrap();
-                f64::from(packed(fixture, adapter.as_ref()).1.to_scalar::<f32>().unwrap())
-            };
-            let measured = (loss(1.0) - loss(-1.0)) / 2.0;
-            loss(0.0);
-            assert!(
-                (measured - size).abs() <= 0.05 * size,
-                "{title}, {name}: measured {measured:e}, computed {size:e}"
-            );
+    for fixture in &models() {
+        for (title, spec) in every_adapter(fixture) {
+            let adapter = adapters::create(&spec, &fixture.model, 5, None).unwrap();
+            stir(adapter.as_ref());
+            let (_, gradients) = gradients(fixture, adapter.as_ref(), packed);
+            for ((name, var), gradient) in adapter.parameters().iter().zip(&gradients) {
+                let (shift, size) = along(var, gradient);
+                let loss = |sign: f64| -> f64 {
+                    var.set(&(&shift.0 + (&shift.1 * sign).unwrap()).unwrap()).unwrap();
+                    f64::from(packed(fixture, adapter.as_ref()).1.to_scalar::<f32>().unwrap())
+                };
+                let measured = (loss(1.0) - loss(-1.0)) / 2.0;
+                loss(0.0);
+                assert!(
+                    (measured - size).abs() <= 0.05 * size,
+                    "{title}, {name}: measured {measured:e}, computed {size:e}"
+                );
+            }
         }
     }
 }
@@ -367,79 +495,82 @@ fn along(var: &Var, gradient: &Tensor) -> ((Tensor, Tensor), f64) {
 
 #[test]
 fn thread_count_does_not_change_bits() {
-    let fixture = &fixtures()[0];
-    for (title, spec) in every_adapter() {
-        let adapter = adapters::create(&spec, &fixture.model, 5, None).unwrap();
-        stir(adapter.as_ref());
-        let bits = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
-                let (loss, gradients) = gradients(fixture, adapter.as_ref(), shared);
-                let numbers = gradients.iter().map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap());
-                (loss, numbers.collect::<Vec<_>>())
-            })
-        };
-        assert!(bits(1) == bits(2), "{title}");
+    for fixture in &models() {
+        for (title, spec) in every_adapter(fixture) {
+            let adapter = adapters::create(&spec, &fixture.model, 5, None).unwrap();
+            stir(adapter.as_ref());
+            let bits = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| {
+                    let (loss, gradients) = gradients(fixture, adapter.as_ref(), shared);
+                    let numbers = gradients.iter().map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+                    (loss, numbers.collect::<Vec<_>>())
+                })
+            };
+            assert!(bits(1) == bits(2), "{title}");
+        }
     }
 }
 
 #[test]
 fn dropout_is_active_in_training_only_and_repeats() {
-    let fixture = &fixtures()[0];
-    let spec =
-        LoraSpec { rank: 4, alpha: 8.0, dropout: 0.5, target_modules: vec!["q_proj".into(), "down_proj".into()] };
-    let adapter = adapters::create(&AdapterSpec::Lora(spec), &fixture.model, 5, None).unwrap();
-    stir(adapter.as_ref());
-    let mut tree = TokenTree::new();
-    tree.push(None, &fixture.samples()[0].ids);
-    let loss = |mode: Mode| {
-        let hidden = fixture.model.forward(&tree, adapter.as_ref(), mode).unwrap();
-        fixture.model.nll(&hidden, &[3, 4], &[7, 8]).unwrap().sum_all().unwrap()
-    };
-    let value = |mode: Mode| loss(mode).to_scalar::<f32>().unwrap();
-    let (first, second) = (Mode::Train { seed: 1, pass: 0 }, Mode::Train { seed: 1, pass: 1 });
-    assert_eq!(value(first), value(first));
-    assert_ne!(value(first), value(second));
-    assert_ne!(value(first), value(Mode::Eval));
-
-    let gradients = collect(&adapter.parameters(), &loss(first).backward().unwrap()).unwrap();
-    for ((name, var), gradient) in adapter.parameters().iter().zip(&gradients) {
-        let (shift, size) = along(var, gradient);
-        let moved = |sign: f64| {
-            var.set(&(&shift.0 + (&shift.1 * sign).unwrap()).unwrap()).unwrap();
-            f64::from(value(first))
+    for fixture in &models() {
+        let spec = LoraSpec { rank: 4, alpha: 8.0, dropout: 0.5, target_modules: linears(fixture) };
+        let adapter = adapters::create(&AdapterSpec::Lora(spec), &fixture.model, 5, None).unwrap();
+        stir(adapter.as_ref());
+        let mut tree = TokenTree::new();
+        tree.push(None, &fixture.samples()[0].ids);
+        let loss = |mode: Mode| {
+            let hidden = fixture.model.forward(&tree, adapter.as_ref(), mode).unwrap();
+            fixture.model.nll(&hidden, &[3, 4], &[7, 8]).unwrap().sum_all().unwrap()
         };
-        let measured = (moved(1.0) - moved(-1.0)) / 2.0;
-        moved(0.0);
-        assert!((measured - size).abs() <= 0.05 * size, "{name}: measured {measured:e}, computed {size:e}");
+        let value = |mode: Mode| loss(mode).to_scalar::<f32>().unwrap();
+        let (first, second) = (Mode::Train { seed: 1, pass: 0 }, Mode::Train { seed: 1, pass: 1 });
+        assert_eq!(value(first), value(first));
+        assert_ne!(value(first), value(second));
+        assert_ne!(value(first), value(Mode::Eval));
+
+        let gradients = collect(&adapter.parameters(), &loss(first).backward().unwrap()).unwrap();
+        for ((name, var), gradient) in adapter.parameters().iter().zip(&gradients) {
+            let (shift, size) = along(var, gradient);
+            let moved = |sign: f64| {
+                var.set(&(&shift.0 + (&shift.1 * sign).unwrap()).unwrap()).unwrap();
+                f64::from(value(first))
+            };
+            let measured = (moved(1.0) - moved(-1.0)) / 2.0;
+            moved(0.0);
+            assert!((measured - size).abs() <= 0.05 * size, "{name}: measured {measured:e}, computed {size:e}");
+        }
     }
 }
 
 #[test]
 fn a_prefix_made_of_a_text_acts_like_the_text() {
-    let fixture = &fixtures()[0];
-    let ids = &fixture.samples()[0].ids;
-    let text = &ids[..6];
-    let init = PrefixInit::Text { text: "six tokens".into() };
-    let spec = AdapterSpec::Ptuning2(PrefixTuningSpec { virtual_tokens: 6, projection: None, init });
-    let adapter = adapters::create(&spec, &fixture.model, 0, Some(text)).unwrap();
-    let prefixes = adapter.prefix().unwrap().unwrap();
-    let mut tree = TokenTree::new();
-    tree.push(None, text);
-    for ((keys, values), prefix) in fixture.model.keys_values(text).unwrap().iter().zip(&prefixes) {
-        assert_eq!(error(keys, &prefix.keys), 0.0);
-        assert_eq!(error(values, &prefix.values), 0.0);
+    for fixture in &models() {
+        let ids = &fixture.samples()[0].ids;
+        let text = &ids[..6];
+        let init = PrefixInit::Text { text: "six tokens".into() };
+        let spec = AdapterSpec::Ptuning2(PrefixTuningSpec { virtual_tokens: 6, projection: None, init });
+        let adapter = adapters::create(&spec, &fixture.model, 0, Some(text)).unwrap();
+        let prefixes = adapter.prefix().unwrap().unwrap();
+        let mut tree = TokenTree::new();
+        tree.push(None, text);
+        for ((keys, values), prefix) in fixture.model.keys_values(text).unwrap().iter().zip(&prefixes) {
+            assert_eq!(error(keys, &prefix.keys), 0.0);
+            assert_eq!(error(values, &prefix.values), 0.0);
+        }
+        let saved = adapter.save("some/model").unwrap();
+        let again = adapters::load(&saved.config, &saved.weights, &fixture.model).unwrap();
+        let logits = |adapter: &dyn Adapter| packed(fixture, adapter).0;
+        // Keys may be turned for PEFT, and back.
+        assert!(error(&logits(again.as_ref()), &logits(adapter.as_ref())) < 1e-6);
+        assert!(error(&logits(adapter.as_ref()), &fixture.expected["base.logits"]) > 1e-3);
     }
-    let saved = adapter.save("some/model").unwrap();
-    let again = adapters::load(&saved.config, &saved.weights, &fixture.model).unwrap();
-    let logits = |adapter: &dyn Adapter| packed(fixture, adapter).0;
-    assert_eq!(error(&logits(again.as_ref()), &logits(adapter.as_ref())), 0.0);
-    assert!(error(&logits(adapter.as_ref()), &fixture.expected["base.logits"]) > 1e-3);
 }
 
 #[test]
 fn a_cache_gives_the_same_hidden_states() {
-    for fixture in fixtures() {
+    for fixture in models() {
         let adapter = adapters::create(&prefix(None), &fixture.model, 5, None).unwrap();
         let samples = fixture.samples();
         let mut tree = TokenTree::new();
@@ -450,7 +581,8 @@ fn a_cache_gives_the_same_hidden_states() {
         let a = tree.push(Some(root), &samples[0].ids[4..]);
         tree.push(Some(root), &samples[1].ids);
         parts.push(fixture.model.extend(&tree, adapter.as_ref(), &mut cache).unwrap());
-        for token in 0..70 {
+        let room = fixture.model.dims.max_positions - samples[0].ids.len();
+        for token in 0..room.min(70) as u32 {
             tree.push(Some(if token == 0 { a } else { tree.segments().len() - 1 }), &[token]);
             parts.push(fixture.model.extend(&tree, adapter.as_ref(), &mut cache).unwrap());
         }
@@ -461,28 +593,33 @@ fn a_cache_gives_the_same_hidden_states() {
 
 #[test]
 fn greedy_continuation_takes_the_likeliest_tokens() {
-    let fixture = &fixtures()[0];
-    let samples = fixture.samples();
-    let mut tree = TokenTree::new();
-    let leaves = [tree.push(None, &samples[0].ids), tree.push(None, &samples[1].ids)];
-    let got = greedy(&fixture.model, &adapters::Untrained, tree, &leaves, &[], 4).unwrap();
-    for (sample, got) in samples.iter().zip(&got) {
-        let mut ids = sample.ids.clone();
-        for token in got {
-            let mut tree = TokenTree::new();
-            let segment = tree.push(None, &ids);
-            let hidden = fixture.model.forward(&tree, &adapters::Untrained, Mode::Eval).unwrap();
-            let logits = fixture.model.logits(&hidden, &[tree.last(segment) as u32]).unwrap();
-            assert_eq!(logits.argmax(1).unwrap().to_vec1::<u32>().unwrap(), [*token]);
-            ids.push(*token);
+    for fixture in &models() {
+        let samples = fixture.samples();
+        let mut tree = TokenTree::new();
+        let leaves = [tree.push(None, &samples[0].ids), tree.push(None, &samples[1].ids)];
+        let got = greedy(&fixture.model, &adapters::Untrained, tree, &leaves, &[], 4).unwrap();
+        for (sample, got) in samples.iter().zip(&got) {
+            let mut ids = sample.ids.clone();
+            for token in got {
+                let mut tree = TokenTree::new();
+                let segment = tree.push(None, &ids);
+                let hidden = fixture.model.forward(&tree, &adapters::Untrained, Mode::Eval).unwrap();
+                let logits = fixture.model.logits(&hidden, &[tree.last(segment) as u32]).unwrap();
+                assert_eq!(logits.argmax(1).unwrap().to_vec1::<u32>().unwrap(), [*token]);
+                ids.push(*token);
+            }
+            assert_eq!(got.len(), 4);
         }
-        assert_eq!(got.len(), 4);
     }
 }
 
 #[test]
 fn damaged_or_foreign_files_are_named() {
-    let fixture = &fixtures()[0];
+    let models = models();
+    let Some(fixture) = models.iter().find(|f| f.family == "llama") else {
+        eprintln!("SKIPPED damaged_or_foreign_files_are_named: no llama model in EMOPIPE_FIXTURES");
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let whole = std::fs::read(fixture.folder.join("model.safetensors")).unwrap();
     let cut = folder.path().join("model.safetensors");

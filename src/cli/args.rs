@@ -64,6 +64,9 @@ pub struct PipelineArgs {
     /// Folder of the store [default: `cache` in the pipeline's root].
     #[arg(long, env = "EMOPIPE_STORE", value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// Folder with the files that can't be downloaded, as NAME/FILE [default: `data` in the pipeline's root].
+    #[arg(long, env = "EMOPIPE_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// Folder laid out as HOST/PATH that is tried before the network.
     #[arg(long, env = "EMOPIPE_MIRROR", value_name = "DIR")]
     pub mirror: Option<PathBuf>,
@@ -185,6 +188,9 @@ pub struct GcArgs {
     /// Folder of the store [default: `cache` in the first pipeline's root, or here].
     #[arg(long, env = "EMOPIPE_STORE", value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// Folder with the files that can't be downloaded [default: `data` in each pipeline's root].
+    #[arg(long, env = "EMOPIPE_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// Only list what would go.
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -209,6 +215,9 @@ pub struct VerifyArgs {
     /// Folder of the store [default: the pipeline's, or `cache`].
     #[arg(long, env = "EMOPIPE_STORE", value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// Folder with the files that can't be downloaded, as NAME/FILE [default: `data` in the pipeline's root].
+    #[arg(long, env = "EMOPIPE_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// Drop what is damaged, so that the next run computes it again.
     #[arg(long, conflicts_with = "rerun")]
     pub repair: bool,

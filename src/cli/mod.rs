@@ -120,11 +120,27 @@ fn print(text: &str) {
 
 /// Reads a pipeline and plans it; all problems come back together, rendered.
 fn load(args: &PipelineArgs) -> Result<Plan, Failure> {
+    Ok(load_with_sources(args)?.0)
+}
+
+/// The folder with files that people fetch by hand: `--data`, EMOPIPE_DATA, or `data` in the pipeline's root.
+fn data_folder(args: &PipelineArgs, root: &Path) -> Result<PathBuf> {
+    let folder = args.data.clone().unwrap_or_else(|| root.join("data"));
+    std::path::absolute(&folder).map_err(|e| Error::io("find", &folder, &e))
+}
+
+/// As [`load`], with the texts that diagnostics point into.
+fn load_with_sources(args: &PipelineArgs) -> Result<(Plan, SourceMap), Failure> {
     let options = LoadOptions { profile: args.profile.clone(), set: args.set.clone() };
-    let loaded = config::load(&args.pipeline, &options, &stages::vocabulary());
+    let mut loaded = config::load(&args.pipeline, &options, &stages::vocabulary());
     let mut found = loaded.diagnostics;
+    if let Some(spec) = &mut loaded.spec {
+        let data = data_folder(args, &spec.pipeline.root)?;
+        stages::locate(spec, &data);
+        stages::pin(spec)?;
+    }
     match loaded.spec.map(|spec| Plan::new(spec, stages::REGISTRY)) {
-        Some(Ok(plan)) if found.is_empty() => return Ok(plan),
+        Some(Ok(plan)) if found.is_empty() => return Ok((plan, loaded.sources)),
         Some(Err(more)) => {
             for problem in more {
                 if !found.iter().any(|p| p.message == problem.message && p.span == problem.span) {

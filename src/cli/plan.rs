@@ -5,14 +5,14 @@ use std::fmt::Write;
 use super::{
     Outcome,
     args::PlanArgs,
-    load, open_store, print,
+    load_with_sources, open_store, print, problems,
     run::selection,
     view::{bytes, duration},
 };
 use crate::engine::{history::Timings, machine, plan::Forecast};
 
 pub fn plan(args: &PlanArgs) -> Outcome {
-    let plan = load(&args.pipeline)?;
+    let (plan, sources) = load_with_sources(&args.pipeline)?;
     let store = open_store(&args.pipeline, &plan)?;
     let (selected, forced) = plan.select(&selection(&args.selection))?;
     let forecasts = plan.forecast(&store, &forced);
@@ -69,5 +69,6 @@ pub fn plan(args: &PlanArgs) -> Outcome {
         );
     }
     print(&out);
-    Ok(())
+    let missing = plan.missing(&selected, &forced, &store);
+    if missing.is_empty() { Ok(()) } else { Err(problems(&missing, &sources, &args.pipeline.pipeline)) }
 }

@@ -12,7 +12,7 @@ use std::{
 use super::{
     Failure, Outcome,
     args::{RunArgs, SelectionArgs},
-    load, lock, open_store, store_folder, verify,
+    load_with_sources, lock, open_store, problems, store_folder, verify,
     view::View,
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 };
 
 pub fn run(args: &RunArgs) -> Outcome {
-    let plan = load(&args.pipeline)?;
+    let (plan, sources) = load_with_sources(&args.pipeline)?;
     if args.verify {
         let store = Store::open_alone(&store_folder(&args.pipeline, &plan))?;
         let audit = verify::audit(&store)?;
@@ -40,6 +40,11 @@ pub fn run(args: &RunArgs) -> Outcome {
         }
     }
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
+    let (selected, forced) = plan.select(&selection(&args.selection))?;
+    let missing = plan.missing(&selected, &forced, &store);
+    if !missing.is_empty() {
+        return Err(problems(&missing, &sources, &args.pipeline.pipeline));
+    }
     let expected = if args.locked { lock::expected(&args.pipeline.pipeline, &plan, &store)? } else { HashMap::new() };
     let machine = machine::resources();
     let options = Options {

@@ -77,6 +77,7 @@ fn kept(args: &GcArgs) -> Result<(HashSet<Digest>, PathBuf), Failure> {
                 profile: profile.clone(),
                 set: Vec::new(),
                 store: folder.clone(),
+                data: args.data.clone(),
                 mirror: None,
             };
             let plan = load(&pipeline)?;

@@ -68,6 +68,7 @@ fn pipeline_args(args: &VerifyArgs, pipeline: &Path) -> PipelineArgs {
         set: Vec::new(),
         store: args.store.clone(),
         mirror: None,
+        data: args.data.clone(),
     }
 }
 

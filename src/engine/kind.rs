@@ -89,6 +89,11 @@ pub struct Resolved {
     /// How far numbers in the result's text files may differ when the action is computed again (relative, near 0
     /// absolute). None: not at all.
     pub tolerance: Option<f64>,
+    /// What has to be there before the action can run and isn't, such as a file that people have to put somewhere. A run that
+    /// would have to compute the action doesn't begin.
+    pub missing: Vec<Diagnostic>,
+    /// Something that is missing would be in the parameters, so the action has no key yet.
+    pub keyless: bool,
 }
 
 /// What an action occupies while it runs.

@@ -285,7 +285,10 @@ impl Scheduler<'_> {
     fn inputs_known(&mut self, i: usize) -> Result<()> {
         let mut open = vec![i];
         while let Some(i) = open.pop() {
-            let Some(key) = self.plan.key(i, |s| self.finished(s)) else { continue };
+            let Some(key) = self.plan.key(i, |s| self.finished(s)) else {
+                self.not_available(i);
+                continue;
+            };
             let outcome = if self.forced.contains(&i) { None } else { self.store.lookup(&key) };
             match outcome {
                 Some(outcome) if self.is_sound(i, &outcome)? => {

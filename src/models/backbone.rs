@@ -2,10 +2,10 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{TokenTree, adapters::Adapter, cache::KvCache};
+use super::{TokenTree, adapters::Adapter, cache::KvCache, ops::rotary::Rotary};
 use crate::error::Result;
 
-/// The sizes of a decoder.
+/// The sizes of a decoder, and what of it there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dims {
     pub vocab: usize,
@@ -18,9 +18,18 @@ pub struct Dims {
     pub head_dim: usize,
     /// Longest sequence that the model was made for.
     pub max_positions: usize,
+    /// Whether the output layer is the embedding.
+    pub tied: bool,
+    /// Whether queries, keys and values have biases.
+    pub qkv_bias: bool,
 }
 
 impl Dims {
+    /// Width of one layer's queries: `heads * head_dim`.
+    pub fn q_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
     /// Width of one layer's keys (or values): `kv_heads * head_dim`.
     pub fn kv_width(&self) -> usize {
         self.kv_heads * self.head_dim
@@ -53,6 +62,12 @@ pub trait Backbone: Send + Sync {
     fn dims(&self) -> Dims;
 
     fn device(&self) -> &Device;
+
+    /// The rotation of keys, where PEFT counts a prefix's tokens as positions: its prefix lies ahead of ours by as many
+    /// positions as it has tokens.
+    fn counted_prefix(&self) -> Option<Rotary> {
+        None
+    }
 
     /// Every linear layer that an adapter may change, in order of computation.
     fn modules(&self) -> Vec<Module>;

@@ -52,6 +52,8 @@ pub struct Layer {
 pub struct Decoder {
     pub dims: Dims,
     pub rotary: Rotary,
+    /// Whether the model's published implementation, with a prefix, gives the first token the prefix's length as position.
+    pub counts_prefix: bool,
     /// `[vocab, hidden]`
     pub embedding: Tensor,
     pub layers: Vec<Layer>,
@@ -127,7 +129,7 @@ impl Decoder {
         let angles = self.rotary.table(&tree.positions()[from..], &self.device)?;
         let prefixes = self.prefixes(adapter)?;
         let ids = Tensor::new(ids, &self.device)?;
-        let mut x = self.embedding.index_select(&ids, 0)?;
+        let mut x = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
         for (i, (layer, prefix)) in self.layers.iter().zip(&prefixes).enumerate() {
             let qkv = self.attention_input(layer, &x, &angles, layer.qkv.changes(adapter, mode)?)?;
             let qkv = observe(i, qkv)?;
@@ -169,6 +171,10 @@ impl Backbone for Decoder {
 
     fn device(&self) -> &Device {
         &self.device
+    }
+
+    fn counted_prefix(&self) -> Option<Rotary> {
+        self.counts_prefix.then_some(self.rotary)
     }
 
     fn modules(&self) -> Vec<Module> {

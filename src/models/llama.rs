@@ -2,44 +2,43 @@
 
 use std::sync::Arc;
 
-use candle_core::Device;
-
 use super::{
     Decoder, Dims,
     decoder::{Layer, Norm},
     linear::{Linear, Projection},
     ops::rotary::{Pairs, Rotary},
-    weights::{Weights, config::Config},
+    weights::{Loader, config::Config},
 };
 use crate::error::{At, Error, Result};
 
-/// Reads dimensions from the weights' own configuration, then every tensor, and checks its shape.
-pub fn load(weights: &Weights, device: &Device) -> Result<Decoder> {
-    let config = weights.config();
-    let (dims, tied) = dims(config).at(config.place())?;
+/// Every tensor of the model, with its shape checked.
+pub fn load(from: &Loader) -> Result<Decoder> {
+    let config = from.config();
+    let dims = dims(config)?;
     let eps = config.float("rms_norm_eps").at(config.place())?;
     let theta = theta(config).at(config.place())?;
-    let Dims { vocab, hidden, intermediate, layers, heads, head_dim, .. } = dims;
-    let kv = dims.kv_width();
+    let Dims { vocab, hidden, intermediate, head_dim, .. } = dims;
 
-    let norm = |name: String| -> Result<Norm> { Ok(Norm { weight: weights.tensor(&name, &[hidden], device)?, eps }) };
+    let norm = |name: &str| -> Result<Norm> { Ok(Norm { weight: from.vector(name, hidden)?, eps }) };
     let linear = |path: String, outputs: usize, inputs: usize| -> Result<Linear> {
-        let weight = weights.tensor(&format!("{path}.weight"), &[outputs, inputs], device)?;
         let bias = format!("{path}.bias");
-        let bias = if weights.has(&bias) { Some(weights.tensor(&bias, &[outputs], device)?) } else { None };
-        Ok(Linear { path, weight, bias })
+        Ok(Linear {
+            weight: from.matrix(&format!("{path}.weight"), outputs, inputs)?,
+            bias: if from.has(&bias)? { Some(from.vector(&bias, outputs)?) } else { None },
+            path,
+        })
     };
     let layer = |i: usize| -> Result<Layer> {
         let at = |name: &str| format!("model.layers.{i}.{name}");
         Ok(Layer {
-            attention_norm: norm(at("input_layernorm.weight"))?,
+            attention_norm: norm(&at("input_layernorm.weight"))?,
             qkv: Arc::new(Projection::new(vec![
-                linear(at("self_attn.q_proj"), heads * head_dim, hidden)?,
-                linear(at("self_attn.k_proj"), kv, hidden)?,
-                linear(at("self_attn.v_proj"), kv, hidden)?,
+                linear(at("self_attn.q_proj"), dims.q_width(), hidden)?,
+                linear(at("self_attn.k_proj"), dims.kv_width(), hidden)?,
+                linear(at("self_attn.v_proj"), dims.kv_width(), hidden)?,
             ])?),
-            output: Arc::new(Projection::new(vec![linear(at("self_attn.o_proj"), hidden, heads * head_dim)?])?),
-            mlp_norm: norm(at("post_attention_layernorm.weight"))?,
+            output: Arc::new(Projection::new(vec![linear(at("self_attn.o_proj"), hidden, dims.q_width())?])?),
+            mlp_norm: norm(&at("post_attention_layernorm.weight"))?,
             gate_up: Arc::new(Projection::new(vec![
                 linear(at("mlp.gate_proj"), intermediate, hidden)?,
                 linear(at("mlp.up_proj"), intermediate, hidden)?,
@@ -47,20 +46,26 @@ pub fn load(weights: &Weights, device: &Device) -> Result<Decoder> {
             down: Arc::new(Projection::new(vec![linear(at("mlp.down_proj"), hidden, intermediate)?])?),
         })
     };
-    let embedding = weights.tensor("model.embed_tokens.weight", &[vocab, hidden], device)?;
-    let head = if tied { embedding.clone() } else { weights.tensor("lm_head.weight", &[vocab, hidden], device)? };
+    let embedding = from.matrix("model.embed_tokens.weight", vocab, hidden)?;
+    let head = if dims.tied { embedding.clone() } else { from.matrix("lm_head.weight", vocab, hidden)? };
     Ok(Decoder {
         dims,
         rotary: Rotary { pairs: Pairs::Halves, dim: head_dim, theta },
+        counts_prefix: true,
         embedding,
-        layers: (0..layers).map(layer).collect::<Result<_>>()?,
-        norm: norm("model.norm.weight".into())?,
+        layers: (0..dims.layers).map(layer).collect::<Result<_>>()?,
+        norm: norm("model.norm.weight")?,
         head,
-        device: device.clone(),
+        device: from.device().clone(),
     })
 }
 
-fn dims(config: &Config) -> Result<(Dims, bool)> {
+/// Dimensions alone.
+pub fn dims(config: &Config) -> Result<Dims> {
+    read_dims(config).at(config.place())
+}
+
+fn read_dims(config: &Config) -> Result<Dims> {
     let family = config.text("model_type")?;
     if !["llama", "qwen2"].contains(&family) {
         return Err(Error::input(format!("`model_type` is `{family}`, which isn't built like llama"))
@@ -79,7 +84,7 @@ fn dims(config: &Config) -> Result<(Dims, bool)> {
     if heads % kv_heads != 0 || head_dim % 2 != 0 {
         return Err(Error::input(format!("{heads} heads of {head_dim} don't go with {kv_heads} key/value heads")));
     }
-    let dims = Dims {
+    Ok(Dims {
         vocab: config.size("vocab_size")?,
         hidden,
         intermediate: config.size("intermediate_size")?,
@@ -88,8 +93,9 @@ fn dims(config: &Config) -> Result<(Dims, bool)> {
         kv_heads,
         head_dim,
         max_positions: config.size("max_position_embeddings")?,
-    };
-    Ok((dims, config.flag_or("tie_word_embeddings", false)?))
+        tied: config.flag_or("tie_word_embeddings", false)?,
+        qkv_bias: family == "qwen2" || config.flag_or("attention_bias", false)?,
+    })
 }
 
 /// The base of the rotary frequencies, which older files keep at the top and newer ones in `rope_parameters`.

@@ -7,6 +7,7 @@ pub mod adapters;
 mod autograd;
 mod backbone;
 mod cache;
+mod chatglm;
 mod decoder;
 mod generate;
 mod linear;
@@ -17,7 +18,7 @@ pub mod reference;
 mod registry;
 mod spec;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tree;
 pub mod weights;
 
@@ -26,6 +27,6 @@ pub use backbone::{Backbone, Dims, Mode, Module};
 pub use cache::KvCache;
 pub use decoder::Decoder;
 pub use generate::greedy;
-pub use registry::{load, load_decoder};
-pub use spec::{Dtype, ModelSpec};
+pub use registry::{dims, load, load_decoder};
+pub use spec::{BackboneSpec, ConfigTable, Dtype, ModelSpec, numerics};
 pub use tree::{Segment, TokenTree};

@@ -25,7 +25,7 @@ pub struct Batch<'a> {
 pub fn logits(model: &Decoder, adapter: &dyn Adapter, batch: &Batch) -> Result<Tensor> {
     let prefixes = adapter.prefix()?;
     let (rows, seq) = batch.ids.dims2()?;
-    let mut x = model.embedding.index_select(&batch.ids.flatten_all()?, 0)?.reshape((rows, seq, ()))?;
+    let mut x = plain(&model.embedding.index_select(&batch.ids.flatten_all()?, 0)?)?.reshape((rows, seq, ()))?;
     let virtual_tokens = match &prefixes {
         Some(p) => p[0].keys.dim(0)?,
         None => 0,
@@ -66,7 +66,7 @@ pub fn logits(model: &Decoder, adapter: &dyn Adapter, batch: &Batch) -> Result<T
         let active = (gate_up.narrow(2, 0, width)?.silu()? * gate_up.narrow(2, width, width)?)?;
         x = (x + linears(&active, &layer.down, adapter)?)?;
     }
-    Ok(norm(&x, &model.norm)?.broadcast_matmul(&model.head.t()?)?)
+    Ok(norm(&x, &model.norm)?.broadcast_matmul(&plain(&model.head)?.t()?)?)
 }
 
 /// `[batch, 1, seq, virtual_tokens + seq]`: 0 where a token may look, very negative elsewhere.
@@ -83,6 +83,11 @@ fn mask(mask: &Tensor, virtual_tokens: usize) -> Candle<Tensor> {
     Tensor::from_vec(out, (rows, 1, seq, virtual_tokens + seq), mask.device())
 }
 
+/// A weight in f32, whatever the model keeps it in.
+fn plain(weight: &Tensor) -> Candle<Tensor> {
+    weight.to_dtype(DType::F32)
+}
+
 fn norm(x: &Tensor, norm: &Norm) -> Candle<Tensor> {
     let mean = (x.sqr()?.mean_keepdim(D::Minus1)? + norm.eps)?;
     x.broadcast_div(&mean.sqrt()?)?.broadcast_mul(&norm.weight)
@@ -91,7 +96,7 @@ fn norm(x: &Tensor, norm: &Norm) -> Candle<Tensor> {
 fn linears(x: &Tensor, projection: &Projection, adapter: &dyn Adapter) -> Candle<Tensor> {
     let mut out = Vec::new();
     for linear in &projection.linears {
-        let mut y = x.broadcast_matmul(&linear.weight.t()?)?;
+        let mut y = x.broadcast_matmul(&plain(&linear.weight)?.t()?)?;
         if let Some(bias) = &linear.bias {
             y = y.broadcast_add(bias)?;
         }
@@ -104,18 +109,30 @@ fn linears(x: &Tensor, projection: &Projection, adapter: &dyn Adapter) -> Candle
     Tensor::cat(&out, D::Minus1)
 }
 
-/// `x` `[batch, heads, seq, head_dim]`, every number of the head turned.
+/// `x` `[batch, heads, seq, head_dim]`, with the first numbers of each head turned.
 fn rotate(x: &Tensor, positions: &Tensor, rotary: Rotary) -> Candle<Tensor> {
-    let Rotary { pairs: Pairs::Halves, dim, theta } = rotary else {
-        candle_core::bail!("the plain path rotates halves only")
-    };
+    let Rotary { pairs, dim, theta } = rotary;
     let half = dim / 2;
     let frequencies: Vec<f32> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / dim as f64) as f32).collect();
     let frequencies = Tensor::from_vec(frequencies, (1, 1, 1, half), x.device())?;
     let angles = positions.to_dtype(DType::F32)?.unsqueeze(1)?.unsqueeze(3)?.broadcast_mul(&frequencies)?;
     let (cos, sin) = (angles.cos()?, angles.sin()?);
-    let (low, high) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
-    let first = (low.broadcast_mul(&cos)? - high.broadcast_mul(&sin)?)?;
-    let second = (high.broadcast_mul(&cos)? + low.broadcast_mul(&sin)?)?;
-    Tensor::cat(&[first, second], D::Minus1)
+    let turned = x.narrow(D::Minus1, 0, dim)?;
+    let (batch, heads, seq, _) = x.dims4()?;
+    // The two numbers of each pair, `[batch, heads, seq, half]`.
+    let (a, b) = match pairs {
+        Pairs::Halves => (turned.narrow(D::Minus1, 0, half)?, turned.narrow(D::Minus1, half, half)?),
+        Pairs::Interleaved => {
+            let pairs = turned.reshape((batch, heads, seq, half, 2))?;
+            (pairs.narrow(4, 0, 1)?.squeeze(4)?, pairs.narrow(4, 1, 1)?.squeeze(4)?)
+        }
+    };
+    let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+    let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+    let turned = match pairs {
+        Pairs::Halves => Tensor::cat(&[first, second], D::Minus1)?,
+        Pairs::Interleaved => Tensor::stack(&[first, second], 4)?.flatten_from(3)?,
+    };
+    let rest = x.dim(D::Minus1)? - dim;
+    if rest == 0 { Ok(turned) } else { Tensor::cat(&[&turned, &x.narrow(D::Minus1, dim, rest)?], D::Minus1) }
 }

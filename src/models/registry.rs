@@ -4,28 +4,47 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use candle_core::Device;
 
-use super::{Backbone, Decoder, ModelSpec, llama, weights::Weights};
+use super::{
+    BackboneSpec, Decoder, Dims, Dtype, chatglm, llama,
+    spec::ConfigTable,
+    weights::{Loader, Weights, config::Config},
+};
 use crate::error::{Error, Result};
 
-/// Name, and what builds it from its files.
-type Family = (&'static str, fn(&Weights, &Device) -> Result<Decoder>);
-
-/// One line per family.
-const DECODERS: &[Family] = &[("llama", llama::load)];
-
-/// A backbone from its files (name inside the artifact, and path).
-pub fn load(spec: &ModelSpec, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Box<dyn Backbone>> {
-    Ok(Box::new(load_decoder(&spec.family, files, device)?))
+/// A way to compute a backbone.
+struct Family {
+    name: &'static str,
+    dims: fn(&Config) -> Result<Dims>,
+    load: fn(&Loader) -> Result<Decoder>,
 }
 
-/// As [`load`], for those who need the weights themselves.
+/// One line per family.
+const FAMILIES: &[Family] = &[
+    Family { name: "llama", dims: llama::dims, load: llama::load },
+    Family { name: "chatglm", dims: chatglm::dims, load: chatglm::load },
+];
+
+fn family(name: &str) -> Result<&'static Family> {
+    FAMILIES.iter().find(|f| f.name == name).ok_or_else(|| {
+        let names: Vec<_> = FAMILIES.iter().map(|f| f.name).collect();
+        Error::input(format!("there is no model family `{name}`")).help(format!("families are: {}", names.join(", ")))
+    })
+}
+
+/// What a configuration says of a backbone's dimensions; no weights are needed.
+pub fn dims(family_name: &str, config: &Config) -> Result<Dims> {
+    (family(family_name)?.dims)(config)
+}
+
+/// A backbone from its files (name inside the artifact, and path).
+pub fn load(spec: &BackboneSpec, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Decoder> {
+    let family = family(&spec.family)?;
+    let weights = Weights::open(files, &spec.config)?;
+    (family.load)(&Loader::new(&weights, spec.dtype, device))
+}
+
+/// As [`load`], in f32 and with the configuration that the files bring.
 pub fn load_decoder(family: &str, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Decoder> {
-    match DECODERS.iter().find(|(name, _)| *name == family) {
-        Some((_, build)) => build(&Weights::open(files)?, device),
-        None => {
-            let names: Vec<_> = DECODERS.iter().map(|(name, _)| *name).collect();
-            Err(Error::input(format!("there is no model family `{family}`"))
-                .help(format!("families are: {}", names.join(", "))))
-        }
-    }
+    let spec = BackboneSpec { family: family.to_owned(), dtype: Dtype::F32, config: ConfigTable::new() };
+    load(&spec, files, device)
 }

@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use candle_core::{DType, Device};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::{Dims, dims, weights::config::Config};
+use crate::error::Result;
 
 /// A backbone: what computes it and where its files come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// The program's name for the computation: `llama` (also Qwen2, SmolLM2 and others of that build).
+    /// The program's name for the computation: `llama` (also Qwen2, SmolLM2 and others of that build) or `chatglm`
+    /// (ChatGLM2, ChatGLM3).
     pub family: String,
     /// Name for readers.
     #[serde(default)]
@@ -21,18 +26,88 @@ pub struct ModelSpec {
     /// File name, and where it comes from.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub source: IndexMap<String, serde_json::Value>,
-    /// What the weights are computed in.
+    /// What the frozen matrices are kept in.
     #[serde(default)]
     pub dtype: Dtype,
+    /// Keys of the model's `config.json`, for a source that brings none, and to know sizes before anything is downloaded.
+    #[serde(default)]
+    pub config: ConfigTable,
     /// Jinja template of a conversation, where the files bring none or it is to be replaced.
     #[serde(default)]
     pub chat_template: Option<String>,
 }
 
-/// A number format.
+/// Keys of a `config.json` that a pipeline file states.
+pub type ConfigTable = BTreeMap<String, serde_json::Value>;
+
+/// What decides a backbone's numbers, next to its files: a part of the parameters of whoever computes with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BackboneSpec {
+    pub family: String,
+    pub dtype: Dtype,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: ConfigTable,
+}
+
+impl ModelSpec {
+    pub fn backbone(&self) -> BackboneSpec {
+        BackboneSpec { family: self.family.clone(), dtype: self.dtype, config: self.config.clone() }
+    }
+
+    /// Dimensions, where the pipeline file states them; the weights aren't needed.
+    pub fn dims(&self) -> Result<Option<Dims>> {
+        if self.config.is_empty() {
+            return Ok(None);
+        }
+        dims(&self.family, &Config::of_table(&self.config)).map(Some)
+    }
+}
+
+/// The number format of the frozen matrices: embedding, linear layers and output layer. Norms, biases, activations and
+/// adapters are always in f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
     #[default]
     F32,
+    Bf16,
+    F16,
+}
+
+impl Dtype {
+    /// Bytes of a number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::F16 => 2,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+}
+
+impl From<Dtype> for DType {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::Bf16 => Self::BF16,
+            Dtype::F16 => Self::F16,
+        }
+    }
+}
+
+/// The class of numbers that a computation gives: results of one class have the same bytes. `cpu-f32`, `cpu-bf16`, ...
+pub fn numerics(device: &Device, dtype: Dtype) -> String {
+    let device = match device {
+        Device::Cpu => "cpu",
+        Device::Cuda(_) => "cuda",
+        Device::Metal(_) => "metal",
+    };
+    format!("{device}-{}", dtype.name())
 }

@@ -10,16 +10,20 @@ use super::{
 };
 use crate::{
     config::{self, Diagnostic, Node},
-    data::{TOKENS_FILE, TOKENS_INFO_FILE, tokenizer::TextModel},
+    data::{
+        TOKENS_FILE, TOKENS_INFO_FILE,
+        tokenizer::{Convention, TextModel},
+    },
     engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind},
     error::{At, Error, IoAt, Result},
-    models::{Adapter, AdapterSpec, Decoder, Dtype, ModelSpec, adapters, load_decoder},
+    models::{
+        self, Adapter, AdapterSpec, BackboneSpec, ModelSpec,
+        adapters::{self, Head, WithHead},
+        numerics,
+    },
     store::Digest,
     train::{self, CheckpointFile, Method, Safeguards, Sample, TokenSet, Training, TrainingSpec, TrainingSummary},
 };
-
-/// Numbers are computed in 32-bit floats on the CPU.
-pub(super) const NUMERICS: &str = "cpu-f32";
 
 /// Name of [`TrainingSummary`]'s file in the artifact.
 pub const SUMMARY_FILE: &str = "training.json";
@@ -51,9 +55,12 @@ struct Table {
 struct Params {
     /// The backbone's name in the adapter's files.
     base_model: String,
-    family: String,
-    dtype: Dtype,
+    #[serde(flatten)]
+    backbone: BackboneSpec,
     adapter: AdapterSpec,
+    /// Whether a classification head is trained as well. Left out where it isn't, so that older keys stay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    head: bool,
     training: TrainingSpec,
     seed: i64,
 }
@@ -64,7 +71,7 @@ impl StageKind for Train {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {
@@ -80,7 +87,7 @@ impl StageKind for Train {
         let model = definition::<ModelSpec>(cx, "model", &table.model);
         let method = definition::<Method>(cx, "method", &table.method);
         let (model, method) = both(model, method)?;
-        if !method.adapter.is_trained() {
+        if !method.is_trained() {
             return Err(vec![
                 Diagnostic::new(format!(
                     "the method `{}` has `adapter = \"none\"`: there is nothing to train",
@@ -92,16 +99,16 @@ impl StageKind for Train {
         }
         let params = Params {
             base_model: table.model,
-            family: model.family,
-            dtype: model.dtype,
+            backbone: model.backbone(),
             adapter: method.adapter,
+            head: method.head,
             training: method.training,
             seed: table.seed,
         };
         Ok(Resolved {
             params: json(&params)?,
             unkeyed: json(&method.safeguards)?,
-            numerics: Some(NUMERICS.to_owned()),
+            numerics: Some(numerics(&Device::Cpu, model.dtype)),
             resources: Resources { cores: 1, memory: MEMORY, gpus: 0 },
             ..Resolved::default()
         })
@@ -121,7 +128,7 @@ fn run(cx: &Context) -> Result<()> {
     let safeguards: Safeguards = serde_json::from_value(cx.job.unkeyed.clone()).at("safeguards")?;
     let model = cx.input("model")?;
     let tokens = read_tokens(cx.input("tokens")?)?;
-    let backbone = load_backbone(&params.family, params.dtype, model)?;
+    let backbone = models::load(&params.backbone, &model.files, &Device::Cpu)?;
     let samples = tokens.split("train")?;
     let mut dev = Vec::new();
     if params.training.dev_every_steps.is_some() {
@@ -129,12 +136,16 @@ fn run(cx: &Context) -> Result<()> {
         dev.truncate(params.training.dev_examples);
     }
     let seed = params.seed as u64;
-    let init_ids = init_ids(&params.adapter, model, &samples)?;
-    let adapter = adapters::create(&params.adapter, &backbone, seed, init_ids.as_deref())?;
+    let init_ids = init_ids(&params, model, &samples)?;
+    let mut adapter = adapters::create(&params.adapter, &backbone, seed, init_ids.as_deref())?;
+    if params.head {
+        let head = Head::new(tokens.answers.labels.len(), backbone.dims.hidden, seed, &backbone.device)?;
+        adapter = Box::new(WithHead { adapter, head });
+    }
     let summary = Training {
         backbone: &backbone,
         adapter: adapter.as_ref(),
-        adapter_name: train::adapter_name(&params.adapter),
+        adapter_name: &train::adapter_name(&params.adapter, params.head),
         samples: &samples,
         dev: &dev,
         answers: &tokens.answers,
@@ -153,17 +164,14 @@ pub(super) fn read_tokens(tokens: &Artifact) -> Result<TokenSet> {
     TokenSet::read(tokens.file(TOKENS_FILE)?, tokens.file(TOKENS_INFO_FILE)?)
 }
 
-/// The frozen model of a `model` input.
-pub(super) fn load_backbone(family: &str, dtype: Dtype, model: &Artifact) -> Result<Decoder> {
-    let Dtype::F32 = dtype;
-    load_decoder(family, &model.files, &Device::Cpu)
-}
-
 /// Tokens whose keys and values a prefix starts from, where the method asks for a text.
-fn init_ids(adapter: &AdapterSpec, model: &Artifact, samples: &[Sample]) -> Result<Option<Vec<u32>>> {
-    match adapter.init_text() {
+fn init_ids(params: &Params, model: &Artifact, samples: &[Sample]) -> Result<Option<Vec<u32>>> {
+    match params.adapter.init_text() {
         None => Ok(None),
-        Some(text) if !text.is_empty() => TextModel::load(&model.files)?.tokenizer.encode(text).map(Some),
+        Some(text) if !text.is_empty() => {
+            let convention = Convention::of(&params.backbone.family);
+            TextModel::load(&model.files, convention.as_ref())?.tokenizer.encode(text).map(Some)
+        }
         Some(_) => {
             let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
             let shared = train::shared_beginning(&prompts);

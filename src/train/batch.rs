@@ -28,9 +28,9 @@ pub struct Answers {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedBatch {
     pub tree: TokenTree,
-    /// Row index of the token before each labelled one.
+    /// Row index of the token before each labelled one; for a head, of each prompt's last token.
     pub rows: Vec<u32>,
-    /// Labelled tokens: each sample's answer and the end token, in the order of the samples.
+    /// Labelled tokens: each sample's answer and the end token, in the order of the samples; for a head, each sample's label.
     pub targets: Vec<u32>,
 }
 
@@ -54,6 +54,20 @@ impl PackedBatch {
             targets.extend(answer.iter().copied().chain([answers.end]));
         }
         Self { tree, rows, targets }
+    }
+
+    /// For a head: the prompts alone, `[longest common beginning][rest of prompt 1][rest of prompt 2]...`.
+    pub fn of_prompts(samples: &[&Sample]) -> Self {
+        let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
+        let shared = shared_beginning(&prompts);
+        let mut tree = TokenTree::new();
+        let root = samples.first().filter(|_| shared > 0).map(|s| tree.push(None, &s.prompt[..shared]));
+        let mut rows = Vec::with_capacity(samples.len());
+        for sample in samples {
+            let segment = tree.push(root, &sample.prompt[shared..]);
+            rows.push(tree.last(segment) as u32);
+        }
+        Self { tree, rows, targets: samples.iter().map(|s| s.label).collect() }
     }
 }
 
@@ -132,6 +146,14 @@ mod tests {
         assert_eq!(batch.tree.positions(), [0, 1, 2, 3, 4, 5, 2, 3]);
         assert_eq!(batch.rows, [3, 4, 5, 6, 7]);
         assert_eq!(batch.targets, [50, 51, 2, 60, 2]);
+    }
+
+    #[test]
+    fn a_head_reads_each_prompts_last_token() {
+        let (a, b) = (sample("a", 0, &[1, 7, 8, 9]), sample("b", 1, &[1, 7, 5]));
+        let batch = PackedBatch::of_prompts(&[&a, &b]);
+        assert_eq!(batch.tree.ids(), [1, 7, 8, 9, 5]);
+        assert_eq!((batch.rows, batch.targets), (vec![3, 4], vec![0, 1]));
     }
 
     #[test]

@@ -13,18 +13,31 @@ pub struct Method {
     /// The name in tables.
     pub title: String,
     pub adapter: AdapterSpec,
+    /// A classification head is trained with the adapter and answers in place of the model's words.
+    pub head: bool,
     pub training: TrainingSpec,
     pub safeguards: Safeguards,
 }
 
-/// The adapter's name in pipeline files and summaries.
-pub fn adapter_name(spec: &AdapterSpec) -> &'static str {
-    match spec {
+impl Method {
+    /// Whether there is anything to train.
+    pub fn is_trained(&self) -> bool {
+        self.adapter.is_trained() || self.head
+    }
+}
+
+/// The name in summaries of what is trained: `lora`, `lora+head`, `head`, ...
+pub fn adapter_name(spec: &AdapterSpec, head: bool) -> String {
+    let kind = match spec {
         AdapterSpec::None(_) => AdapterKind::None,
         AdapterSpec::Lora(_) => AdapterKind::Lora,
         AdapterSpec::Ptuning2(_) => AdapterKind::Ptuning2,
+    };
+    match (kind, head) {
+        (kind, false) => kind.name().to_owned(),
+        (AdapterKind::None, true) => "head".to_owned(),
+        (kind, true) => format!("{}+head", kind.name()),
     }
-    .name()
 }
 
 /// How an adapter is trained: everything here can change its bytes.
@@ -119,6 +132,10 @@ struct MethodTable {
     title: String,
     /// What is trained: `none` (the backbone as it is), `lora`, or `ptuning2` (keys and values before every layer).
     adapter: AdapterKind,
+    /// Train a linear classifier over the labels with the adapter (or alone, with `adapter = "none"`), on the hidden state
+    /// of the prompt's last token; it is evaluated with `answer = "head"` (default false).
+    #[serde(default)]
+    head: bool,
 
     /// LoRA: width of the low-rank update (default 8).
     rank: Option<usize>,
@@ -220,8 +237,8 @@ impl TryFrom<MethodTable> for Method {
     fn try_from(t: MethodTable) -> Result<Self, String> {
         t.refuse_foreign_keys()?;
         let (training, safeguards) = (t.training()?, t.safeguards()?);
-        let title = t.title.clone();
-        Ok(Self { title, adapter: t.adapter_spec()?, training, safeguards })
+        let (title, head) = (t.title.clone(), t.head);
+        Ok(Self { title, adapter: t.adapter_spec()?, head, training, safeguards })
     }
 }
 
@@ -399,6 +416,19 @@ mod tests {
         assert_eq!(m.safeguards.checkpoint_every_steps, Some(2));
         let AdapterSpec::Ptuning2(p) = m.adapter else { panic!() };
         assert_eq!((p.virtual_tokens, p.init), (4, PrefixInit::Text { text: String::new() }));
+    }
+
+    #[test]
+    fn a_head_makes_any_method_a_trained_one() {
+        let parsed = |keys: Value| method(keys).unwrap();
+        assert!(!parsed(json!({ "title": "Z", "adapter": "none" })).is_trained());
+        let alone = parsed(json!({ "title": "H", "adapter": "none", "head": true, "steps": 3 }));
+        assert!(alone.is_trained() && alone.head);
+        assert_eq!(adapter_name(&alone.adapter, true), "head");
+        let lora = parsed(json!({ "title": "L", "adapter": "lora" }));
+        assert!(!lora.head);
+        assert_eq!(adapter_name(&lora.adapter, false), "lora");
+        assert_eq!(adapter_name(&lora.adapter, true), "lora+head");
     }
 
     #[test]

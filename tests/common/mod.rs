@@ -1,7 +1,9 @@
 //! Runs the real binary on small projects in temporary folders.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub mod chatglm;
 pub mod journals;
+pub mod sentencepiece;
 pub mod server;
 pub mod tiny;
 
@@ -44,9 +46,15 @@ impl Project {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_emopipe"));
         command.args(arguments).current_dir(self.root());
-        for name in
-            ["EMOPIPE_STORE", "EMOPIPE_MIRROR", "EMOPIPE_OFFLINE", "EMOPIPE_LOG", "EMOPIPE_FAULT", "EMOPIPE_LOCKS"]
-        {
+        for name in [
+            "EMOPIPE_STORE",
+            "EMOPIPE_MIRROR",
+            "EMOPIPE_DATA",
+            "EMOPIPE_OFFLINE",
+            "EMOPIPE_LOG",
+            "EMOPIPE_FAULT",
+            "EMOPIPE_LOCKS",
+        ] {
             command.env_remove(name);
         }
         command

@@ -1,5 +1,6 @@
 //! What is trained on top of a frozen backbone. One file a method, one line each in [`AdapterSpec`] and [`create`].
 
+mod head;
 mod lora;
 mod none;
 mod peft;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Backbone;
 use crate::error::{Error, Result};
 
+pub use head::{Head, WithHead};
 pub use lora::{Lora, LoraSpec};
 pub use none::{Untrained, UntrainedSpec};
 pub use peft::{CONFIG_FILE, WEIGHTS_FILE, load};
@@ -69,6 +71,11 @@ pub trait Adapter: Send + Sync {
     /// One prefix for every layer; computed once per forward pass.
     fn prefix(&self) -> Result<Option<Vec<LayerPrefix>>> {
         Ok(None)
+    }
+
+    /// The classifier that answers in place of the model's words.
+    fn head(&self) -> Option<&Head> {
+        None
     }
 
     /// The adapter in PEFT's file format. `base_model` names the backbone for the reader.

@@ -10,7 +10,10 @@ use crate::{
     models::{
         Backbone, Dims,
         autograd::{Backward, Input, record},
-        ops::gemm,
+        ops::{
+            gemm,
+            rotary::{Rotary, rotate, rotate_back},
+        },
         random,
     },
 };
@@ -51,6 +54,8 @@ impl Default for PrefixInit {
 #[derive(Debug, Clone)]
 pub struct PrefixTuning {
     dims: Dims,
+    /// See [`Backbone::counted_prefix`].
+    counted: Option<Rotary>,
     encoder: Encoder,
 }
 
@@ -113,12 +118,17 @@ impl PrefixTuning {
                 }
             }
         };
-        Ok(Self { dims, encoder })
+        Ok(Self { dims, counted: backbone.counted_prefix(), encoder })
     }
 
     /// With a table as PEFT saves it.
-    pub(super) fn from_table(table: Tensor, dims: Dims) -> Result<Self> {
-        Ok(Self { dims, encoder: Encoder::Table(Var::from_tensor(&table)?) })
+    pub(super) fn from_table(table: Tensor, backbone: &dyn Backbone) -> Result<Self> {
+        let (dims, counted) = (backbone.dims(), backbone.counted_prefix());
+        let table = match counted {
+            Some(rotary) => turn_keys(&table, dims, rotary, rotate_back)?,
+            None => table,
+        };
+        Ok(Self { dims, counted, encoder: Encoder::Table(Var::from_tensor(&table)?) })
     }
 
     /// Keys and values of all layers: `[virtual_tokens, layers * 2 * kv_width]`.
@@ -173,14 +183,36 @@ impl Adapter for PrefixTuning {
     }
 
     fn save(&self, base_model: &str) -> Result<SavedAdapter> {
-        let table = self.table()?.detach();
+        let mut table = self.table()?.detach();
+        if let Some(rotary) = self.counted {
+            table = turn_keys(&table, self.dims, rotary, rotate)?;
+        }
         let config = peft::prefix_config(self.dims, table.dim(0)?, base_model)?;
         Ok(SavedAdapter { config, weights: peft::weights(&[(peft::PREFIX_NAME.to_owned(), table)].into())? })
     }
 }
 
+/// A table whose keys are turned by as many positions as it has rows. Attention depends on distances alone: if the tokens'
+/// positions move along, it stays the same.
+fn turn_keys(
+    table: &Tensor,
+    dims: Dims,
+    rotary: Rotary,
+    turn: fn(&Tensor, &Tensor, Rotary, usize, usize) -> Candle<()>,
+) -> Candle<Tensor> {
+    let (rows, kv) = (table.dim(0)?, dims.kv_width());
+    let angles = rotary.table(&vec![rows as u32; rows], table.device())?;
+    let mut columns = Vec::with_capacity(2 * dims.layers);
+    for layer in 0..dims.layers {
+        let keys = table.narrow(1, 2 * layer * kv, kv)?.force_contiguous()?;
+        turn(&keys, &angles, rotary, dims.kv_heads, dims.head_dim)?;
+        columns.extend([keys, table.narrow(1, (2 * layer + 1) * kv, kv)?]);
+    }
+    Tensor::cat(&columns, 1)
+}
+
 /// A trained `x W^T + b`; `[rows, inputs]` to `[rows, outputs]`.
-fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Candle<Tensor> {
+pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Candle<Tensor> {
     let out = bias.detach().broadcast_as((x.dim(0)?, weight.dim(0)?))?.force_contiguous()?;
     gemm::add(&out, &x.detach(), &weight.detach().t()?, 1.0)?;
     record(&[x, weight, bias], out, TrainedLinear)

@@ -1,7 +1,9 @@
-//! Matrix products into an existing buffer.
+//! Matrix products into an existing buffer. The right side may be in half precision: blocks of it are converted to f32 on
+//! the way, so that the numbers are those of an f32 matrix with the same values.
 
 use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor};
 use gemm::Parallelism;
+use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 
 use super::Shared;
@@ -139,6 +141,123 @@ pub fn multiply_parallel(
     });
 }
 
+/// Numbers of a half-precision matrix that are held in f32 at once.
+const PANEL: usize = 1 << 22;
+
+/// A frozen matrix in the format that it is kept in.
+#[derive(Clone, Copy)]
+pub enum Numbers<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [bf16]),
+    F16(&'a [f16]),
+}
+
+impl<'a> Numbers<'a> {
+    pub fn of(storage: &'a CpuStorage) -> Result<Self> {
+        match storage {
+            CpuStorage::F32(all) => Ok(Self::F32(all)),
+            CpuStorage::BF16(all) => Ok(Self::Bf16(all)),
+            CpuStorage::F16(all) => Ok(Self::F16(all)),
+            other => candle_core::bail!(
+                "no products with a matrix of {}",
+                candle_core::backend::BackendStorage::dtype(other).as_str()
+            ),
+        }
+    }
+
+    pub fn len(self) -> usize {
+        match self {
+            Self::F32(all) => all.len(),
+            Self::Bf16(all) => all.len(),
+            Self::F16(all) => all.len(),
+        }
+    }
+
+    pub fn slice(self, from: usize, to: usize) -> Self {
+        match self {
+            Self::F32(all) => Self::F32(&all[from..to]),
+            Self::Bf16(all) => Self::Bf16(&all[from..to]),
+            Self::F16(all) => Self::F16(&all[from..to]),
+        }
+    }
+
+    fn convert(self, to: &mut [f32]) {
+        match self {
+            Self::F32(all) => to.copy_from_slice(all),
+            Self::Bf16(all) => to.iter_mut().zip(all).for_each(|(y, x)| *y = x.to_f32()),
+            Self::F16(all) => all.convert_to_f32_slice(to),
+        }
+    }
+
+    /// All of it in f32; `scratch` holds it where it has to be converted.
+    pub fn to_f32(self, scratch: &'a mut Vec<f32>) -> &'a [f32] {
+        if let Self::F32(all) = self {
+            return all;
+        }
+        scratch.resize(self.len(), 0.0);
+        scratch.par_chunks_mut(super::GRAIN).enumerate().for_each(|(i, to)| {
+            let from = i * super::GRAIN;
+            self.slice(from, from + to.len()).convert(to);
+        });
+        scratch
+    }
+
+    /// `rows` runs of `len` numbers that begin `stride` apart, one after the other in `scratch`.
+    fn gather(self, rows: usize, stride: usize, len: usize, scratch: &mut Vec<f32>) {
+        scratch.resize(rows * len, 0.0);
+        if len == 0 {
+            return;
+        }
+        let group = super::rows_per_task(len);
+        scratch.par_chunks_mut(group * len).enumerate().for_each(|(i, to)| {
+            for (j, to) in to.chunks_exact_mut(len).enumerate() {
+                let from = (i * group + j) * stride;
+                self.slice(from, from + len).convert(to);
+            }
+        });
+    }
+}
+
+/// As [`multiply_parallel`], over blocks of `b`'s columns. They begin at multiples of [`BLOCK`], so the bits are those of
+/// one product in f32.
+#[expect(clippy::too_many_arguments, reason = "the operands of a matrix product")]
+fn multiply_by_halves(
+    (m, n, k): (usize, usize, usize),
+    dst: &mut [f32],
+    ds: Strides,
+    accumulate: bool,
+    a: &[f32],
+    sa: Strides,
+    b: Numbers,
+    sb: Strides,
+    scale: f32,
+) -> Result<()> {
+    if sb.rows != 1 && sb.columns != 1 {
+        candle_core::bail!("a matrix in half precision with strides {} and {}", sb.rows, sb.columns)
+    }
+    assert!(extent(m, n, ds) <= dst.len(), "destination of a product is too small");
+    assert!(extent(k, n, sb) <= b.len(), "right side of a product is too small");
+    let width = (PANEL / k.max(1) / BLOCK).max(1) * BLOCK;
+    let mut scratch = Vec::new();
+    let mut from = 0;
+    while from < n {
+        // What would be left is no block of its own.
+        let len = if n - from < width + BLOCK { n - from } else { width };
+        let start = from * sb.columns;
+        let b = b.slice(start, start + extent(k, len, sb));
+        let sb = if sb.columns == 1 {
+            b.gather(k, sb.rows, len, &mut scratch);
+            row_major(len)
+        } else {
+            b.gather(len, sb.columns, k, &mut scratch);
+            transposed(k)
+        };
+        multiply_parallel((m, len, k), &mut dst[from * ds.columns..], ds, accumulate, a, sa, &scratch, sb, scale);
+        from += len;
+    }
+    Ok(())
+}
+
 struct Gemm {
     scale: f32,
     accumulate: bool,
@@ -171,14 +290,19 @@ impl InplaceOp3 for Gemm {
             candle_core::bail!("[{a_rows}, {k}] x [{b_rows}, {b_columns}] doesn't give [{m}, {n}]")
         }
         let CpuStorage::F32(dst) = dst else { candle_core::bail!("gemm computes in f32") };
-        let (a, b) = (a.as_slice::<f32>()?, b.as_slice::<f32>()?);
-        let (dst, a, b) = (&mut dst[dst_from..], &a[a_from..], &b[b_from..]);
-        multiply_parallel((m, n, k), dst, ds, self.accumulate, a, sa, b, sb, self.scale);
-        Ok(())
+        let (a, b) = (a.as_slice::<f32>()?, Numbers::of(b)?);
+        let (dst, a, b) = (&mut dst[dst_from..], &a[a_from..], b.slice(b_from, b.len()));
+        match b {
+            Numbers::F32(b) => {
+                multiply_parallel((m, n, k), dst, ds, self.accumulate, a, sa, b, sb, self.scale);
+                Ok(())
+            }
+            halves => multiply_by_halves((m, n, k), dst, ds, self.accumulate, a, sa, halves, sb, self.scale),
+        }
     }
 }
 
-/// `dst = scale * a b`, with any strides; `dst` must share its storage with neither side.
+/// `dst = scale * a b`, with any strides; `b` may be in half precision if its rows or columns are dense. `dst` must share its storage with neither side.
 pub fn set(dst: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<()> {
     dst.inplace_op3(a, b, &Gemm { scale: scale as f32, accumulate: false })
 }
@@ -214,6 +338,31 @@ mod tests {
         assert_eq!(wide.narrow(1, 0, 20)?.abs()?.sum_all()?.to_scalar::<f32>()?, 0.0);
         assert_eq!(wide.narrow(1, 84, 16)?.abs()?.sum_all()?.to_scalar::<f32>()?, 0.0);
         assert_close(&product(&x.t()?, &x, 2.0)?, &(x.t()?.matmul(&x)? * 2.0)?, 1e-5);
+        Ok(())
+    }
+
+    /// Forward and gradient, at sizes with one block and with several, and a rest.
+    #[test]
+    fn half_precision_gives_the_bits_of_the_same_numbers_in_f32() -> Result<()> {
+        for (rows, outputs, inputs) in [(33, 500, 70), (1, 6000, 1500), (300, 4000, 2200), (9, 200, 90_000)] {
+            for dtype in [DType::BF16, DType::F16] {
+                let w = (random(&[outputs, inputs], 4) * 0.1)?.to_dtype(dtype)?;
+                let same = w.to_dtype(DType::F32)?;
+                let (x, g) = (random(&[rows, inputs], 3), random(&[rows, outputs], 5));
+                for threads in [1, 2] {
+                    with_threads(threads, || {
+                        let bits = |w: &Tensor| -> Result<(Vec<f32>, Vec<f32>)> {
+                            let y = product(&x, &w.t()?, 1.0)?;
+                            add(&y, &x, &w.t()?, 0.5)?;
+                            let dx = product(&g, w, 1.0)?;
+                            Ok((y.flatten_all()?.to_vec1()?, dx.flatten_all()?.to_vec1()?))
+                        };
+                        assert!(bits(&w)? == bits(&same)?, "{rows} x {outputs} x {inputs} in {dtype:?}");
+                        Result::Ok(())
+                    })?;
+                }
+            }
+        }
         Ok(())
     }
 

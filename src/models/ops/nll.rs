@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 use rayon::prelude::*;
 
 use super::{
-    gemm::{multiply_parallel, row_major, transposed},
+    gemm::{Numbers, multiply_parallel, row_major, transposed},
     math, values,
 };
 
@@ -45,12 +45,19 @@ fn blocks(rows: usize, vocab: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..vocab).step_by(width).map(move |start| (start, width.min(vocab - start)))
 }
 
-/// Logits of one block: `[rows, len]`.
-fn logits(h: &[f32], head: &[f32], hidden: usize, (start, len): (usize, usize), out: &mut Vec<f32>) {
+/// The output layer's weights, `[vocab, hidden]`.
+fn weights<'a>(head: &'a CpuStorage, layout: &Layout) -> Result<Numbers<'a>> {
+    match layout.contiguous_offsets() {
+        Some((from, to)) => Ok(Numbers::of(head)?.slice(from, to)),
+        None => candle_core::bail!("nll needs a contiguous output layer, not strides {:?}", layout.stride()),
+    }
+}
+
+/// Logits of one block, `[rows, len]`, from that block of the output layer.
+fn logits(h: &[f32], head: &[f32], hidden: usize, len: usize, out: &mut Vec<f32>) {
     let rows = h.len() / hidden;
     out.clear();
     out.resize(rows * len, 0.0);
-    let head = &head[start * hidden..(start + len) * hidden];
     multiply_parallel(
         (rows, len, hidden),
         out,
@@ -73,13 +80,14 @@ impl CustomOp2 for Forward {
     fn cpu_fwd(&self, h: &CpuStorage, lh: &Layout, head: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
         let (rows, hidden) = lh.shape().dims2()?;
         let (vocab, _) = lw.shape().dims2()?;
-        let (h, head) = (values("nll", h, lh)?, values("nll", head, lw)?);
+        let (h, head) = (values("nll", h, lh)?, weights(head, lw)?);
         let count = self.targets.ids.len();
         let mut out = vec![0f32; count + rows];
         let mut running = vec![(f32::NEG_INFINITY, 0f32); rows];
-        let mut block = Vec::new();
+        let (mut block, mut scratch) = (Vec::new(), Vec::new());
         for (start, len) in blocks(rows, vocab) {
-            logits(h, head, hidden, (start, len), &mut block);
+            let head = head.slice(start * hidden, (start + len) * hidden).to_f32(&mut scratch);
+            logits(h, head, hidden, len, &mut block);
             for (i, row, column) in self.targets.within(start, len) {
                 out[i] = block[row * len + column];
             }
@@ -118,16 +126,17 @@ impl CustomOp3 for Backward {
     ) -> Result<(CpuStorage, Shape)> {
         let (rows, hidden) = lh.shape().dims2()?;
         let (vocab, _) = lw.shape().dims2()?;
-        let (h, head) = (values("nll", h, lh)?, values("nll", head, lw)?);
+        let (h, head) = (values("nll", h, lh)?, weights(head, lw)?);
         let (grads, sums) = values("nll", third, lt)?.split_at(self.targets.ids.len());
         let mut weights = vec![0f32; rows];
         for (row, g) in self.targets.rows.iter().zip(grads) {
             weights[*row as usize] += g;
         }
         let mut out = vec![0f32; rows * hidden];
-        let mut block = Vec::new();
+        let (mut block, mut scratch) = (Vec::new(), Vec::new());
         for (start, len) in blocks(rows, vocab) {
-            logits(h, head, hidden, (start, len), &mut block);
+            let head = head.slice(start * hidden, (start + len) * hidden).to_f32(&mut scratch);
+            logits(h, head, hidden, len, &mut block);
             block.par_chunks_exact_mut(len).zip(sums).zip(&weights).for_each(|((row, sum), weight)| {
                 math::exp_and_sum(row, *sum);
                 math::scale(row, *weight);
@@ -135,7 +144,6 @@ impl CustomOp3 for Backward {
             for (i, row, column) in self.targets.within(start, len) {
                 block[row * len + column] -= grads[i];
             }
-            let head = &head[start * hidden..(start + len) * hidden];
             multiply_parallel(
                 (rows, hidden, len),
                 &mut out,
@@ -169,10 +177,27 @@ pub fn backward(h: &Tensor, head: &Tensor, targets: &Targets, sums: &Tensor, gra
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{D, Var};
+    use candle_core::{D, DType, Var};
 
     use super::*;
     use crate::models::testing::{assert_close, assert_gradient, random, with_threads};
+
+    #[test]
+    fn half_precision_gives_the_bits_of_the_same_numbers_in_f32() -> Result<()> {
+        let (rows, vocab) = (400, 3000);
+        let targets = Targets { rows: vec![0, 2, 0, 1], ids: vec![7, 2999, 3, 7] };
+        let (h, g) = (random(&[rows, 16], 1), random(&[4], 3));
+        let bits = |head: &Tensor| {
+            let (nll, sums) = forward(&h, head, &targets)?;
+            let back = backward(&h, head, &targets, &sums, &g)?;
+            Tensor::cat(&[nll, back.flatten_all()?], 0)?.to_vec1::<f32>()
+        };
+        for dtype in [DType::BF16, DType::F16] {
+            let head = random(&[vocab, 16], 2).to_dtype(dtype)?;
+            assert!(bits(&head)? == bits(&head.to_dtype(DType::F32)?)?, "{dtype:?}");
+        }
+        Ok(())
+    }
 
     #[test]
     fn agrees_with_plain_ops_and_finite_differences() -> Result<()> {

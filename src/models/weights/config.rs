@@ -2,7 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    models::ConfigTable,
+};
+
+/// Where a pipeline file states configuration.
+const TABLE: &str = "the model's `config` table";
 
 /// Keys and values under the reference implementation's names.
 #[derive(Debug, Clone)]
@@ -15,6 +21,27 @@ pub struct Config {
 impl Config {
     pub fn new(place: impl Into<String>, values: Map<String, Value>) -> Self {
         Self { place: place.into(), values }
+    }
+
+    /// What a pipeline file states by itself.
+    pub fn of_table(table: &ConfigTable) -> Self {
+        Self::new(TABLE, table.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
+    }
+
+    /// With what a pipeline file states besides. Where both say something, they must say the same.
+    pub fn with_table(mut self, table: &ConfigTable) -> Result<Self> {
+        for (key, stated) in table {
+            match self.values.get(key) {
+                None => _ = self.values.insert(key.clone(), stated.clone()),
+                Some(own) if same(own, stated) => (),
+                Some(own) => {
+                    let place = &self.place;
+                    return Err(Error::input(format!("`{key}` is {own} in {place}, and {stated} in {TABLE}"))
+                        .help("the files belong to another model, or the table is wrong"));
+                }
+            }
+        }
+        Ok(self)
     }
 
     /// The file that this was read from.
@@ -68,6 +95,11 @@ impl Config {
     pub fn table(&self, key: &str) -> Option<&Map<String, Value>> {
         self.values.get(key).and_then(Value::as_object)
     }
+}
+
+/// Numbers are compared by value: 1 is 1.0.
+fn same(a: &Value, b: &Value) -> bool {
+    a == b || matches!((a.as_f64(), b.as_f64()), (Some(a), Some(b)) if a == b)
 }
 
 /// Far above any model's, and small enough that products of a few sizes can't overflow.

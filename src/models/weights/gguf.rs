@@ -76,6 +76,10 @@ impl File {
         Ok(file)
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     fn architecture(&self) -> Result<&str> {
         match self.content.metadata.get("general.architecture") {
             Some(Value::String(text)) => Ok(text),

@@ -2,14 +2,19 @@
 
 pub mod config;
 mod gguf;
+mod pickle;
 mod safetensors;
+mod shards;
+mod stored;
+mod torch;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
-use crate::error::{Error, Result};
-use config::Config;
+use self::{config::Config, shards::Shards};
+use super::{ConfigTable, Dtype};
+use crate::error::{At, Error, Result};
 
 /// An open set of weight files and the model's configuration.
 pub struct Weights {
@@ -18,22 +23,31 @@ pub struct Weights {
 }
 
 enum Format {
-    Safetensors(safetensors::Files),
+    Shards(Shards),
     Gguf(gguf::File),
 }
 
 impl Weights {
-    /// Opens `files` (name inside the artifact, and path): one `.gguf`, or `config.json` with `.safetensors`.
-    pub fn open(files: &BTreeMap<String, PathBuf>) -> Result<Self> {
+    /// Opens `files` (name inside the artifact, and path): one `.gguf`; or `.safetensors` or PyTorch's `.bin`, each with
+    /// `config.json`. `table` is what a pipeline file states of the configuration, and may stand in for `config.json`.
+    pub fn open(files: &BTreeMap<String, PathBuf>, table: &ConfigTable) -> Result<Self> {
         let ggufs: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".gguf")).collect();
         match ggufs.as_slice() {
             [(name, path)] => {
                 let file = gguf::File::open(name, path)?;
-                Ok(Self { config: file.config()?, format: Format::Gguf(file) })
+                Ok(Self { config: file.config()?.with_table(table)?, format: Format::Gguf(file) })
             }
             [] => {
-                let (config, files) = safetensors::open(files)?;
-                Ok(Self { config, format: Format::Safetensors(files) })
+                let config = match shards::config(files)? {
+                    Some(config) => config.with_table(table)?,
+                    None if !table.is_empty() => Config::of_table(table),
+                    None => {
+                        let have = files.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                        return Err(Error::input(format!("no config.json among the model's files: {have}"))
+                            .help("add it to the model's `source`, or state its keys in the model's `config` table"));
+                    }
+                };
+                Ok(Self { config, format: Format::Shards(Shards::open(files)?) })
             }
             many => Err(Error::input(format!("{} GGUF files where one is needed", many.len()))
                 .help("name a single file in the model's `source`")),
@@ -44,30 +58,70 @@ impl Weights {
         &self.config
     }
 
-    pub fn has(&self, name: &str) -> bool {
-        match &self.format {
-            Format::Safetensors(files) => files.shape(name).is_some(),
-            Format::Gguf(file) => file.shape(name).is_some(),
-        }
+    fn shape(&self, name: &str) -> Result<Option<Vec<usize>>> {
+        Ok(match &self.format {
+            Format::Shards(shards) => shards.find(name)?.map(|t| t.shape.clone()),
+            Format::Gguf(file) => file.shape(name),
+        })
     }
 
-    /// The tensor `name` in f32. Its shape must be `shape`.
-    pub fn tensor(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
-        let found = match &self.format {
-            Format::Safetensors(files) => files.shape(name),
-            Format::Gguf(file) => file.shape(name),
-        };
-        match found {
-            None => Err(Error::input(format!("the weights have no tensor `{name}`"))
-                .help("the files are incomplete, or belong to a model of another family")),
+    /// The tensor `name`, converted to `dtype` as it is read. Its shape must be `shape`.
+    pub fn tensor(&self, name: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+        match self.shape(name)? {
+            None => {
+                let place = match &self.format {
+                    Format::Shards(shards) => shards.place(),
+                    Format::Gguf(file) => file.name().to_owned(),
+                };
+                Err(Error::input(format!("{place}: there is no tensor `{name}`"))
+                    .help("the files are incomplete, or belong to a model of another family"))
+            }
             Some(found) if found != shape => Err(Error::input(format!(
                 "tensor `{name}` has shape {found:?}, and the model's configuration asks for {shape:?}"
             ))
             .help("configuration and weights belong to different models")),
             Some(_) => match &self.format {
-                Format::Safetensors(files) => files.load(name, device),
-                Format::Gguf(file) => file.load(name, device),
+                Format::Shards(shards) => match shards.find(name)? {
+                    Some(stored) => stored.load(dtype, device).at(format!("tensor `{name}`")).at(&stored.file.name),
+                    None => Err(Error::internal(format!("tensor `{name}` is gone"))),
+                },
+                Format::Gguf(file) => Ok(file.load(name, device)?.to_dtype(dtype)?),
             },
         }
+    }
+}
+
+/// Reads a backbone's tensors in the formats that it computes with.
+pub struct Loader<'a> {
+    weights: &'a Weights,
+    dtype: Dtype,
+    device: &'a Device,
+}
+
+impl<'a> Loader<'a> {
+    pub fn new(weights: &'a Weights, dtype: Dtype, device: &'a Device) -> Self {
+        Self { weights, dtype, device }
+    }
+
+    pub fn config(&self) -> &Config {
+        self.weights.config()
+    }
+
+    pub fn device(&self) -> &Device {
+        self.device
+    }
+
+    pub fn has(&self, name: &str) -> Result<bool> {
+        Ok(self.weights.shape(name)?.is_some())
+    }
+
+    /// A frozen matrix, in the backbone's number format.
+    pub fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Tensor> {
+        self.weights.tensor(name, &[rows, columns], self.dtype.into(), self.device)
+    }
+
+    /// A norm's weight or a bias, in f32.
+    pub fn vector(&self, name: &str, len: usize) -> Result<Tensor> {
+        self.weights.tensor(name, &[len], DType::F32, self.device)
     }
 }

@@ -1,96 +1,59 @@
-//! `config.json` with `.safetensors`, in one piece or sharded by an index.
+//! Safetensors files.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
-use candle_core::{DType, Device, Tensor, safetensors::MmapedSafetensors};
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use safetensors::tensor::{Dtype, Metadata};
 
-use super::config::Config;
-use crate::error::{At, Error, IoAt, Result};
+use super::stored::{Number, Stored, WeightFile, damaged, read_or_damaged, row_major};
+use crate::error::{At, Result};
 
-/// Open, memory-mapped shards.
-pub struct Files {
-    tensors: MmapedSafetensors,
-    names: String,
-}
+const WHAT: &str = "a whole safetensors file";
 
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
+/// Bytes that hold the header's length.
+const PREFIX: u64 = 8;
 
-fn named<'a>(files: &'a BTreeMap<String, PathBuf>, suffix: &str) -> Option<(&'a str, &'a Path)> {
-    files.iter().find(|(name, _)| name.ends_with(suffix)).map(|(name, path)| (name.as_str(), path.as_path()))
-}
+/// As large as the format allows.
+const LARGEST_HEADER: u64 = 100_000_000;
 
-fn read_json<T: serde::de::DeserializeOwned>(name: &str, path: &Path) -> Result<T> {
-    let bytes = std::fs::read(path).io_at("read", path)?;
-    serde_json::from_slice(&bytes)
-        .map_err(|e| Error::input(format!("{name}: {e}")).help("the file is damaged: fetch it again"))
-}
-
-pub fn open(files: &BTreeMap<String, PathBuf>) -> Result<(Config, Files)> {
-    let have = || files.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-    let Some((name, path)) = named(files, "config.json") else {
-        return Err(Error::input(format!("no config.json among the model's files: {}", have()))
-            .help("a model needs config.json and .safetensors, or one .gguf"));
-    };
-    let config = Config::new(name, read_json::<Map<String, Value>>(name, path)?);
-    let shards: Vec<(&str, &Path)> = match named(files, ".safetensors.index.json") {
-        Some((name, path)) => {
-            let index: Index = read_json(name, path)?;
-            let wanted: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
-            let folder = name.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
-            let find = |shard: &&str| {
-                files
-                    .get_key_value(&format!("{folder}{shard}"))
-                    .map(|(name, path)| (name.as_str(), path.as_path()))
-                    .ok_or_else(|| {
-                        Error::input(format!(
-                            "{name} names the shard `{shard}`, which isn't among the model's files: {}",
-                            have()
-                        ))
-                        .help("add the shard to the model's `source`")
-                    })
-            };
-            wanted.iter().map(find).collect::<Result<_>>()?
-        }
-        None => {
-            files.iter().filter(|(n, _)| n.ends_with(".safetensors")).map(|(n, p)| (n.as_str(), p.as_path())).collect()
-        }
-    };
-    if shards.is_empty() {
-        return Err(Error::input(format!("no .safetensors among the model's files: {}", have())));
+/// The tensors of one file, by name.
+pub fn list(name: &str, path: &Path) -> Result<BTreeMap<String, Stored>> {
+    let file = WeightFile::open(name, path)?;
+    let prefix = read_or_damaged(&file, 0, PREFIX as usize, WHAT)?;
+    let header = prefix.iter().rev().fold(0u64, |n, byte| n << 8 | u64::from(*byte));
+    if header > LARGEST_HEADER {
+        return Err(damaged(WHAT, format!("a header of {header} bytes"))).at(name);
     }
-    // Each by itself first, so that a damaged shard is named.
-    for (name, path) in &shards {
-        map(&[path]).at(name)?;
+    let json = read_or_damaged(&file, PREFIX, header as usize, WHAT)?;
+    // Checks that offsets follow one another, and that they agree with shapes.
+    let metadata: Metadata = serde_json::from_slice(&json).map_err(|e| damaged(WHAT, e)).at(name)?;
+    let data = PREFIX + header;
+    let end = data + metadata.data_len() as u64;
+    if end != file.len {
+        return Err(damaged(WHAT, format!("{} bytes, where its header asks for {end}", file.len))).at(name);
     }
-    let paths: Vec<&Path> = shards.iter().map(|(_, path)| *path).collect();
-    let names = shards.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    Ok((config, Files { tensors: map(&paths)?, names }))
+    let tensors = metadata.tensors().into_iter().map(|(name, info)| {
+        let stored = Stored {
+            file: file.clone(),
+            number: number(info.dtype),
+            strides: row_major(&info.shape),
+            shape: info.shape.clone(),
+            at: data + info.data_offsets.0 as u64,
+        };
+        (name, stored)
+    });
+    Ok(tensors.collect())
 }
 
-fn map(paths: &[&Path]) -> Result<MmapedSafetensors> {
-    // SAFETY: weight files are read-only artifacts that nobody changes while they are in use.
-    let opened = unsafe { MmapedSafetensors::multi(paths) };
-    opened.map_err(|e| {
-        Error::input(format!("not a whole safetensors file ({e})"))
-            .help("the file is cut short or damaged: fetch it again")
-    })
-}
-
-impl Files {
-    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        self.tensors.get(name).ok().map(|t| t.shape().to_vec())
-    }
-
-    pub fn load(&self, name: &str, device: &Device) -> Result<Tensor> {
-        let read = || self.tensors.load(name, device)?.to_dtype(DType::F32);
-        read().at(format!("tensor `{name}` of {}", self.names))
+fn number(dtype: Dtype) -> Number {
+    match dtype {
+        Dtype::F32 => Number::F32,
+        Dtype::F16 => Number::F16,
+        Dtype::BF16 => Number::Bf16,
+        Dtype::F64 => Number::Other("float64", 8),
+        Dtype::I64 => Number::Other("int64", 8),
+        Dtype::I32 => Number::Other("int32", 4),
+        Dtype::I8 => Number::Other("int8", 1),
+        Dtype::U8 => Number::Other("uint8", 1),
+        other => Number::Other("neither float nor integer of usual size", other.bitsize().div_ceil(8)),
     }
 }
