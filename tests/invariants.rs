@@ -72,6 +72,25 @@ fields = { text = "text", label = "rating", split = "part" }
 source."films.tsv" = { url = "file:films.tsv" }
 schemes.2.labels = ["negative", "positive"]
 
+[dataset.listed]
+title = "Films in lists"
+language = "English"
+construct = "sentiment"
+license = "CC0-1.0"
+read = { format = "json", rows = "{film}" }
+fields = { text = "text", label = "rating", split = "part", split_lists = { train = "train.txt", dev = "dev.txt", test = "test.txt" } }
+source."films.json" = { url = "file:films.tsv" }
+source."train.txt" = { url = "file:films.tsv" }
+source."dev.txt" = { url = "file:films.tsv" }
+source."test.txt" = { url = "file:films.tsv" }
+source."other.txt" = { url = "file:films.tsv" }
+files = [{ name = "films.json" }]
+schemes.2.labels = ["negative", "positive"]
+
+[task.listed]
+title = "Films in lists"
+dataset = "listed"
+scheme = "2"
 [task.films-2]
 title = "Films-2"
 dataset = "films"
@@ -96,6 +115,9 @@ source."config.json" = { url = "file:model/config.json" }
 title = "Small LoRA"
 adapter = "lora"
 rank = 1
+[method.unevaluated]
+title = "Only trained"
+adapter = "lora"
 [method.none]
 title = "zero-shot"
 adapter = "none"
@@ -125,6 +147,10 @@ task = "films-2"
 kind = "prepare"
 inputs = { raw = "raw" }
 task = "presplit"
+[stages.listed]
+kind = "prepare"
+inputs = { raw = "raw" }
+task = "listed"
 [stages.tokens]
 kind = "tokenize"
 inputs = { examples = "examples", model = "backbone" }
@@ -136,6 +162,11 @@ matrix = { method = ["ptuning2", "prefix", "lora"] }
 inputs = { tokens = "tokens", model = "backbone" }
 model = "tiny"
 method = "${method}"
+[stages.unevaluated]
+kind = "train"
+inputs = { tokens = "tokens", model = "backbone" }
+model = "tiny"
+method = "unevaluated"
 [stages.adapted]
 kind = "evaluate"
 matrix = { method = ["ptuning2", "prefix", "lora"] }
@@ -149,6 +180,18 @@ inputs = { tokens = "tokens", model = "backbone" }
 model = "tiny"
 task = "films-2"
 method = "none"
+[stages.spoken]
+kind = "evaluate"
+inputs = { tokens = "tokens", model = "backbone" }
+model = "tiny"
+task = "films-2"
+answer = "generate"
+[stages.datasets]
+kind = "dataset-table"
+inputs = { examples = "examples" }
+name = "table-0"
+title = "Datasets"
+datasets = ["films"]
 [stages.tables]
 kind = "report"
 inputs = { evaluations = ["zero-shot", "adapted"], examples = "examples" }
@@ -165,14 +208,9 @@ outputs = ["a"]
 
 /// Fields that are in no key, and why that is right.
 const UNKEYED: &[(&str, &str)] = &[
-    ("dataset.homepage", "prose that no artifact shows"),
-    ("dataset.citation", "prose that no artifact shows"),
-    ("dataset.description", "prose that no artifact shows"),
     ("dataset.source", "raw files enter keys by their content"),
     ("model.source", "weights enter keys by their content"),
     ("task.metrics", "no stage reads it yet: a report's own tables say which metrics they show"),
-    ("model.dtype", "has one value so far"),
-    ("evaluate.answer", "has one value so far"),
     ("method.checkpoint_every_steps", "when a training is saved can't change where it ends"),
     ("method.checkpoint_every_seconds", "when a training is saved can't change where it ends"),
     ("method.max_loss_rise", "decides whether a training is given up, not what it gives"),
@@ -181,6 +219,13 @@ const UNKEYED: &[(&str, &str)] = &[
 
 /// Values for fields whose type doesn't say what is allowed, with what else has to change for them.
 const VALUES: &[(&str, &[(&str, &str)])] = &[
+    ("dataset-table.datasets", &[("datasets", "['films', 'presplit']")]),
+    ("dataset-table.published", &[("published", "{ films = { labels = ['negative', 'positive'] } }")]),
+    ("dataset.fields.split_lists.train", &[("fields.split_lists.train", "'other.txt'")]),
+    ("dataset.fields.split_lists.dev", &[("fields.split_lists.dev", "'other.txt'")]),
+    ("dataset.fields.split_lists.test", &[("fields.split_lists.test", "'other.txt'")]),
+    ("dataset.read.columns", &[("read.columns", "['id', 'rating', 'text', 'q']")]),
+    ("dataset.read.rows", &[("read.rows", "'{scene}.lines.{line}'")]),
     ("dataset.files", &[("files", "[{ name = 'films.tsv', label = '2' }]")]),
     ("dataset.read.format", &[("read.format", "'lines'")]),
     ("dataset.schemes", &[("schemes", "{ 2 = { bins = { negative = '[-5, 0)' } } }")]),
@@ -189,6 +234,13 @@ const VALUES: &[(&str, &[(&str, &str)])] = &[
     ("dataset.split.test", &[("split.train", "0.5"), ("split.test", "0.4")]),
     ("download.only", &[("only", "['config.json']")]),
     ("exec.files", &[("files", "['pipeline.toml']")]),
+    (
+        "model.config",
+        &[(
+            "config",
+            "{ attention_bias = false, attention_dropout = 0.0, bos_token_id = 1, eos_token_id = 2, head_dim = 16, hidden_act = 'silu', hidden_size = 64, initializer_range = 0.02, intermediate_size = 112, max_position_embeddings = 128, mlp_bias = false, model_type = 'llama', num_attention_heads = 4, num_hidden_layers = 3, num_key_value_heads = 2, pretraining_tp = 1, rms_norm_eps = 1e-06, tie_word_embeddings = false, use_cache = true, vocab_size = 320 }",
+        )],
+    ),
     ("report.baseline", &[("baseline", "'lora'")]),
     ("report.tables", &[("tables", "[{ name = 't', title = 'T', tasks = ['films-2'] }]")]),
     ("task.dataset", &[("dataset", "'presplit'")]),

@@ -450,3 +450,30 @@ fn a_plan_says_what_it_will_take() {
         assert!(took(line) >= 0.3, "d has the median of its stage: {line}");
     }
 }
+
+#[test]
+fn a_store_that_cannot_be_written_is_named_with_a_remedy() {
+    let project = letters();
+    let disk = project.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let mount = |arguments: &[&str]| {
+        std::process::Command::new("mount").args(arguments).arg(&disk).status().is_ok_and(|s| s.success())
+    };
+    if !mount(&["-t", "tmpfs", "-o", "size=4m", "tmpfs"]) {
+        eprintln!("SKIPPED a_store_that_cannot_be_written: no right to mount a filesystem here");
+        return;
+    }
+    let store = disk.join("cache");
+    let with = ["run", "--store", store.to_str().unwrap()];
+    let first = project.emopipe(&with);
+    let remounted = mount(&["-o", "remount,ro"]);
+    let refused = project.emopipe(&with);
+    let writable = mount(&["-o", "remount,rw"]);
+    let again = project.emopipe(&with);
+    assert!(std::process::Command::new("umount").arg(&disk).status().unwrap().success());
+    assert!(remounted && writable);
+    first.ok();
+    let text = refused.fails(1).stderr();
+    assert!(text.contains("Read-only file system") && text.contains("make the folder writable"), "{text}");
+    assert!(again.ok().stderr().contains("nothing to do: all 5 results"));
+}

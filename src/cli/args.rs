@@ -208,6 +208,7 @@ pub struct VerifyArgs {
     /// A pipeline: its store is read.
     pub pipeline: Option<PathBuf>,
     /// With `--rerun`, only these stages or actions.
+    #[arg(requires = "rerun")]
     pub stages: Vec<String>,
     /// Profile to apply [default: the file's default_profile].
     #[arg(short, long)]

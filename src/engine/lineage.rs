@@ -14,6 +14,9 @@ use super::{
 };
 use crate::store::{Digest, Known, Store};
 
+/// Earlier actions that a result is compared with, to find the nearest.
+const MOST_COMPARED: usize = 100;
+
 /// All results of a store, to be asked where things come from.
 pub struct Lineage<'a> {
     store: &'a Store,
@@ -54,15 +57,18 @@ impl<'a> Lineage<'a> {
     pub fn nearest(&self, key: &Digest) -> Option<(String, Vec<Reason>)> {
         let (_, known) = self.results.iter().find(|(k, _)| k == key)?;
         let own = Preimage::of_record(&self.store.preimage(key)?)?;
+        let earlier = |(_, k): &&(Digest, Known)| k.order < known.order && stage(&k.action) == stage(&known.action);
+        let described = |(k, other): &(Digest, Known)| {
+            let old = Preimage::of_record(&self.store.preimage(k)?)?;
+            Some((other.action.clone(), differences(&old, &own)))
+        };
+        // Of equals, the one made last.
         self.results
             .iter()
-            .filter(|(_, k)| k.order < known.order && stage(&k.action) == stage(&known.action))
-            .filter_map(|(k, other)| {
-                let old = Preimage::of_record(&self.store.preimage(k)?)?;
-                Some((other.action.clone(), differences(&old, &own)))
-            })
-            // Of equals, the one made last.
             .rev()
+            .filter(earlier)
+            .take(MOST_COMPARED)
+            .filter_map(described)
             .min_by_key(|(_, found)| found.len())
     }
 

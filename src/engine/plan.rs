@@ -10,6 +10,7 @@ use petgraph::{
     graph::{DiGraph, NodeIndex},
     visit::EdgeRef,
 };
+use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::{
@@ -22,6 +23,9 @@ use crate::{
     error::{Error, Result},
     store::{Digest, Outcome, Store},
 };
+
+/// Fewer actions aren't worth a second thread.
+pub(super) const PARALLEL_FROM: usize = 500;
 
 /// One node of the DAG.
 pub struct Action {
@@ -97,17 +101,27 @@ impl Plan {
         let mut actions = Vec::new();
         let mut specs = Vec::new();
         let mut by_stage: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut described = Vec::new();
         for stage in &spec.stages {
             let Some(kind) = registry.iter().find(|k| k.name() == stage.kind) else { continue };
-            for action in &stage.actions {
-                match resolve(&spec, stage, action, *kind) {
-                    Ok(resolved) => {
-                        by_stage.entry(&stage.name).or_default().push(actions.len());
-                        specs.push(action);
-                        actions.push(resolved);
-                    }
-                    Err(found) => problems.extend(found),
+            described.extend(stage.actions.iter().map(|action| (stage, action, *kind)));
+        }
+        let one = |(stage, action, kind): &(&StageSpec, &ActionSpec, &'static dyn StageKind)| {
+            resolve(&spec, stage, action, *kind)
+        };
+        let resolved: Vec<Result<Action, Vec<Diagnostic>>> = if described.len() < PARALLEL_FROM {
+            described.iter().map(one).collect()
+        } else {
+            described.par_iter().map(one).collect()
+        };
+        for ((stage, action, _), resolved) in described.into_iter().zip(resolved) {
+            match resolved {
+                Ok(resolved) => {
+                    by_stage.entry(&stage.name).or_default().push(actions.len());
+                    specs.push(action);
+                    actions.push(resolved);
                 }
+                Err(found) => problems.extend(found),
             }
         }
         if problems.is_empty() {

@@ -13,13 +13,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rayon::prelude::*;
+
 use super::{
     Artifact, Isolation, Job, Resources,
     execute::{Order, Purpose, execute},
     explain::Reason,
     journal::{Entry, Event, Journal, Observer},
     key::Preimage,
-    plan::{Finished, Plan, Selection},
+    plan::{Finished, PARALLEL_FROM, Plan, Selection},
     worker::{self, Handle, Message, Reporter},
 };
 use crate::{
@@ -129,6 +131,21 @@ enum State {
     Out,
 }
 
+/// What the store knows of an action.
+struct Found {
+    key: Digest,
+    outcome: Option<Outcome>,
+    /// Whether its name stands for this key already.
+    noted: bool,
+}
+
+fn finished(states: &[State], i: usize) -> Option<Finished> {
+    match &states[i] {
+        State::Done { finished, .. } => Some(finished.clone()),
+        _ => None,
+    }
+}
+
 struct Running {
     occupies: Resources,
     gpus: Vec<u32>,
@@ -217,11 +234,7 @@ impl Scheduler<'_> {
                     .count()
             })
             .collect();
-        for i in 0..count {
-            if matches!(self.states[i], State::Waiting) && self.plan.inputs(i).next().is_none() {
-                self.inputs_known(i)?;
-            }
-        }
+        self.inputs_known((0..count).filter(|i| self.plan.inputs(*i).next().is_none()).collect())?;
         loop {
             self.heed(stop);
             self.start_what_fits()?;
@@ -281,35 +294,61 @@ impl Scheduler<'_> {
         self.stops_seen = asked;
     }
 
-    /// Looks the action up; a result lets its readers go on, a miss makes it ready.
-    fn inputs_known(&mut self, i: usize) -> Result<()> {
-        let mut open = vec![i];
-        while let Some(i) = open.pop() {
-            let Some(key) = self.plan.key(i, |s| self.finished(s)) else {
-                self.not_available(i);
-                continue;
-            };
-            let outcome = if self.forced.contains(&i) { None } else { self.store.lookup(&key) };
-            match outcome {
-                Some(outcome) if self.is_sound(i, &outcome)? => {
-                    self.store.note_use(key, &self.plan.identity(i))?;
-                    self.reused += usize::from(self.selected.contains(&i));
-                    let action = self.plan.actions[i].name.clone();
-                    if self.store.is_ambiguous(&key) {
-                        let text = "not deterministic: several results are known, and the first is used; see \
-                                    `emopipe explain`";
-                        self.emit(Event::Message { action: action.clone(), text: text.to_owned() });
+    /// Looks actions up; a result lets its readers go on, a miss makes it ready.
+    fn inputs_known(&mut self, mut open: Vec<usize>) -> Result<()> {
+        while !open.is_empty() {
+            let mut next = Vec::new();
+            for (i, found) in self.look_up(open) {
+                if !matches!(self.states[i], State::Waiting) {
+                    continue;
+                }
+                let Some(Found { key, outcome, noted }) = found else {
+                    self.not_available(i);
+                    continue;
+                };
+                match outcome {
+                    Some(outcome) if self.is_sound(i, &outcome)? => {
+                        if !noted {
+                            self.store.note_use(key, &self.plan.identity(i))?;
+                        }
+                        self.reused += usize::from(self.selected.contains(&i));
+                        let action = self.plan.actions[i].name.clone();
+                        if self.store.is_ambiguous(&key) {
+                            let text = "not deterministic: several results are known, and the first is used; see \
+                                        `emopipe explain`";
+                            self.emit(Event::Message { action: action.clone(), text: text.to_owned() });
+                        }
+                        self.emit(Event::Reused { action, key, artifact: outcome.artifact });
+                        next.extend(self.done(i, key, &outcome)?);
                     }
-                    self.emit(Event::Reused { action, key, artifact: outcome.artifact });
-                    open.extend(self.done(i, key, &outcome)?);
+                    _ if self.selected.contains(&i) => {
+                        self.ready.insert(i);
+                    }
+                    _ => self.not_available(i),
                 }
-                _ if self.selected.contains(&i) => {
-                    self.ready.insert(i);
-                }
-                _ => self.not_available(i),
             }
+            open = next;
         }
         Ok(())
+    }
+
+    /// What the store knows of each action, in their order; many are looked up side by side.
+    fn look_up(&self, open: Vec<usize>) -> Vec<(usize, Option<Found>)> {
+        let (plan, store, states, forced) = (self.plan, self.store, &self.states, &self.forced);
+        let one = |i: usize| {
+            let key = plan.key(i, |s| finished(states, s));
+            let found = key.map(|key| Found {
+                key,
+                outcome: if forced.contains(&i) { None } else { store.lookup(&key) },
+                noted: store.latest_key(&plan.identity(i)) == Some(key),
+            });
+            (i, found)
+        };
+        if open.len() < PARALLEL_FROM {
+            open.into_iter().map(one).collect()
+        } else {
+            open.into_par_iter().map(one).collect()
+        }
     }
 
     /// Whether a result that is about to be copied into the project is what its name says; if not, it is dropped.
@@ -351,10 +390,7 @@ impl Scheduler<'_> {
     }
 
     fn finished(&self, i: usize) -> Option<Finished> {
-        match &self.states[i] {
-            State::Done { finished, .. } => Some(finished.clone()),
-            _ => None,
-        }
+        finished(&self.states, i)
     }
 
     /// Records a result and returns the actions whose inputs are now all known.
@@ -614,9 +650,8 @@ impl Scheduler<'_> {
                     bytes: outcome.size(),
                     seconds: running.started.elapsed().as_secs_f64(),
                 });
-                for next in self.done(i, order.key, &outcome)? {
-                    self.inputs_known(next)?;
-                }
+                let next = self.done(i, order.key, &outcome)?;
+                self.inputs_known(next)?;
             }
             Message::Failed { error } => {
                 if self.release(i).is_none() {

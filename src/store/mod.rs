@@ -107,7 +107,8 @@ impl Store {
 
     /// The result of an action, if it is there with all of its bytes: of several, the one that was published first.
     pub fn lookup(&self, key: &Digest) -> Option<Outcome> {
-        self.index().get(key)?.outcomes.iter().find(|o| self.is_complete(o)).cloned()
+        let outcomes = self.index().get(key)?.outcomes.clone();
+        outcomes.into_iter().find(|o| self.is_complete(o))
     }
 
     /// Everything that is known under a key, whether its bytes are there or not.
