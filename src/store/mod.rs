@@ -204,8 +204,9 @@ impl Store {
         Ok(outcome)
     }
 
+    /// Not synced: a record that a power failure takes costs an explanation and no result.
     fn write_record(&self, key: &Digest, record: &serde_json::Value) -> Result<()> {
-        write_atomically(&self.preimage_path(key), serde_json::to_string_pretty(record)?.as_bytes())
+        replace(&self.preimage_path(key), serde_json::to_string_pretty(record)?.as_bytes(), |_| Ok(()))
     }
 
     /// Notes that `action` now stands for `key`, so that the next change is explained against it.
@@ -332,12 +333,18 @@ fn set_ordinary(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Leaves the old content or the new one, also after a power failure.
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes, File::sync_all)
+}
+
+/// Leaves the old content or the new one if the process dies.
+fn replace(path: &Path, bytes: &[u8], sync: impl FnOnce(&File) -> std::io::Result<()>) -> Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).io_at("create", parent)?;
     let mut temp =
         tempfile::Builder::new().prefix(".emopipe-").tempfile_in(parent).io_at("create a file in", parent)?;
-    temp.write_all(bytes).and_then(|()| temp.as_file().sync_all()).io_at("write", path)?;
+    temp.write_all(bytes).and_then(|()| sync(temp.as_file())).io_at("write", path)?;
     set_ordinary(temp.path()).io_at("write", path)?;
     temp.persist(path).map_err(|e| Error::io("write", path, &e.error))?;
     Ok(())
