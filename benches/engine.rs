@@ -250,6 +250,8 @@ fn overhead() {
             selection: Default::default(),
             env: Vec::new(),
             check: false,
+            withheld: Vec::new(),
+            remote: None,
             expected: Default::default(),
         };
         let summary = schedule::run(&plan, &store, &options, &mut Nobody, &AtomicUsize::new(0)).unwrap();

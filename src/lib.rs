@@ -11,6 +11,7 @@ pub mod eval;
 pub mod fault;
 pub mod fetch;
 pub mod models;
+pub mod remote;
 pub mod report;
 pub mod stages;
 pub mod store;

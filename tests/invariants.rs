@@ -539,6 +539,8 @@ fn options(machine: Resources) -> Options {
         selection: Selection::default(),
         env: Vec::new(),
         check: false,
+        withheld: Vec::new(),
+        remote: None,
         expected: HashMap::new(),
     }
 }

@@ -42,6 +42,10 @@ pub enum Command {
     Lock(PipelineArgs),
     /// Vouch that a change can't alter a stage's results: the earlier ones stand, and reports say so.
     Accept(AcceptArgs),
+    /// Send results to the remote store.
+    Push(PushArgs),
+    /// Fetch results from the remote store.
+    Pull(PullArgs),
     /// Print the JSON Schema of pipeline files, for editors.
     Schema,
     /// Print a completion script for a shell.
@@ -51,7 +55,7 @@ pub enum Command {
     Worker,
 }
 
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub struct PipelineArgs {
     /// The pipeline file.
     pub pipeline: PathBuf,
@@ -107,7 +111,7 @@ pub struct RunArgs {
     #[arg(short, long)]
     pub keep_going: bool,
     /// Never touch the network.
-    #[arg(long, env = "EMOPIPE_OFFLINE")]
+    #[arg(long, env = "EMOPIPE_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     pub offline: bool,
     /// Fail where a download or a report would differ from the lock file.
     #[arg(long)]
@@ -161,6 +165,25 @@ pub struct GraphArgs {
 pub enum GraphFormat {
     Dot,
     Mermaid,
+}
+
+#[derive(Args)]
+pub struct PushArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Stages or actions to send [default: all].
+    pub targets: Vec<String>,
+    /// Send again what the remote has already.
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Args)]
+pub struct PullArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Stages or actions to fetch [default: all].
+    pub targets: Vec<String>,
 }
 
 #[derive(Args)]

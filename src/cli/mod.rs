@@ -4,10 +4,12 @@ mod accept;
 mod args;
 mod diff;
 mod explain;
+mod fit;
 mod graph;
 mod lock;
 mod pin;
 mod plan;
+mod remote;
 mod run;
 mod status;
 mod tidy;
@@ -23,7 +25,7 @@ use std::{
 use clap::{CommandFactory, Parser};
 
 use crate::{
-    config::{self, Diagnostic, LoadOptions, SourceMap},
+    config::{self, Diagnostic, LoadOptions, RemoteConfig, SourceMap},
     engine::{plan::Plan, worker},
     error::{Category, Error, Result},
     stages,
@@ -97,6 +99,8 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Verify(args) => verify::verify(&args),
         Command::Lock(args) => lock::lock(&args),
         Command::Accept(args) => accept::accept(&args),
+        Command::Push(args) => remote::push(&args),
+        Command::Pull(args) => remote::pull(&args),
         Command::Schema => {
             let schema = config::json_schema(&stages::vocabulary());
             print(&format!("{}\n", serde_json::to_string_pretty(&schema).map_err(Error::from)?));
@@ -120,7 +124,7 @@ fn print(text: &str) {
 
 /// Reads a pipeline and plans it; all problems come back together, rendered.
 fn load(args: &PipelineArgs) -> Result<Plan, Failure> {
-    Ok(load_with_sources(args)?.0)
+    Ok(load_all(args)?.plan)
 }
 
 /// The folder with files that people fetch by hand: `--data`, EMOPIPE_DATA, or `data` in the pipeline's root.
@@ -129,8 +133,18 @@ fn data_folder(args: &PipelineArgs, root: &Path) -> Result<PathBuf> {
     std::path::absolute(&folder).map_err(|e| Error::io("find", &folder, &e))
 }
 
-/// As [`load`], with the texts that diagnostics point into.
-fn load_with_sources(args: &PipelineArgs) -> Result<(Plan, SourceMap), Failure> {
+/// A plan, and what else its files say.
+struct Planned {
+    plan: Plan,
+    /// The texts that diagnostics point into.
+    sources: SourceMap,
+    /// Names of all profiles of the file.
+    profiles: Vec<String>,
+    remote: RemoteConfig,
+}
+
+/// As [`load`], with all that belongs to the plan.
+fn load_all(args: &PipelineArgs) -> Result<Planned, Failure> {
     let options = LoadOptions { profile: args.profile.clone(), set: args.set.clone() };
     let mut loaded = config::load(&args.pipeline, &options, &stages::vocabulary());
     let mut found = loaded.diagnostics;
@@ -140,7 +154,10 @@ fn load_with_sources(args: &PipelineArgs) -> Result<(Plan, SourceMap), Failure> 
         stages::pin(spec)?;
     }
     match loaded.spec.map(|spec| Plan::new(spec, stages::REGISTRY)) {
-        Some(Ok(plan)) if found.is_empty() => return Ok((plan, loaded.sources)),
+        Some(Ok(plan)) if found.is_empty() => {
+            let (sources, profiles, remote) = (loaded.sources, loaded.profiles, loaded.remote);
+            return Ok(Planned { plan, sources, profiles, remote });
+        }
         Some(Err(more)) => {
             for problem in more {
                 if !found.iter().any(|p| p.message == problem.message && p.span == problem.span) {

@@ -135,6 +135,8 @@ fn rerun(args: &VerifyArgs, pipeline: &PipelineArgs, plan: &Plan) -> Outcome {
         selection: Selection { only: names.clone(), until: Vec::new(), force: names },
         env: Vec::new(),
         check: true,
+        withheld: Vec::new(),
+        remote: None,
         expected: Default::default(),
     };
     let stop = listen()?;

@@ -2,6 +2,8 @@
 //!
 //! One thread owns all state; workers and in-process actions send it messages. Nothing here depends on what actions mean.
 
+mod sharing;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
@@ -26,6 +28,7 @@ use super::{
 };
 use crate::{
     error::{Category, Error, Result},
+    remote::{Pulled, Pushed, Remote},
     store::{Digest, Outcome, Store},
 };
 
@@ -33,7 +36,7 @@ use crate::{
 const TICK: Duration = Duration::from_millis(100);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// What actions may occupy together.
     pub machine: Resources,
@@ -49,6 +52,10 @@ pub struct Options {
     pub check: bool,
     /// Artifacts that actions of these names must give, from a lock file.
     pub expected: HashMap<String, Digest>,
+    /// Variables of this process's environment that workers don't get.
+    pub withheld: Vec<String>,
+    /// Where results are also looked for and sent to.
+    pub remote: Option<Remote>,
 }
 
 /// How a run ended.
@@ -63,6 +70,17 @@ pub struct Summary {
     pub differing: Vec<(String, String)>,
     pub interrupted: bool,
     pub elapsed: Duration,
+    pub remote: RemoteSummary,
+}
+
+pub use sharing::RemoteSummary;
+use sharing::Sharing;
+
+/// What the scheduler's thread hears of an action.
+enum Signal {
+    Worker(Message),
+    Pulled(Result<Pulled>),
+    Pushed(Result<Pushed>),
 }
 
 /// Runs the plan. `stop` counts the user's requests to stop: one ends workers at their next checkpoint, two end them now.
@@ -108,8 +126,10 @@ pub fn run(
         differing: Vec::new(),
         stops_seen: 0,
         started: Instant::now(),
+        sharing: Sharing::default(),
     };
     scheduler.check_fits()?;
+    scheduler.prepare_sharing()?;
     scheduler.go(&receive, stop)
 }
 
@@ -166,7 +186,7 @@ struct Scheduler<'a> {
     folder: PathBuf,
     journal: Journal,
     observer: &'a mut dyn Observer,
-    send: Sender<(usize, Message)>,
+    send: Sender<(usize, Signal)>,
     states: Vec<State>,
     /// Inputs of each action that aren't known yet.
     missing: Vec<usize>,
@@ -186,6 +206,7 @@ struct Scheduler<'a> {
     differing: Vec<(String, String)>,
     stops_seen: usize,
     started: Instant,
+    sharing: Sharing,
 }
 
 impl Scheduler<'_> {
@@ -216,7 +237,7 @@ impl Scheduler<'_> {
         Ok(())
     }
 
-    fn go(&mut self, receive: &Receiver<(usize, Message)>, stop: &AtomicUsize) -> Result<Summary> {
+    fn go(&mut self, receive: &Receiver<(usize, Signal)>, stop: &AtomicUsize) -> Result<Summary> {
         self.emit(Event::RunStarted {
             run: self.run.clone(),
             pipeline: self.plan.spec.pipeline.name.clone(),
@@ -238,11 +259,14 @@ impl Scheduler<'_> {
         loop {
             self.heed(stop);
             self.start_what_fits()?;
-            if self.running.is_empty() && (self.halted() || self.ready.is_empty() && self.delayed.is_empty()) {
+            let idle = self.ready.is_empty() && self.delayed.is_empty() && self.sharing.pulling.is_empty();
+            if self.running.is_empty() && (self.halted() || idle) && self.all_sent() {
                 break;
             }
             match receive.recv_timeout(TICK) {
-                Ok((i, message)) => self.handle(i, message)?,
+                Ok((i, Signal::Worker(message))) => self.handle(i, message)?,
+                Ok((i, Signal::Pulled(answer))) => self.pulled(i, answer)?,
+                Ok((i, Signal::Pushed(answer))) => self.pushed(i, answer),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("the scheduler lost its channel")),
             }
@@ -264,6 +288,7 @@ impl Scheduler<'_> {
             differing: std::mem::take(&mut self.differing),
             interrupted,
             elapsed: self.started.elapsed(),
+            remote: std::mem::take(&mut self.sharing.summary),
         };
         self.emit(Event::RunFinished {
             ran: summary.ran,
@@ -292,6 +317,10 @@ impl Scheduler<'_> {
             }
         }
         self.stops_seen = asked;
+        if let Some(remote) = &self.options.remote {
+            remote.cancel();
+            self.sharing.stopped.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Looks actions up; a result lets its readers go on, a miss makes it ready.
@@ -319,12 +348,11 @@ impl Scheduler<'_> {
                             self.emit(Event::Message { action: action.clone(), text: text.to_owned() });
                         }
                         self.emit(Event::Reused { action, key, artifact: outcome.artifact });
+                        self.push_what_is_owed(i, key);
                         next.extend(self.done(i, key, &outcome)?);
                     }
-                    _ if self.selected.contains(&i) => {
-                        self.ready.insert(i);
-                    }
-                    _ => self.not_available(i),
+                    _ if self.pull(i, key) => {}
+                    _ => self.not_in_store(i),
                 }
             }
             open = next;
@@ -361,6 +389,14 @@ impl Scheduler<'_> {
             self.store.drop_blob(digest)?;
         }
         Ok(damaged.is_empty())
+    }
+
+    fn not_in_store(&mut self, i: usize) {
+        if self.selected.contains(&i) {
+            self.ready.insert(i);
+        } else {
+            self.not_available(i);
+        }
     }
 
     /// An action outside of the selection has no result: what reads it, directly or through others, can't run.
@@ -434,20 +470,21 @@ impl Scheduler<'_> {
     fn make_again(&mut self, i: usize, lost: Vec<usize>) {
         self.states[i] = State::Waiting;
         for s in lost {
-            if !matches!(self.states[s], State::Done { .. }) {
-                continue;
-            }
+            let State::Done { key, .. } = self.states[s] else { continue };
             let action = self.plan.actions[s].name.clone();
-            if !self.selected.contains(&s) {
-                let name = &self.plan.actions[i].name;
-                let error = Error::input(format!("{name} needs {action}, which is no longer in the store"))
-                    .help("run without `--only`, or with `--until` instead");
-                return self.fail(i, error, None);
-            }
-            let text = "its result was damaged or has vanished; it is computed again".to_owned();
-            self.emit(Event::Message { action, text });
+            let text = "its result was damaged or has vanished; it is made again".to_owned();
+            self.emit(Event::Message { action: action.clone(), text });
             self.states[s] = State::Waiting;
-            self.ready.insert(s);
+            if !self.pull(s, key) {
+                if !self.selected.contains(&s) {
+                    self.states[s] = State::Out;
+                    let name = &self.plan.actions[i].name;
+                    let error = Error::input(format!("{name} needs {action}, which is no longer in the store"))
+                        .help("run without `--only`, or with `--until` instead");
+                    return self.fail(i, error, None);
+                }
+                self.ready.insert(s);
+            }
             for reader in self.plan.readers(s).collect::<Vec<_>>() {
                 self.missing[reader] += 1;
                 self.ready.remove(&reader);
@@ -501,6 +538,7 @@ impl Scheduler<'_> {
             return Ok(());
         }
         let order = self.order(i, occupies.cores as usize)?;
+        self.owe(&order.key)?;
         let attempt = *self.attempts.entry(i).and_modify(|a| *a += 1).or_insert(1);
         self.emit(Event::Started {
             action: order.job.action.clone(),
@@ -523,10 +561,12 @@ impl Scheduler<'_> {
                 env.push(("CUDA_VISIBLE_DEVICES".to_owned(), visible.join(",")));
                 let log = self.log(i);
                 // The receiver outlives every sender; a failed send means that the run is over.
-                match worker::spawn(&order, &env, self.folder.join(log), move |m| drop(send.send((i, m)))) {
+                match worker::spawn(&order, &env, &self.options.withheld, self.folder.join(log), move |m| {
+                    drop(send.send((i, Signal::Worker(m))));
+                }) {
                     Ok(handle) => Some(handle),
                     Err(error) => {
-                        drop(self.send.send((i, Message::Failed { error })));
+                        drop(self.send.send((i, Signal::Worker(Message::Failed { error }))));
                         None
                     }
                 }
@@ -536,20 +576,16 @@ impl Scheduler<'_> {
                     (self.plan.actions[i].kind, Arc::clone(self.store), order.clone(), Arc::clone(&stop));
                 std::thread::spawn(move || {
                     let progress_send = send.clone();
-                    let reporter = Reporter::new(stop, move |m| drop(progress_send.send((i, m))));
+                    let reporter = Reporter::new(stop, move |m| drop(progress_send.send((i, Signal::Worker(m)))));
                     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                         execute(&order, kind, &store, &reporter)
                     }));
-                    drop(send.send((
-                        i,
-                        match result {
-                            Ok(Ok(outcome)) => Message::Done { outcome },
-                            Ok(Err(error)) => Message::Failed { error },
-                            Err(_) => {
-                                Message::Failed { error: Error::internal(format!("{} panicked", order.job.action)) }
-                            }
-                        },
-                    )));
+                    let message = match result {
+                        Ok(Ok(outcome)) => Message::Done { outcome },
+                        Ok(Err(error)) => Message::Failed { error },
+                        Err(_) => Message::Failed { error: Error::internal(format!("{} panicked", order.job.action)) },
+                    };
+                    drop(send.send((i, Signal::Worker(message))));
                 });
                 None
             }
@@ -650,6 +686,7 @@ impl Scheduler<'_> {
                     bytes: outcome.size(),
                     seconds: running.started.elapsed().as_secs_f64(),
                 });
+                self.push(i, order.key);
                 let next = self.done(i, order.key, &outcome)?;
                 self.inputs_known(next)?;
             }

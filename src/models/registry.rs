@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use candle_core::Device;
 
 use super::{
-    BackboneSpec, Decoder, Dims, Dtype, chatglm, llama,
+    BackboneSpec, Decoder, Dims, Dtype, Module, chatglm, llama,
     spec::ConfigTable,
     weights::{Loader, Weights, config::Config},
 };
@@ -15,13 +15,14 @@ use crate::error::{Error, Result};
 struct Family {
     name: &'static str,
     dims: fn(&Config) -> Result<Dims>,
+    modules: fn(&Dims) -> Vec<Module>,
     load: fn(&Loader) -> Result<Decoder>,
 }
 
 /// One line per family.
 const FAMILIES: &[Family] = &[
-    Family { name: "llama", dims: llama::dims, load: llama::load },
-    Family { name: "chatglm", dims: chatglm::dims, load: chatglm::load },
+    Family { name: "llama", dims: llama::dims, modules: llama::modules, load: llama::load },
+    Family { name: "chatglm", dims: chatglm::dims, modules: chatglm::modules, load: chatglm::load },
 ];
 
 fn family(name: &str) -> Result<&'static Family> {
@@ -34,6 +35,11 @@ fn family(name: &str) -> Result<&'static Family> {
 /// What a configuration says of a backbone's dimensions; no weights are needed.
 pub fn dims(family_name: &str, config: &Config) -> Result<Dims> {
     (family(family_name)?.dims)(config)
+}
+
+/// The linear layers of a backbone of these dimensions; no weights are needed.
+pub fn modules(family_name: &str, dims: &Dims) -> Result<Vec<Module>> {
+    Ok((family(family_name)?.modules)(dims))
 }
 
 /// A backbone from its files (name inside the artifact, and path).

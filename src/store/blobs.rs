@@ -21,8 +21,23 @@ impl Store {
     /// there already is replaced: nobody can tell the two apart, except where the old one has rotted.
     pub(super) fn ingest(&self, file: &Path) -> Result<(Digest, u64)> {
         let digest = Digest::of_file(file)?;
+        Ok((digest, self.place(file, &digest)?))
+    }
+
+    /// As `ingest`, for a file from elsewhere that should have this content. If it hasn't, it stays outside and the
+    /// answer is `false`.
+    pub fn adopt(&self, file: &Path, digest: &Digest) -> Result<bool> {
+        let right = Digest::of_file(file)? == *digest;
+        if right {
+            self.place(file, digest)?;
+        }
+        Ok(right)
+    }
+
+    /// Moves a file of this content to where its blob belongs, and returns its bytes.
+    fn place(&self, file: &Path, digest: &Digest) -> Result<u64> {
         let size = fs::metadata(file).io_at("read", file)?.len();
-        let target = self.blob(&digest);
+        let target = self.blob(digest);
         File::open(file).and_then(|f| f.sync_all()).io_at("sync", file)?;
         let mut permissions = fs::metadata(file).io_at("read", file)?.permissions();
         permissions.set_readonly(true);
@@ -33,7 +48,7 @@ impl Store {
         fs::rename(file, &target).io_at("move a result to", &target)?;
         fault::at("blob-renamed");
         // The folder isn't synced: if the power fails before the name is on disk, the result is a miss.
-        Ok((digest, size))
+        Ok(size)
     }
 
     /// The files whose blobs are missing or aren't what their names say; reads all of their bytes.

@@ -57,6 +57,8 @@ impl Project {
         ] {
             command.env_remove(name);
         }
+        // Not the settings of whoever runs the tests.
+        command.env("XDG_CONFIG_HOME", self.path(".config"));
         command
     }
 

@@ -187,7 +187,7 @@ mod tests {
         let (h, w, b) = (Var::from_tensor(&random(&[5, 16], 1)).unwrap(), random(&[3, 16], 2), random(&[3], 3));
         let head = Head::from_tensors(&w, &b).unwrap();
         let loss = |h: &Tensor, w: &Tensor, b: &Tensor| {
-            Ok(Head::from_tensors(w, b).and_then(|head| head.nll(h, &ROWS, &TARGETS)).unwrap().sum_all()?)
+            Head::from_tensors(w, b).and_then(|head| head.nll(h, &ROWS, &TARGETS)).unwrap().sum_all()
         };
         let grads = head.nll(&h, &ROWS, &TARGETS).unwrap().sum_all().unwrap().backward().unwrap();
         assert_gradient(&h, grads.get(&h).unwrap(), |x| loss(x, &w, &b));
@@ -255,7 +255,12 @@ mod tests {
             assert_eq!(tensors[&format!("{place}score.bias")].dims(), [3]);
 
             let loaded = load(&saved.config, &saved.weights, &backbone).unwrap();
-            assert!(loaded.save("tiny").unwrap() == saved, "{config}");
+            let again = loaded.save("tiny").unwrap();
+            assert_eq!(again.config, saved.config);
+            // A prefix's keys are turned on their way to PEFT and back.
+            let again = candle_core::safetensors::load_buffer(&again.weights, &Device::Cpu).unwrap();
+            assert_eq!(again.len(), tensors.len());
+            tensors.iter().for_each(|(name, tensor)| assert_close(&again[name], tensor, 1e-6));
             let other = Decoder { dims: crate::models::Dims { hidden: 8, ..backbone.dims }, ..self::backbone() };
             if spec == AdapterSpec::None(adapters::UntrainedSpec {}) {
                 let e = load(&saved.config, &saved.weights, &other).map(drop).unwrap_err();
