@@ -186,6 +186,13 @@ inputs = { tokens = "tokens", model = "backbone" }
 model = "tiny"
 task = "films-2"
 answer = "generate"
+[stages.memory]
+kind = "memory-plan"
+inputs = { tokens = "tokens" }
+title = "Memory"
+model = "tiny"
+methods = ["lora"]
+budget = "1 GiB"
 [stages.datasets]
 kind = "dataset-table"
 inputs = { examples = "examples" }
@@ -197,6 +204,7 @@ kind = "report"
 inputs = { evaluations = ["zero-shot", "adapted"], examples = "examples" }
 title = "Tiny"
 methods = ["none", "ptuning2", "lora"]
+publication = { title = "Elsewhere", model = "tiny", answer = "rank", examples = { films-2 = { train = 12, test = 4 } } }
 tables = [{ name = "table-1", title = "Films", tasks = ["films-2"], metrics = ["accuracy"] }]
 [stages.own]
 kind = "exec"
@@ -241,6 +249,10 @@ const VALUES: &[(&str, &[(&str, &str)])] = &[
             "{ attention_bias = false, attention_dropout = 0.0, bos_token_id = 1, eos_token_id = 2, head_dim = 16, hidden_act = 'silu', hidden_size = 64, initializer_range = 0.02, intermediate_size = 112, max_position_embeddings = 128, mlp_bias = false, model_type = 'llama', num_attention_heads = 4, num_hidden_layers = 3, num_key_value_heads = 2, pretraining_tp = 1, rms_norm_eps = 1e-06, tie_word_embeddings = false, use_cache = true, vocab_size = 320 }",
         )],
     ),
+    ("model.family", &[("family", "'chatglm'")]),
+    ("report.choices", &[("choices", "{ method = { lora = { dev_every_steps = 'a guess' } } }")]),
+    ("report.publication.answer", &[("publication.answer", "'generate'")]),
+    ("report.publication.examples", &[("publication.examples", "{ films-2 = { test = 7 } }")]),
     ("report.baseline", &[("baseline", "'lora'")]),
     ("report.tables", &[("tables", "[{ name = 't', title = 'T', tasks = ['films-2'] }]")]),
     ("task.dataset", &[("dataset", "'presplit'")]),

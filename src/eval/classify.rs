@@ -1,4 +1,4 @@
-//! Answers by head: a linear classifier on the hidden state of the prompt's last token.
+//! Answers by head: a linear classifier on what the backbone makes of a prompt.
 
 use super::rows::{TOKEN_BUDGET, groups, pack};
 use crate::{
@@ -19,13 +19,11 @@ pub fn classify(
     prompts: &[&[u32]],
     mut done: impl FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Vec<f64>>> {
-    let shared = shared_beginning(prompts);
+    let shared = if backbone.is_causal() { shared_beginning(prompts) } else { 0 };
     let mut scores = Vec::with_capacity(prompts.len());
     for group in groups(prompts, shared, 0, TOKEN_BUDGET) {
         let (tree, leaves) = pack(&prompts[group], shared);
-        let hidden = backbone.forward(&tree, adapter, Mode::Eval)?;
-        let rows: Vec<u32> = leaves.iter().map(|leaf| tree.last(*leaf) as u32).collect();
-        let logits = head.logits(&hidden, &rows)?.to_vec2::<f32>()?;
+        let logits = head.logits(&backbone.summaries(&tree, &leaves, adapter, Mode::Eval)?)?.to_vec2::<f32>()?;
         scores.extend(logits.into_iter().map(|row| row.into_iter().map(f64::from).collect()));
         done(scores.len())?;
     }

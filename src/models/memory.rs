@@ -4,7 +4,9 @@
 //! between the two halves, and the gate and up activations, all in f32; norms and attention probabilities are computed again
 //! in backward. A GGUF file is mapped while it is read; that isn't counted, since the system takes those pages back.
 
-use super::{AdapterSpec, BackboneSpec, Dims, Dtype, Module, adapters::matches_target, modules, ops::nll};
+use super::{
+    AdapterSpec, BackboneSpec, Dims, Dtype, Module, adapters::matches_target, modules, ops::nll, usual_targets,
+};
 use crate::error::Result;
 
 /// Bytes of an f32.
@@ -19,6 +21,8 @@ pub struct Frozen {
     pub dims: Dims,
     pub dtype: Dtype,
     modules: Vec<Module>,
+    /// What LoRA changes where a method names no layers.
+    usual_targets: &'static [&'static str],
 }
 
 /// One packed row.
@@ -49,13 +53,15 @@ impl Parts {
 }
 
 impl Frozen {
-    /// None where the pipeline file doesn't state the model's configuration.
+    /// None where the pipeline file doesn't state the model's configuration, and for encoders: the plan follows what a
+    /// [`super::Decoder`] keeps.
     ///
     /// # Errors
     /// If that configuration can't be understood.
     pub fn of(model: &BackboneSpec) -> Result<Option<Self>> {
         let Some(dims) = model.dims()? else { return Ok(None) };
-        Ok(Some(Self { dims, dtype: model.dtype, modules: modules(&model.family, &dims)? }))
+        let usual_targets = usual_targets(&model.family)?;
+        Ok(modules(&model.family, &dims)?.map(|modules| Self { dims, dtype: model.dtype, modules, usual_targets }))
     }
 
     /// Numbers in the model.
@@ -84,7 +90,7 @@ impl Frozen {
 
     /// Numbers that an adapter trains. Layers that `target_modules` names wrongly are found when the adapter is made.
     pub fn trainable(&self, adapter: &AdapterSpec) -> u64 {
-        match adapter {
+        match &adapter.clone().with_usual_targets(self.usual_targets) {
             AdapterSpec::None(_) => 0,
             AdapterSpec::Lora(lora) => {
                 let changed =

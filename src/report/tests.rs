@@ -185,7 +185,12 @@ fn markdown_and_csv() {
 
 #[test]
 fn the_page_is_self_contained_and_whole() {
-    let page = &files(&layout(), &evidence())["index.html"];
+    for layout in [layout(), beside_a_publication("smollm2-135m", 200)] {
+        whole(&files(&layout, &evidence())["index.html"]);
+    }
+}
+
+fn whole(page: &str) {
     for outside in ["http:", "https:", "<script", "@import", "url("] {
         assert!(!page.contains(outside), "the page refers to {outside}");
     }

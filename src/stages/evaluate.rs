@@ -11,7 +11,7 @@ use super::{
     device::{self, on_device},
     footprint::{EvaluationMemory, Prompts, max_tokens},
     threads::on_threads,
-    train::{SUMMARY_FILE, read_tokens},
+    train::{SUMMARY_FILE, read_tokens, without_words},
 };
 use crate::{
     config::{self, Diagnostic, Node},
@@ -179,7 +179,9 @@ impl StageKind for Evaluate {
         let method = table.method.as_deref().map(|name| definition::<Method>(cx, "method", name)).transpose();
         let ((model, task), method) = both(both(model, task), method)?;
         let trained = method.as_ref().is_some_and(Method::is_trained);
-        let problems = problems(cx, &table, method.as_ref());
+        let mut problems = problems(cx, &table, method.as_ref());
+        let name = table.method.as_deref().unwrap_or("zero-shot");
+        problems.extend(without_words(cx, &model, name, method.as_ref().is_some_and(|m| m.head)));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -240,8 +242,8 @@ fn run(cx: &Context) -> Result<()> {
     let tokens = read_tokens(cx.input("tokens")?)?;
     let samples = tokens.split(&params.split)?;
     let backbone = models::load(&params.backbone, &cx.input("model")?.files, &device::open(params.device)?)?;
-    let (adapter, training) = adapter(cx, &params, &backbone)?;
-    let predictions = predict(cx, &params, &backbone, adapter.as_ref(), &samples, &tokens)?;
+    let (adapter, training) = adapter(cx, &params, backbone.as_ref())?;
+    let predictions = predict(cx, &params, backbone.as_ref(), adapter.as_ref(), &samples, &tokens)?;
     if let Some(bytes) = peak_memory() {
         cx.progress.measure("peak_memory_bytes", bytes as f64);
     }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     config::{ActionSpec, Node, Spec},
-    data::{TOKENS_FILE, TOKENS_INFO_FILE},
+    data::{Split, TOKENS_FILE, TOKENS_INFO_FILE},
     engine::{Artifact, Device, Estimate, Footprint},
     error::Result,
     eval::TOKEN_BUDGET,
@@ -62,14 +62,19 @@ impl Lengths {
     /// Of a `tokens` artifact. Reads it once in the life of the program: many actions ask.
     pub fn read(tokens: &Artifact, split: &str) -> Result<Arc<Self>> {
         static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
-        let key = (tokens.digest, split.to_owned());
-        if let Some(known) = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(known.clone());
+        let key = |split: &str| (tokens.digest, split.to_owned());
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lengths) = known.get(&key(split)) {
+            return Ok(lengths.clone());
         }
         let set = TokenSet::read(tokens.file(TOKENS_FILE)?, tokens.file(TOKENS_INFO_FILE)?)?;
-        let lengths = Arc::new(Self::of(&set, split)?);
-        KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(key, lengths.clone());
-        Ok(lengths)
+        for split in Split::ALL.map(Split::name) {
+            // A split without examples is an error only for whoever asks for it.
+            if let Ok(lengths) = Self::of(&set, split) {
+                known.insert(key(split), Arc::new(lengths));
+            }
+        }
+        known.get(&key(split)).cloned().map_or_else(|| Self::of(&set, split).map(Arc::new), Ok)
     }
 
     /// With prompts cut to `max_tokens`.

@@ -378,6 +378,7 @@ fn what_can_change_an_adapter_is_in_its_key_and_nothing_else() {
         ("max_loss_rise", json!(1.0)),
         // The default, written out.
         ("weight_decay", json!(0.0)),
+        ("target_modules", json!(["q_proj", "v_proj"])),
     ] {
         assert_eq!(base, with(key, value), "{key}");
     }

@@ -91,7 +91,9 @@ impl StageKind for Tokenize {
         let table: Table = config::from_node(&cx.action.params)?;
         let (task, model) =
             both(definition::<Task>(cx, "task", &table.task), definition::<ModelSpec>(cx, "model", &table.model))?;
-        let instruction = task.instruction.unwrap_or_else(|| INSTRUCTION.to_owned());
+        let convention = Convention::of(&model.family);
+        let usual = convention.as_ref().and_then(|c| c.instruction.as_deref()).unwrap_or(INSTRUCTION);
+        let instruction = task.instruction.unwrap_or_else(|| usual.to_owned());
         if let Err(e) = Instruction::new(&instruction, &[]) {
             let span = cx.action.params.get("task").map(|n| n.span);
             return Err(vec![Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(span) }]);
@@ -108,7 +110,7 @@ impl StageKind for Tokenize {
             chat_template: model.chat_template,
             max_tokens: table.max_tokens,
             context: dims.map(|d| d.max_positions),
-            convention: Convention::of(&model.family),
+            convention,
         };
         let params = serde_json::to_value(&params).map_err(|e| vec![Diagnostic::new(e)])?;
         Ok(Resolved { params, resources: Resources { memory: MEMORY, ..Resources::default() }, ..Resolved::default() })

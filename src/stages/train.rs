@@ -23,7 +23,7 @@ use crate::{
         self, Adapter, AdapterSpec, BackboneSpec, ModelSpec,
         adapters::{self, Head, WithHead},
         memory::Frozen,
-        numerics,
+        numerics, usual_targets,
     },
     store::Digest,
     train::{self, CheckpointFile, Method, Safeguards, Sample, TokenSet, Training, TrainingSpec, TrainingSummary},
@@ -105,10 +105,15 @@ impl StageKind for Train {
                 .help("leave it out of this stage's matrix"),
             ]);
         }
+        if let Some(problem) = without_words(cx, &model, &table.method, method.head) {
+            return Err(vec![problem]);
+        }
+        let targets = usual_targets(&model.family)
+            .map_err(|e| vec![Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(span(cx, "model")) }])?;
         let params = Params {
             base_model: table.model,
             backbone: model.backbone(),
-            adapter: method.adapter,
+            adapter: method.adapter.with_usual_targets(targets),
             head: method.head,
             training: method.training,
             seed: table.seed,
@@ -158,13 +163,13 @@ fn run(cx: &Context) -> Result<()> {
     }
     let seed = params.seed as u64;
     let init_ids = init_ids(&params, model, &samples)?;
-    let mut adapter = adapters::create(&params.adapter, &backbone, seed, init_ids.as_deref())?;
+    let mut adapter = adapters::create(&params.adapter, backbone.as_ref(), seed, init_ids.as_deref())?;
     if params.head {
-        let head = Head::new(tokens.answers.labels.len(), backbone.dims.hidden, seed, &backbone.device)?;
+        let head = Head::new(tokens.answers.labels.len(), backbone.as_ref(), seed)?;
         adapter = Box::new(WithHead { adapter, head });
     }
     let summary = Training {
-        backbone: &backbone,
+        backbone: backbone.as_ref(),
         adapter: adapter.as_ref(),
         adapter_name: &train::adapter_name(&params.adapter, params.head),
         samples: &samples,
@@ -178,6 +183,17 @@ fn run(cx: &Context) -> Result<()> {
     }
     .run()?;
     write(cx, adapter.as_ref(), &params.base_model, &summary)
+}
+
+/// An encoder whose method trains no head.
+pub(super) fn without_words(cx: &ResolveContext, model: &ModelSpec, method: &str, head: bool) -> Option<Diagnostic> {
+    let encoder = models::is_encoder(&model.family).unwrap_or(false);
+    (encoder && !head).then(|| {
+        let family = &model.family;
+        Diagnostic::new(format!("a model of the family `{family}` answers in no words, and `{method}` trains no head"))
+            .at(span(cx, "method").or(span(cx, "model")))
+            .help("give the method `head = true`, and evaluate it with `answer = \"head\"`")
+    })
 }
 
 /// The tokens artifact.

@@ -28,7 +28,9 @@ pub struct Answers {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedBatch {
     pub tree: TokenTree,
-    /// Row index of the token before each labelled one; for a head, of each prompt's last token.
+    /// The segment in which each sample ends.
+    pub leaves: Vec<usize>,
+    /// Row index of the token before each labelled one; none for a head.
     pub rows: Vec<u32>,
     /// Labelled tokens: each sample's answer and the end token, in the order of the samples; for a head, each sample's label.
     pub targets: Vec<u32>,
@@ -42,32 +44,29 @@ impl PackedBatch {
         let shared = shared_beginning(&prompts);
         let mut tree = TokenTree::new();
         let root = samples.first().filter(|_| shared > 0).map(|s| tree.push(None, &s.prompt[..shared]));
-        let (mut rows, mut targets) = (Vec::new(), Vec::new());
+        let (mut leaves, mut rows, mut targets) = (Vec::new(), Vec::new(), Vec::new());
         for sample in samples {
             let answer = &answers.labels[sample.label as usize];
             let mut own = sample.prompt[shared..].to_vec();
             own.extend_from_slice(answer);
             let last_of_prompt = (tree.len() + sample.prompt.len() - shared - 1) as u32;
             // The end token predicts nothing, so it isn't computed.
-            tree.push(root, &own);
+            leaves.push(tree.push(root, &own));
             rows.extend((0..=answer.len() as u32).map(|i| last_of_prompt + i));
             targets.extend(answer.iter().copied().chain([answers.end]));
         }
-        Self { tree, rows, targets }
+        Self { tree, leaves, rows, targets }
     }
 
-    /// For a head: the prompts alone, `[longest common beginning][rest of prompt 1][rest of prompt 2]...`.
-    pub fn of_prompts(samples: &[&Sample]) -> Self {
+    /// For a head: the prompts alone, `[longest common beginning][rest of prompt 1][rest of prompt 2]...`; without a common
+    /// beginning where it would not be the same in all (`causal` is [`crate::models::Backbone::is_causal`]).
+    pub fn of_prompts(samples: &[&Sample], causal: bool) -> Self {
         let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
-        let shared = shared_beginning(&prompts);
+        let shared = if causal { shared_beginning(&prompts) } else { 0 };
         let mut tree = TokenTree::new();
         let root = samples.first().filter(|_| shared > 0).map(|s| tree.push(None, &s.prompt[..shared]));
-        let mut rows = Vec::with_capacity(samples.len());
-        for sample in samples {
-            let segment = tree.push(root, &sample.prompt[shared..]);
-            rows.push(tree.last(segment) as u32);
-        }
-        Self { tree, rows, targets: samples.iter().map(|s| s.label).collect() }
+        let leaves = prompts.iter().map(|p| tree.push(root, &p[shared..])).collect();
+        Self { tree, leaves, rows: Vec::new(), targets: samples.iter().map(|s| s.label).collect() }
     }
 }
 
@@ -149,11 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn a_head_reads_each_prompts_last_token() {
+    fn a_head_reads_each_prompt() {
         let (a, b) = (sample("a", 0, &[1, 7, 8, 9]), sample("b", 1, &[1, 7, 5]));
-        let batch = PackedBatch::of_prompts(&[&a, &b]);
+        let batch = PackedBatch::of_prompts(&[&a, &b], true);
         assert_eq!(batch.tree.ids(), [1, 7, 8, 9, 5]);
-        assert_eq!((batch.rows, batch.targets), (vec![3, 4], vec![0, 1]));
+        assert_eq!((batch.leaves, batch.targets), (vec![1, 2], vec![0, 1]));
+        let batch = PackedBatch::of_prompts(&[&a, &b], false);
+        assert_eq!(batch.tree.ids(), [1, 7, 8, 9, 1, 7, 5]);
+        assert_eq!((batch.leaves, batch.targets), (vec![0, 1], vec![0, 1]));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::models::adapters::{AdapterSpec, LoraSpec, PrefixInit, PrefixTuningSpe
 pub struct Method {
     /// The name in tables.
     pub title: String,
+    /// LoRA that names no layers changes the usual ones of the model's family ([`AdapterSpec::with_usual_targets`]).
     pub adapter: AdapterSpec,
     /// A classification head is trained with the adapter and answers in place of the model's words.
     pub head: bool,
@@ -143,7 +144,8 @@ struct MethodTable {
     alpha: Option<f64>,
     /// LoRA: probability that an input of the update is dropped in training (default 0.1).
     dropout: Option<f64>,
-    /// LoRA: names of the linear layers that are updated, such as `q_proj` (default `q_proj` and `v_proj`).
+    /// LoRA: names of the linear layers that are updated, such as `q_proj` (default: queries and values, as
+    /// the model's family calls them).
     target_modules: Option<Vec<String>>,
 
     /// P-Tuning v2: keys and values before every layer's own (default 32).
@@ -274,19 +276,18 @@ impl MethodTable {
         match self.adapter {
             AdapterKind::None => Ok(AdapterSpec::None(UntrainedSpec {})),
             AdapterKind::Lora => {
+                if self.target_modules.as_ref().is_some_and(Vec::is_empty) {
+                    return Err("`target_modules` names no layer; leave it out for the usual ones".to_owned());
+                }
                 let spec = LoraSpec {
                     rank: self.rank.unwrap_or(8),
                     alpha: self.alpha.unwrap_or(32.0),
                     dropout: self.dropout.unwrap_or(0.1),
-                    target_modules: self
-                        .target_modules
-                        .unwrap_or_else(|| ["q_proj", "v_proj"].map(str::to_owned).into()),
+                    // Left out: the usual ones of the model's family, which isn't known here.
+                    target_modules: self.target_modules.unwrap_or_default(),
                 };
                 positive("rank", spec.rank)?;
                 within("dropout", spec.dropout, 0.0, 0.99)?;
-                if spec.target_modules.is_empty() {
-                    return Err("`target_modules` names no layer; leave it out for the usual ones".to_owned());
-                }
                 Ok(AdapterSpec::Lora(spec))
             }
             AdapterKind::Ptuning2 => {
@@ -400,7 +401,7 @@ mod tests {
         let m = method(json!({ "title": "LoRA", "adapter": "lora" })).unwrap();
         assert_eq!((m.training, m.safeguards), (TrainingSpec::default(), Safeguards::default()));
         let AdapterSpec::Lora(lora) = m.adapter else { panic!() };
-        assert_eq!((lora.rank, lora.target_modules), (8, vec!["q_proj".to_owned(), "v_proj".to_owned()]));
+        assert_eq!((lora.rank, lora.target_modules.len()), (8, 0));
         assert!(method(json!({ "adapter": "lora" })).unwrap_err().contains("title"));
     }
 

@@ -177,7 +177,7 @@ impl Training<'_> {
         let parts = self.spec.accumulation.min(batch.len()).max(1);
         let head = self.adapter.head();
         let pack = |part: &[&Sample]| match head {
-            Some(_) => PackedBatch::of_prompts(part),
+            Some(_) => PackedBatch::of_prompts(part, self.backbone.is_causal()),
             None => PackedBatch::new(part, self.answers),
         };
         let packed: Vec<PackedBatch> = batch.chunks(batch.len().div_ceil(parts)).map(pack).collect();
@@ -186,10 +186,16 @@ impl Training<'_> {
         let mut loss = 0.0;
         for (part, packed) in packed.iter().enumerate() {
             let pass = step * self.spec.accumulation as u64 + part as u64;
-            let hidden = self.backbone.forward(&packed.tree, self.adapter, Mode::Train { seed: self.seed, pass })?;
+            let mode = Mode::Train { seed: self.seed, pass };
             let nll = match head {
-                Some(head) => head.nll(&hidden, &packed.rows, &packed.targets)?,
-                None => self.backbone.nll(&hidden, &packed.rows, &packed.targets)?,
+                Some(head) => {
+                    let summaries = self.backbone.summaries(&packed.tree, &packed.leaves, self.adapter, mode)?;
+                    head.nll(&summaries, &packed.targets)?
+                }
+                None => {
+                    let hidden = self.backbone.forward(&packed.tree, self.adapter, mode)?;
+                    self.backbone.nll(&hidden, &packed.rows, &packed.targets)?
+                }
             };
             loss += nll.to_vec1::<f32>()?.into_iter().map(f64::from).sum::<f64>();
             let gradients = collect(parameters, &(nll.sum_all()? / labelled as f64)?.backward()?)?;
@@ -492,7 +498,7 @@ mod tests {
 
     /// The adapter of `spec` with a fresh head for the two labels.
     fn with_head(spec: &AdapterSpec, case: &Case) -> WithHead {
-        let head = Head::new(2, case.backbone.dims.hidden, 1, &Device::Cpu).unwrap();
+        let head = Head::new(2, &case.backbone, 1).unwrap();
         WithHead { adapter: adapters::create(spec, &case.backbone, 1, None).unwrap(), head }
     }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::error::{At, Error, IoAt, Result};
 
 const TOKENIZER: &str = "tokenizer.json";
-const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const CHAT_TEMPLATE: &str = "chat_template.jinja";
 const MODEL_CONFIG: &str = "config.json";
 
@@ -41,9 +41,9 @@ pub fn load(path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
         kind: format!("{TOKENIZER} {model}"),
         tokenizer: Box::new(LibraryTokenizer::new(inner).at(TOKENIZER)?),
         named: named_tokens(&json(origin.files, TOKENIZER_CONFIG)?),
-        chat_template: chat_template(origin.files)?,
+        chat_template: chat_template(origin.files)?.or_else(|| origin.convention.map(|c| c.chat_template.clone())),
         context: context(origin.files)?,
-        separate_answers: false,
+        separate_answers: origin.convention.is_some_and(|c| c.separate_answers),
     })
 }
 
@@ -62,14 +62,14 @@ pub(super) fn context(files: &Files) -> Result<Option<usize>> {
 }
 
 /// The file as JSON; null where the model has no such file.
-fn json(files: &Files, name: &str) -> Result<Value> {
+pub(super) fn json(files: &Files, name: &str) -> Result<Value> {
     let Some(path) = files.get(name) else { return Ok(Value::Null) };
     let bytes = std::fs::read(path).io_at("read", path)?;
     serde_json::from_slice(&bytes).map_err(|e| Error::input(format!("{name}: {e}")).help("the file is damaged"))
 }
 
 /// `bos_token` and its like are a string, or an object that holds it as `content`.
-fn named_tokens(config: &Value) -> BTreeMap<String, String> {
+pub(super) fn named_tokens(config: &Value) -> BTreeMap<String, String> {
     let names = ["bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"];
     let text = |v: &Value| v.as_str().or_else(|| v["content"].as_str()).map(str::to_owned);
     names.iter().filter_map(|name| Some(((*name).to_owned(), text(&config[*name])?))).collect()

@@ -13,6 +13,7 @@ mod sentencepiece;
 mod specials;
 #[cfg(test)]
 pub(crate) mod testing;
+mod wordpiece;
 
 pub use convention::Convention;
 pub use library::LibraryTokenizer;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Convention, Specials, gguf, json, sentencepiece};
+use super::{Convention, Specials, gguf, json, sentencepiece, wordpiece};
 use crate::error::{Error, Result};
 
 /// Files of a model by the names they were published under.
@@ -63,9 +63,10 @@ struct Format {
 }
 
 /// In order of preference.
-const FORMATS: [Format; 3] = [
+const FORMATS: [Format; 4] = [
     Format { describes: "tokenizer.json", find: json::find, load: json::load },
     Format { describes: "tokenizer.model", find: sentencepiece::find, load: sentencepiece::load },
+    Format { describes: "vocab.txt", find: wordpiece::find, load: wordpiece::load },
     Format { describes: "*.gguf", find: gguf::find, load: gguf::load },
 ];
 

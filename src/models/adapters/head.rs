@@ -1,25 +1,26 @@
-//! A linear classifier on the last hidden state of a prompt, trained with an adapter or alone.
+//! A linear classifier on what a backbone makes of a prompt, trained with an adapter or alone.
 //!
-//! `logits = W h + b`, where `h` is the hidden state (after the last norm) of the prompt's last token, as in ChatGLM's own
-//! model for sequence classification. The loss is the cross-entropy over the labels.
+//! `logits = W h + b`, where `h` is the backbone's summary of the prompt: of a decoder the hidden state (after the last norm)
+//! of its last token, as in ChatGLM's own model for sequence classification; of an encoder its pooled state. The loss is the
+//! cross-entropy over the labels.
 
-use candle_core::{Device, Result as Candle, Tensor, Var};
+use candle_core::{Result as Candle, Tensor, Var};
 
 use super::{Adapter, LayerPrefix, LowRank, SavedAdapter, peft, ptuning2::linear};
 use crate::{
     error::{Error, Result},
     models::{
+        Backbone,
         autograd::{Backward, Input, record},
         random,
     },
 };
 
-/// Path of the layer in saved weights.
-pub(super) const HEAD_NAME: &str = "score";
-
 /// The classifier's parameters.
 #[derive(Debug, Clone)]
 pub struct Head {
+    /// Path of the layer in saved weights.
+    name: &'static str,
     /// `[labels, hidden]`
     weight: Var,
     /// `[labels]`
@@ -28,42 +29,45 @@ pub struct Head {
 
 impl Head {
     /// Both uniform in `±1/sqrt(hidden)`, as PyTorch's linear layer starts.
-    pub fn new(labels: usize, hidden: usize, seed: u64, device: &Device) -> Result<Self> {
+    pub fn new(labels: usize, backbone: &dyn Backbone, seed: u64) -> Result<Self> {
+        let (name, hidden, device) = (backbone.head_name(), backbone.dims().hidden, backbone.device());
         let bound = 1.0 / (hidden as f32).sqrt();
-        let weight = random::uniform(seed, &format!("{HEAD_NAME}.weight"), labels * hidden, bound);
-        let bias = random::uniform(seed, &format!("{HEAD_NAME}.bias"), labels, bound);
+        let weight = random::uniform(seed, &format!("{name}.weight"), labels * hidden, bound);
+        let bias = random::uniform(seed, &format!("{name}.bias"), labels, bound);
         Ok(Self {
+            name,
             weight: Var::from_vec(weight, (labels, hidden), device)?,
             bias: Var::from_vec(bias, labels, device)?,
         })
     }
 
-    /// With saved parameters: `[labels, hidden]` and `[labels]`.
-    pub(super) fn from_tensors(weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        Ok(Self { weight: Var::from_tensor(weight)?, bias: Var::from_tensor(bias)? })
+    /// With saved parameters: `[labels, hidden]` and `[labels]`. `name` is the layer's path in saved weights
+    /// ([`Backbone::head_name`]).
+    pub fn from_tensors(name: &'static str, weight: &Tensor, bias: &Tensor) -> Result<Self> {
+        Ok(Self { name, weight: Var::from_tensor(weight)?, bias: Var::from_tensor(bias)? })
     }
 
     pub fn labels(&self) -> usize {
         self.bias.elem_count()
     }
 
-    /// Logits at the chosen rows of `hidden` (`[tokens, hidden]`): `[rows, labels]`.
-    pub fn logits(&self, hidden: &Tensor, rows: &[u32]) -> Result<Tensor> {
-        let h = hidden.index_select(&Tensor::new(rows, hidden.device())?, 0)?;
-        Ok(linear(&h, &self.weight, &self.bias)?)
+    /// Logits of [`Backbone::summaries`] (`[samples, hidden]`): `[samples, labels]`.
+    pub fn logits(&self, summaries: &Tensor) -> Result<Tensor> {
+        Ok(linear(summaries, &self.weight, &self.bias)?)
     }
 
-    /// Negative log-likelihood (natural logarithm) of label `targets[i]` at row `rows[i]` of `hidden`: `[rows]`.
-    pub fn nll(&self, hidden: &Tensor, rows: &[u32], targets: &[u32]) -> Result<Tensor> {
-        if rows.len() != targets.len() || targets.iter().any(|t| *t as usize >= self.labels()) {
-            return Err(Error::internal(format!(
-                "{} rows, {} targets, {} labels",
-                rows.len(),
-                targets.len(),
-                self.labels()
-            )));
+    /// Negative log-likelihood (natural logarithm) of label `targets[i]` at row `i` of `summaries`: `[samples]`.
+    pub fn nll(&self, summaries: &Tensor, targets: &[u32]) -> Result<Tensor> {
+        let samples = summaries.dim(0)?;
+        if samples != targets.len() || targets.iter().any(|t| *t as usize >= self.labels()) {
+            let (targets, labels) = (targets.len(), self.labels());
+            return Err(Error::internal(format!("{samples} samples, {targets} targets, {labels} labels")));
         }
-        Ok(cross_entropy(&self.logits(hidden, rows)?, targets)?)
+        Ok(cross_entropy(&self.logits(summaries)?, targets)?)
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.name
     }
 
     pub(super) fn named(&self) -> [(&'static str, &Var); 2] {
@@ -110,7 +114,7 @@ pub struct WithHead {
 
 impl Adapter for WithHead {
     fn parameters(&self) -> Vec<(String, Var)> {
-        let head = self.head.named().map(|(name, var)| (format!("{HEAD_NAME}.{name}"), var.clone()));
+        let head = self.head.named().map(|(name, var)| (format!("{}.{name}", self.head.name), var.clone()));
         self.adapter.parameters().into_iter().chain(head).collect()
     }
 
@@ -136,11 +140,12 @@ impl Adapter for WithHead {
 mod tests {
     use std::path::Path;
 
+    use candle_core::Device;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::models::{
-        Backbone, Decoder, Mode, TokenTree,
+        Decoder, Mode, TokenTree,
         adapters::{self, AdapterSpec, Untrained, create, load},
         load_decoder,
         testing::{assert_close, assert_gradient, random, with_threads},
@@ -161,35 +166,33 @@ mod tests {
     }
 
     fn with_head(spec: &AdapterSpec, backbone: &Decoder) -> WithHead {
-        let head = Head::new(3, backbone.dims.hidden, 7, &Device::Cpu).unwrap();
+        let head = Head::new(3, backbone, 7).unwrap();
         WithHead { adapter: create(spec, backbone, 7, None).unwrap(), head }
     }
 
-    const ROWS: [u32; 3] = [4, 1, 4];
     const TARGETS: [u32; 3] = [2, 0, 1];
 
     #[test]
     fn equals_candles_own_cross_entropy() {
-        let (h, w, b) = (random(&[5, 16], 1), random(&[3, 16], 2), random(&[3], 3));
-        let head = Head::from_tensors(&w, &b).unwrap();
-        let picked = h.index_select(&Tensor::new(&ROWS, &Device::Cpu).unwrap(), 0).unwrap();
-        let logits = picked.matmul(&w.t().unwrap()).unwrap().broadcast_add(&b).unwrap();
-        assert_close(&head.logits(&h, &ROWS).unwrap(), &logits, 1e-6);
-        let mean = head.nll(&h, &ROWS, &TARGETS).unwrap().mean_all().unwrap();
+        let (h, w, b) = (random(&[3, 16], 1), random(&[3, 16], 2), random(&[3], 3));
+        let head = Head::from_tensors("score", &w, &b).unwrap();
+        let logits = h.matmul(&w.t().unwrap()).unwrap().broadcast_add(&b).unwrap();
+        assert_close(&head.logits(&h).unwrap(), &logits, 1e-6);
+        let mean = head.nll(&h, &TARGETS).unwrap().mean_all().unwrap();
         let targets = Tensor::new(&TARGETS, &Device::Cpu).unwrap();
         let expected = candle_nn::loss::cross_entropy(&logits, &targets).unwrap();
         assert_close(&mean.reshape(1).unwrap(), &expected.reshape(1).unwrap(), 1e-6);
-        assert!(head.nll(&h, &ROWS, &[0, 1, 3]).is_err(), "there is no fourth label");
+        assert!(head.nll(&h, &[0, 1, 3]).is_err(), "there is no fourth label");
     }
 
     #[test]
     fn gradients_equal_finite_differences() {
-        let (h, w, b) = (Var::from_tensor(&random(&[5, 16], 1)).unwrap(), random(&[3, 16], 2), random(&[3], 3));
-        let head = Head::from_tensors(&w, &b).unwrap();
+        let (h, w, b) = (Var::from_tensor(&random(&[3, 16], 1)).unwrap(), random(&[3, 16], 2), random(&[3], 3));
+        let head = Head::from_tensors("score", &w, &b).unwrap();
         let loss = |h: &Tensor, w: &Tensor, b: &Tensor| {
-            Head::from_tensors(w, b).and_then(|head| head.nll(h, &ROWS, &TARGETS)).unwrap().sum_all()
+            Head::from_tensors("score", w, b).and_then(|head| head.nll(h, &TARGETS)).unwrap().sum_all()
         };
-        let grads = head.nll(&h, &ROWS, &TARGETS).unwrap().sum_all().unwrap().backward().unwrap();
+        let grads = head.nll(&h, &TARGETS).unwrap().sum_all().unwrap().backward().unwrap();
         assert_gradient(&h, grads.get(&h).unwrap(), |x| loss(x, &w, &b));
         assert_gradient(&w, grads.get(&head.weight).unwrap(), |x| loss(&h, x, &b));
         assert_gradient(&b, grads.get(&head.bias).unwrap(), |x| loss(&h, &w, x));
@@ -201,18 +204,15 @@ mod tests {
         let backbone = backbone();
         let mut tree = TokenTree::new();
         let root = tree.push(None, &[1, 5, 9]);
-        let rows = [[12, 13].as_slice(), &[40]].map(|ids| {
-            let segment = tree.push(Some(root), ids);
-            tree.last(segment) as u32
-        });
+        let leaves = [[12, 13].as_slice(), &[40]].map(|ids| tree.push(Some(root), ids));
         let prefix =
             spec(json!({ "adapter": "ptuning2", "virtual_tokens": 3, "init": { "from": "normal", "std": 0.5 } }));
         // Of LoRA the second matrix: while it is zero, the first one has no gradient.
         for (spec, parameter) in [(lora(), 1), (prefix, 0)] {
             let adapter = with_head(&spec, &backbone);
             let loss = || -> Result<Tensor> {
-                let hidden = backbone.forward(&tree, &adapter, Mode::Eval)?;
-                Ok(adapter.head.nll(&hidden, &rows, &[2, 0])?.sum_all()?)
+                let summaries = backbone.summaries(&tree, &leaves, &adapter, Mode::Eval)?;
+                Ok(adapter.head.nll(&summaries, &[2, 0])?.sum_all()?)
             };
             let (_, var) = adapter.parameters().swap_remove(parameter);
             let (before, grads) = (var.copy().unwrap(), loss().unwrap().backward().unwrap());
@@ -226,12 +226,11 @@ mod tests {
     #[test]
     fn threads_change_no_bit() {
         let (h, w, b) = (Var::from_tensor(&random(&[300, 64], 1)).unwrap(), random(&[5, 64], 2), random(&[5], 3));
-        let rows: Vec<u32> = (0..300).collect();
-        let targets: Vec<u32> = rows.iter().map(|i| i % 5).collect();
+        let targets: Vec<u32> = (0..300).map(|i| i % 5).collect();
         let bits = |threads| {
             with_threads(threads, || {
-                let head = Head::from_tensors(&w, &b).unwrap();
-                let grads = head.nll(&h, &rows, &targets).unwrap().sum_all().unwrap().backward().unwrap();
+                let head = Head::from_tensors("score", &w, &b).unwrap();
+                let grads = head.nll(&h, &targets).unwrap().sum_all().unwrap().backward().unwrap();
                 let of = |v: &Var| grads.get(v).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
                 [of(&h), of(&head.weight), of(&head.bias)]
             })

@@ -106,6 +106,16 @@ impl AdapterSpec {
         }
     }
 
+    /// LoRA that names no layers changes these.
+    pub fn with_usual_targets(mut self, usual: &[&str]) -> Self {
+        if let Self::Lora(LoraSpec { target_modules, .. }) = &mut self
+            && target_modules.is_empty()
+        {
+            target_modules.extend(usual.iter().map(|t| (*t).to_owned()));
+        }
+        self
+    }
+
     /// Whether there is anything to train.
     pub fn is_trained(&self) -> bool {
         !matches!(self, Self::None(_))

@@ -7,7 +7,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Adapter, Head, Lora, LoraSpec, PrefixTuning, SavedAdapter, Untrained, WithHead, head::HEAD_NAME};
+use super::{Adapter, Head, Lora, LoraSpec, PrefixTuning, SavedAdapter, Untrained, WithHead};
 use crate::{
     error::{At, Error, Result},
     models::{Backbone, Dims},
@@ -88,11 +88,11 @@ pub(super) fn save_head(bare: Option<SavedAdapter>, head: &Head, base_model: &st
     let place = if config["peft_type"] == "PREFIX_TUNING" {
         beside
     } else {
-        config["modules_to_save"] = json!([HEAD_NAME]);
+        config["modules_to_save"] = json!([head.name()]);
         wrapped
     };
     for (name, var) in head.named() {
-        tensors.insert(format!("{place}{HEAD_NAME}.{name}"), var.as_detached_tensor());
+        tensors.insert(format!("{place}{}.{name}", head.name()), var.as_detached_tensor());
     }
     Ok(SavedAdapter { config: pretty(config)?, weights: weights(&tensors)? })
 }
@@ -198,15 +198,16 @@ pub fn load(config: &[u8], weights: &[u8], backbone: &dyn Backbone) -> Result<Bo
                 .map_err(|e| e.help("adapters of type LORA and PREFIX_TUNING can be read"));
         }
     };
+    let head_name = backbone.head_name();
     let weight = HEAD_PLACES.iter().find_map(|place| {
-        let name = format!("{place}{HEAD_NAME}.weight");
+        let name = format!("{place}{head_name}.weight");
         stored.get(&name).map(|tensor| (place, name, tensor.dims().first().copied().unwrap_or(0)))
     });
     match weight {
         Some((place, name, labels)) => {
             let weight = tensor(&name, &[labels, backbone.dims().hidden])?;
-            let bias = tensor(&format!("{place}{HEAD_NAME}.bias"), &[labels])?;
-            Ok(Box::new(WithHead { adapter, head: Head::from_tensors(&weight, &bias)? }))
+            let bias = tensor(&format!("{place}{head_name}.bias"), &[labels])?;
+            Ok(Box::new(WithHead { adapter, head: Head::from_tensors(head_name, &weight, &bias)? }))
         }
         None if kind.peft_type.is_none() => Err(Error::input("`peft_type` is missing").at(CONFIG_FILE)),
         None => Ok(adapter),
