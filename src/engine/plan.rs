@@ -87,6 +87,9 @@ pub struct Finished {
 /// What was vouched for on the way to a result; almost always nothing, so it is shared.
 pub type Notes = Option<Arc<BTreeSet<String>>>;
 
+/// Artifacts of an action's inputs.
+type ByRole = BTreeMap<String, Vec<Digest>>;
+
 impl Forecast {
     fn finished(&self) -> Option<Finished> {
         match self {
@@ -270,16 +273,12 @@ impl Plan {
     }
 
     /// Artifacts by role, and what was vouched for behind them if the kind shows it. None where an input isn't known.
-    fn inputs_of(
-        &self,
-        i: usize,
-        finished: impl Fn(usize) -> Option<Finished>,
-    ) -> Option<(BTreeMap<String, Vec<Digest>>, Vec<String>)> {
+    fn inputs_of(&self, i: usize, finished: impl Fn(usize) -> Option<Finished>) -> Option<(ByRole, Vec<String>)> {
         let action = &self.actions[i];
         if action.resolved.keyless {
             return None;
         }
-        let mut inputs = BTreeMap::new();
+        let mut inputs = ByRole::new();
         let mut notes = BTreeSet::new();
         for (role, sources) in &action.inputs {
             let mut digests = Vec::with_capacity(sources.len());
