@@ -1,59 +1,285 @@
-//! What the engine costs: planning and running pipelines in which nothing is left to do.
+//! What the engine costs, beside its peers where these are on PATH: `ninja`, `dvc`, `snakemake`, `b3sum`.
+//!
+//! Prints one line per figure: the median of several runs. `cargo bench --bench engine -- WORD` runs those with WORD in their
+//! name; `EMOPIPE_BENCH=large` adds the sizes that take minutes to prepare.
 
 use std::{
-    collections::HashMap,
+    fmt::Write as _,
     fs,
+    path::Path,
     process::{Command, Stdio},
-    sync::Mutex,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Instant,
 };
 
+use emopipe::{
+    config::{self, Diagnostic, LoadOptions, Node, Vocabulary, load},
+    engine::{
+        Context, Isolation, Registry, ResolveContext, Resolved, Resources, StageKind,
+        journal::{Entry, Observer},
+        plan::{Finished, Plan},
+        schedule::{self, Options},
+        vocabulary_entry,
+    },
+    error::{IoAt, Result},
+    stages,
+    store::{Digest, Store},
+};
+
+/// Small figures first; a figure's preparation isn't part of it.
 fn main() {
-    divan::main();
+    let wanted = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
+    let large = std::env::var_os("EMOPIPE_BENCH").is_some_and(|v| v == "large");
+    let benches: [(&str, &dyn Fn()); 6] = [
+        ("start", &start),
+        ("nothing-1000", &|| nothing_to_do(1000)),
+        ("nothing-10000", &|| nothing_to_do(10_000)),
+        ("overhead", &overhead),
+        ("hash", &hash),
+        ("nothing-100000", &|| {
+            if large { nothing_to_do(100_000) } else { skip("nothing-100000", "EMOPIPE_BENCH=large") }
+        }),
+    ];
+    for (name, bench) in benches {
+        if name.contains(&wanted) {
+            bench();
+        }
+    }
 }
 
-/// A project with `actions` finished actions, made once per size.
-fn finished(actions: usize) -> std::path::PathBuf {
-    static MADE: Mutex<Option<HashMap<usize, tempfile::TempDir>>> = Mutex::new(None);
-    let mut made = MADE.lock().unwrap();
-    let project = made.get_or_insert_default().entry(actions).or_insert_with(|| {
-        let dir = tempfile::tempdir().unwrap();
-        let numbers: Vec<String> = (0..actions).map(|i| format!("\"{i}\"")).collect();
-        let pipeline = format!(
-            "[pipeline]\nname = \"bench\"\n[stages.touch]\nkind = \"exec\"\nmatrix = {{ n = [{}] }}\n\
-             command = [\"touch\", \"{{out}}/${{n}}\"]\noutputs = [\"${{n}}\"]\n",
-            numbers.join(",")
-        );
-        fs::write(dir.path().join("pipeline.toml"), pipeline).unwrap();
-        emopipe(dir.path(), "run");
-        dir
-    });
-    project.path().to_owned()
+fn skip(what: &str, why: &str) {
+    println!("SKIPPED {what}: needs {why}");
 }
 
-fn emopipe(folder: &std::path::Path, command: &str) {
-    let status = Command::new(env!("CARGO_BIN_EXE_emopipe"))
-        .args([command, "pipeline.toml"])
+/// Median seconds of `runs` calls.
+fn median(runs: usize, mut call: impl FnMut()) -> f64 {
+    let mut times: Vec<f64> = (0..runs)
+        .map(|_| {
+            let start = Instant::now();
+            call();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[runs / 2]
+}
+
+fn show(what: &str, seconds: f64) {
+    println!("{what:60} {:10.2} ms", seconds * 1e3);
+}
+
+fn run(program: &str, arguments: &[&str], folder: &Path) {
+    let status = Command::new(program)
+        .args(arguments)
         .current_dir(folder)
+        .env_remove("EMOPIPE_STORE")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
         .unwrap();
-    assert!(status.success());
+    assert!(status.success(), "{program} {arguments:?}");
 }
 
-#[divan::bench(args = [100, 1000], sample_count = 20)]
-fn run_with_nothing_to_do(bencher: divan::Bencher, actions: usize) {
-    let folder = finished(actions);
-    bencher.bench(|| emopipe(&folder, "run"));
+const EMOPIPE: &str = env!("CARGO_BIN_EXE_emopipe");
+
+fn has(program: &str) -> bool {
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
-#[divan::bench(args = [100, 1000], sample_count = 20)]
-fn plan(bencher: divan::Bencher, actions: usize) {
-    let folder = finished(actions);
-    bencher.bench(|| emopipe(&folder, "plan"));
+fn start() {
+    let dir = finished(100);
+    show("emopipe --help", median(21, || run(EMOPIPE, &["--help"], dir.path())));
+    show("emopipe status, 100 actions", median(21, || run(EMOPIPE, &["status", "pipeline.toml"], dir.path())));
 }
 
-#[divan::bench(sample_count = 50)]
-fn help() {
-    emopipe(std::path::Path::new("."), "--help");
+/// A pipeline of so many commands whose results are all in the store.
+fn finished(actions: usize) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let numbers: Vec<String> = (0..actions).map(|i| format!("\"{i}\"")).collect();
+    let text = format!(
+        "[pipeline]\nname = \"bench\"\n[stages.touch]\nkind = \"exec\"\nmatrix = {{ n = [{}] }}\n\
+         command = [\"sh\", \"-c\", \"echo ${{n}} > $0/${{n}}\", \"{{out}}\"]\noutputs = [\"${{n}}\"]\n",
+        numbers.join(",")
+    );
+    let path = dir.path().join("pipeline.toml");
+    fs::write(&path, text).unwrap();
+    let loaded = load(&path, &LoadOptions::default(), &stages::vocabulary());
+    let Ok(plan) = Plan::new(loaded.spec.unwrap(), stages::REGISTRY) else { panic!("the pipeline doesn't plan") };
+    let store = Store::open(&dir.path().join("cache")).unwrap();
+    for (i, action) in plan.actions.iter().enumerate() {
+        let nothing = |_| -> Option<Finished> { None };
+        let preimage = plan.preimage(i, nothing).unwrap();
+        let out = store.staging().unwrap();
+        let number = &action.axes[0].1;
+        fs::write(out.path().join(number), format!("{number}\n")).unwrap();
+        let record = serde_json::json!({ "action": action.name, "preimage": preimage });
+        store.publish(preimage.key(), &plan.identity(i), out.path(), &record).unwrap();
+    }
+    dir
+}
+
+fn nothing_to_do(actions: usize) {
+    let runs = if actions > 10_000 { 5 } else { 11 };
+    let dir = finished(actions);
+    show(
+        &format!("emopipe run, nothing to do, {actions} actions"),
+        median(runs, || {
+            run(EMOPIPE, &["run", "pipeline.toml"], dir.path());
+        }),
+    );
+    if has("ninja") {
+        let mut text = "rule echo\n  command = echo $out > $out\n".to_owned();
+        for i in 0..actions {
+            let _ = writeln!(text, "build out/{i}: echo");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("build.ninja"), text).unwrap();
+        fs::create_dir(dir.path().join("out")).unwrap();
+        run("ninja", &[], dir.path());
+        show(&format!("ninja, nothing to do, {actions} edges"), median(runs, || run("ninja", &[], dir.path())));
+    } else {
+        skip("ninja", "ninja on PATH (`pip install ninja`)");
+    }
+    if actions == 1000 {
+        slower_peers(actions);
+    }
+}
+
+fn slower_peers(actions: usize) {
+    if has("snakemake") {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!(
+            "rule all:\n    input: expand(\"out/{{n}}\", n=range({actions}))\nrule one:\n    output: \"out/{{n}}\"\n    \
+             shell: \"echo {{wildcards.n}} > {{output}}\"\n"
+        );
+        fs::write(dir.path().join("Snakefile"), text).unwrap();
+        fs::create_dir(dir.path().join("out")).unwrap();
+        for i in 0..actions {
+            fs::write(dir.path().join(format!("out/{i}")), format!("{i}\n")).unwrap();
+        }
+        let seconds = median(3, || run("snakemake", &["--cores", "2"], dir.path()));
+        show(&format!("snakemake, nothing to do, {actions} jobs"), seconds);
+    } else {
+        skip("snakemake", "snakemake on PATH (`pip install snakemake`)");
+    }
+    if has("dvc") {
+        let dir = tempfile::tempdir().unwrap();
+        let mut text = "stages:\n".to_owned();
+        for i in 0..actions {
+            let _ = write!(text, "  s{i}:\n    cmd: echo {i} > out/{i}\n    outs:\n    - out/{i}\n");
+        }
+        fs::create_dir(dir.path().join("out")).unwrap();
+        fs::write(dir.path().join("dvc.yaml"), text).unwrap();
+        run("dvc", &["init", "--no-scm", "-q"], dir.path());
+        for i in 0..actions {
+            fs::write(dir.path().join(format!("out/{i}")), format!("{i}\n")).unwrap();
+        }
+        run("dvc", &["commit", "-f", "-q"], dir.path());
+        show(
+            &format!("dvc repro, nothing to do, {actions} stages"),
+            median(3, || run("dvc", &["repro", "-q"], dir.path())),
+        );
+    } else {
+        skip("dvc", "dvc on PATH (`pip install dvc`)");
+    }
+}
+
+/// Writes one byte: whatever it takes is overhead.
+struct Empty;
+
+impl StageKind for Empty {
+    fn name(&self) -> &'static str {
+        "empty"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn check(&self, _: &Node) -> Vec<Diagnostic> {
+        Vec::new()
+    }
+
+    fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        generator.subschema_for::<()>()
+    }
+
+    fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
+        Ok(Resolved { params: config::to_json(&cx.action.params), ..Resolved::default() })
+    }
+
+    fn isolation(&self) -> Isolation {
+        Isolation::InProcess
+    }
+
+    fn run(&self, cx: &Context) -> Result<()> {
+        let path = cx.out.join("x");
+        fs::write(&path, "x").io_at("write", &path)
+    }
+}
+
+static EMPTY: Registry = &[&Empty];
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn observe(&mut self, _: &Entry) {}
+}
+
+fn overhead() {
+    let actions = 500;
+    let numbers: Vec<String> = (0..actions).map(|i| format!("\"{i}\"")).collect();
+    let stage = |kind: &str, rest: &str| {
+        format!(
+            "[pipeline]\nname = \"bench\"\n[stages.s]\nkind = \"{kind}\"\nmatrix = {{ n = [{}] }}\n{rest}",
+            numbers.join(",")
+        )
+    };
+    let seconds = median(5, || {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipeline.toml");
+        fs::write(&path, stage("empty", "word = \"${n}\"\n")).unwrap();
+        let vocabulary = Vocabulary { definitions: Vec::new(), stage_kinds: vec![vocabulary_entry(&Empty)] };
+        let spec = load(&path, &LoadOptions::default(), &vocabulary).spec.unwrap();
+        let Ok(plan) = Plan::new(spec, EMPTY) else { panic!("the pipeline doesn't plan") };
+        let store = Arc::new(Store::open(&dir.path().join("cache")).unwrap());
+        let options = Options {
+            machine: Resources { cores: 2, memory: 1 << 30, gpus: 0 },
+            jobs: None,
+            keep_going: false,
+            selection: Default::default(),
+            env: Vec::new(),
+            check: false,
+            withheld: Vec::new(),
+            remote: None,
+            expected: Default::default(),
+        };
+        let summary = schedule::run(&plan, &store, &options, &mut Nobody, &AtomicUsize::new(0)).unwrap();
+        assert_eq!(summary.ran, actions);
+    });
+    show("an empty action in the scheduler's process", seconds / actions as f64);
+    let seconds = median(3, || {
+        let dir = tempfile::tempdir().unwrap();
+        let command = "command = [\"touch\", \"{out}/${n}\"]\noutputs = [\"${n}\"]\n";
+        fs::write(dir.path().join("pipeline.toml"), stage("exec", command)).unwrap();
+        run(EMOPIPE, &["run", "pipeline.toml", "--cores", "2"], dir.path());
+    });
+    show("an action in a worker that starts `touch`, two at a time", seconds / actions as f64);
+}
+
+fn hash() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("large");
+    let block: Vec<u8> = (0..1u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let mut file = fs::File::create(&path).unwrap();
+    for _ in 0..4096 {
+        std::io::Write::write_all(&mut file, &block).unwrap();
+    }
+    drop(file);
+    show("hash a file of 4 GiB", median(5, || assert!(Digest::of_file(&path).is_ok())));
+    if has("b3sum") {
+        show("b3sum of the same", median(5, || run("b3sum", &["large"], dir.path())));
+    } else {
+        skip("b3sum", "b3sum on PATH (`cargo install b3sum`)");
+    }
 }

@@ -8,6 +8,7 @@ pub mod data;
 pub mod engine;
 pub mod error;
 pub mod eval;
+pub mod fault;
 pub mod fetch;
 pub mod models;
 pub mod remote;

@@ -3,9 +3,12 @@
 
 mod common;
 
-use std::{fmt::Write, fs, path::Path};
+use std::fs;
 
-use common::{Project, Ran};
+use common::{
+    Project, Ran,
+    tiny::{films, write_model},
+};
 
 const PIPELINE: &str = r#"
 [pipeline]
@@ -112,55 +115,10 @@ tasks = ["films-2"]
 metrics = ["accuracy", "macro-f1"]
 "#;
 
-/// A byte-level tokenizer without merges: a token a byte, and the two tokens of a chat.
-fn tokenizer() -> String {
-    let mut vocab = serde_json::Map::new();
-    let printable = |b: u32| (33..=126).contains(&b) || (161..=172).contains(&b) || (174..=255).contains(&b);
-    let mut moved = 256;
-    for byte in 0..256 {
-        let point = if printable(byte) {
-            byte
-        } else {
-            moved += 1;
-            moved - 1
-        };
-        vocab.insert(char::from_u32(point).unwrap().to_string(), byte.into());
-    }
-    let special = |id: u32, content: &str| serde_json::json!({"id": id, "content": content, "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false});
-    serde_json::json!({
-        "version": "1.0",
-        "added_tokens": [special(256, "<|im_start|>"), special(257, "<|im_end|>")],
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
-        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-        "model": {"type": "BPE", "vocab": vocab, "merges": []},
-    })
-    .to_string()
-}
-
-const TOKENIZER_CONFIG: &str = r#"{
-  "eos_token": "<|im_end|>",
-  "chat_template": "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-}"#;
-
-fn films() -> String {
-    let mut out = String::new();
-    for i in 0..40 {
-        let _ = writeln!(out, "{}\t{}\ta good film, number {i}", 2 * i, 1.5);
-        let _ = writeln!(out, "{}\t{}\ta dull film, number {i}", 2 * i + 1, -1.5);
-    }
-    out + "80\t1.5\ta  good film, number 7\n"
-}
-
 /// A project whose sources aren't pinned yet.
 fn unpinned() -> Project {
     let project = Project::new(PIPELINE);
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
-    fs::create_dir(project.path("model")).unwrap();
-    for name in ["config.json", "model.safetensors"] {
-        fs::copy(fixture.join(name), project.path("model").join(name)).unwrap();
-    }
-    project.write("model/tokenizer.json", &tokenizer());
-    project.write("model/tokenizer_config.json", TOKENIZER_CONFIG);
+    write_model(&project);
     project.write("films.tsv", &films());
     project
 }
@@ -305,4 +263,34 @@ fn a_truncated_model_is_named() {
     fs::write(project.path("model/model.safetensors"), &weights[..weights.len() / 2]).unwrap();
     project.emopipe(&["pin"]).ok();
     fails_with(project.emopipe(&["run"]), &["model.safetensors", "help:"]);
+}
+
+#[test]
+fn cells_lead_to_raw_files_and_reports_say_what_was_accepted() {
+    let project = tiny();
+    project.emopipe(&["run"]).ok();
+    let chain = project.emopipe(&["explain", "table-1:lora:films-2:accuracy"]).ok().stdout();
+    let raw = blake3::hash(films().as_bytes()).to_string();
+    for part in ["adapted[", "adapter: train[", "tokens: tokens[", "examples: examples[", "raw: raw", &raw, "films.tsv"]
+    {
+        assert!(chain.contains(part), "no `{part}` in:\n{chain}");
+    }
+    let wrong = project.emopipe(&["explain", "table-1:lora:films-2:acuracy"]).fails(1).stderr();
+    assert!(wrong.contains("did you mean `lora:films-2:accuracy`?"), "{wrong}");
+
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let set = ["--set", "method.lora.rank=2"];
+    project.emopipe(&["run", set[0], set[1]]).ok();
+    let diff = project.command(&["diff", "last~1", "last"]).output().unwrap();
+    let diff = String::from_utf8_lossy(&diff.stdout).into_owned();
+    assert!(diff.contains("adapter.rank") && diff.contains("trainable_parameters"), "{diff}");
+
+    let before = project.read("reports/README.md");
+    let changed = ["--set", "method.lora.weight_decay=0.5"];
+    let accepted = project.emopipe(&["accept", "train", "--note", "weight decay is tiny", changed[0], changed[1]]).ok();
+    assert!(accepted.stdout().contains("weight_decay"), "{}", accepted.stdout());
+    project.emopipe(&["run", changed[0], changed[1]]).ok();
+    assert_eq!(project.computed(), ["tables"], "only the report is written anew");
+    let after = project.read("reports/README.md");
+    assert!(!before.contains("weight decay is tiny") && after.contains("weight decay is tiny"), "{after}");
 }

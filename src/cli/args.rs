@@ -24,6 +24,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Say why a stage or an action ran or would run, and what it was made from.
     Explain(TargetArgs),
+    /// Show the parameters and metrics in which two runs differ.
+    Diff(DiffArgs),
     /// Print the pipeline's graph.
     Graph(GraphArgs),
     /// Fill in missing BLAKE3 pins of sources, in the TOML files that name them.
@@ -32,6 +34,14 @@ pub enum Command {
     Clean(CleanArgs),
     /// Remove files from the store that no result (or none of the given pipelines) needs.
     Gc(GcArgs),
+    /// Show what takes space in the store.
+    Du(DuArgs),
+    /// Read the whole store and name what has rotted, or compute results again and compare them.
+    Verify(VerifyArgs),
+    /// Write the digests of all downloads and reports beside the pipeline, for `run --locked`.
+    Lock(PipelineArgs),
+    /// Vouch that a change can't alter a stage's results: the earlier ones stand, and reports say so.
+    Accept(AcceptArgs),
     /// Send results to the remote store.
     Push(PushArgs),
     /// Fetch results from the remote store.
@@ -103,6 +113,12 @@ pub struct RunArgs {
     /// Never touch the network.
     #[arg(long, env = "EMOPIPE_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     pub offline: bool,
+    /// Fail where a download or a report would differ from the lock file.
+    #[arg(long)]
+    pub locked: bool,
+    /// Read the whole store first, and compute again what has rotted.
+    #[arg(long)]
+    pub verify: bool,
 }
 
 #[derive(Args)]
@@ -120,13 +136,17 @@ pub struct PlanArgs {
 pub struct StatusArgs {
     #[command(flatten)]
     pub pipeline: PipelineArgs,
+    /// List all runs of the store, too.
+    #[arg(short, long)]
+    pub all: bool,
 }
 
 #[derive(Args)]
 pub struct TargetArgs {
     #[command(flatten)]
     pub pipeline: PipelineArgs,
-    /// A stage, an action such as `train[task=movies-2,method=lora,seed=0]`, or some axes of a stage.
+    /// A stage, an action such as `train[task=movies-2,method=lora,seed=0]`, some axes of a stage, the beginning of a digest,
+    /// or a cell of a report such as `table-2:lora:movies-2:accuracy`.
     pub target: String,
 }
 
@@ -176,8 +196,15 @@ pub struct CleanArgs {
 
 #[derive(Args)]
 pub struct GcArgs {
-    /// Pipelines whose current results stay; without any, every result in the index stays.
+    /// Pipelines whose current results stay. Without a limit of age or size, nothing else does; without pipelines either,
+    /// every result stays.
     pub pipelines: Vec<PathBuf>,
+    /// Results that no run has used for this long go, such as `30d` or `12h`.
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub older_than: Option<u64>,
+    /// The least recently used results go until the rest takes no more than this, such as `20 GiB`.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_size: Option<u64>,
     /// Profiles of those pipelines that count [default: each file's own default].
     #[arg(short, long)]
     pub profile: Vec<String>,
@@ -190,6 +217,81 @@ pub struct GcArgs {
     /// Only list what would go.
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+#[derive(Args)]
+pub struct DuArgs {
+    /// Folder of the store [default: `cache`].
+    #[arg(long, env = "EMOPIPE_STORE", value_name = "DIR")]
+    pub store: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// A pipeline: its store is read.
+    pub pipeline: Option<PathBuf>,
+    /// With `--rerun`, only these stages or actions.
+    #[arg(requires = "rerun")]
+    pub stages: Vec<String>,
+    /// Profile to apply [default: the file's default_profile].
+    #[arg(short, long)]
+    pub profile: Option<String>,
+    /// Folder of the store [default: the pipeline's, or `cache`].
+    #[arg(long, env = "EMOPIPE_STORE", value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Folder with the files that can't be downloaded, as NAME/FILE [default: `data` in the pipeline's root].
+    #[arg(long, env = "EMOPIPE_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Drop what is damaged, so that the next run computes it again.
+    #[arg(long, conflicts_with = "rerun")]
+    pub repair: bool,
+    /// Compute the pipeline's finished actions again in scratch folders and compare their bytes.
+    #[arg(long)]
+    pub rerun: bool,
+    /// Only this many of them, drawn at random.
+    #[arg(long, value_name = "N", requires = "rerun")]
+    pub sample: Option<usize>,
+    /// Decides which are drawn.
+    #[arg(long, default_value_t = 0, requires = "rerun")]
+    pub seed: u64,
+}
+
+#[derive(Args)]
+pub struct AcceptArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// A stage, an action, or some axes of a stage.
+    pub stage: String,
+    /// Why the change can't alter the results; reports quote it.
+    #[arg(short, long)]
+    pub note: String,
+}
+
+#[derive(Args)]
+pub struct DiffArgs {
+    /// A run: its name, the beginning of it, `last`, or `last~1` for the one before.
+    pub a: String,
+    /// Another one.
+    pub b: String,
+    /// Folder of the store [default: `cache`].
+    #[arg(long, env = "EMOPIPE_STORE", value_name = "DIR")]
+    pub store: Option<PathBuf>,
+}
+
+/// Milliseconds.
+fn age(text: &str) -> Result<u64, String> {
+    let expected = || "expected an age such as `30d`, `12h` or `90m`".to_owned();
+    let text = text.trim();
+    let unit = text.chars().last().ok_or_else(expected)?;
+    let minutes: u64 = match unit {
+        'm' => 1,
+        'h' => 60,
+        'd' => 24 * 60,
+        'w' => 7 * 24 * 60,
+        _ => return Err(expected()),
+    };
+    let count: u64 = text[..text.len() - 1].trim().parse().map_err(|_| expected())?;
+    count.checked_mul(minutes * 60_000).ok_or_else(expected)
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

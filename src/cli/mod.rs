@@ -1,15 +1,19 @@
 //! Commands, terminal view, exit codes.
 
+mod accept;
 mod args;
+mod diff;
 mod explain;
 mod fit;
 mod graph;
+mod lock;
 mod pin;
 mod plan;
 mod remote;
 mod run;
 mod status;
 mod tidy;
+mod verify;
 mod view;
 
 use std::{
@@ -86,10 +90,15 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Plan(args) => plan::plan(&args),
         Command::Status(args) => status::status(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Diff(args) => diff::diff(&args),
         Command::Graph(args) => graph::graph(&args),
         Command::Pin(args) => pin::pin(&args),
         Command::Clean(args) => tidy::clean(&args),
         Command::Gc(args) => tidy::gc(&args),
+        Command::Du(args) => tidy::du(&args),
+        Command::Verify(args) => verify::verify(&args),
+        Command::Lock(args) => lock::lock(&args),
+        Command::Accept(args) => accept::accept(&args),
         Command::Push(args) => remote::push(&args),
         Command::Pull(args) => remote::pull(&args),
         Command::Schema => {

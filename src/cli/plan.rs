@@ -8,10 +8,10 @@ use super::{
     fit::{Assessed, Machine, nearest_profile},
     load_all, open_store, print, problems,
     run::selection,
-    view::bytes,
+    view::{bytes, duration},
 };
 use crate::{
-    engine::{Footprint, machine, plan::Forecast},
+    engine::{Footprint, history::Timings, machine, plan::Forecast},
     fetch::{Fetcher, Settings},
     stages,
 };
@@ -25,19 +25,23 @@ pub fn plan(args: &PlanArgs) -> Outcome {
     plan.occupy(&footprints);
     let assessed =
         Assessed { plan: &plan, store: &store, selected: &selected, forecasts: &forecasts, footprints: &footprints };
+    let timings = Timings::read(&store)?;
     let mut out = String::new();
-    let (run, cached) = list(&assessed, args.all, &mut out);
+    let (run, cached) = list(&assessed, &timings, args.all, &mut out);
     fetches(&assessed, args, &mut out);
     memory(&assessed, args, &profiles, &mut out);
     let profile = plan.spec.profile.as_ref().map_or_else(String::new, |p| format!(", profile {p}"));
     let _ = writeln!(out, "{}{profile}: {run} to run, {cached} cached", plan.spec.pipeline.name);
+    if run > 0 {
+        outlook(&assessed, &timings, &mut out);
+    }
     print(&out);
     let missing = plan.missing(&selected, &forced, &store);
     if missing.is_empty() { Ok(()) } else { Err(problems(&missing, &sources, &args.pipeline.pipeline)) }
 }
 
 /// Every action with what would become of it; how many would run and how many are cached.
-fn list(assessed: &Assessed, all: bool, out: &mut String) -> (usize, usize) {
+fn list(assessed: &Assessed, timings: &Timings, all: bool, out: &mut String) -> (usize, usize) {
     let (mut run, mut cached) = (0, 0);
     for (i, forecast) in assessed.forecasts.iter().enumerate().filter(|(i, _)| assessed.selected.contains(i)) {
         let action = &assessed.plan.actions[i];
@@ -49,12 +53,20 @@ fn list(assessed: &Assessed, all: bool, out: &mut String) -> (usize, usize) {
                     let _ = writeln!(out, "cached  {}  {} {size}", action.name, outcome.artifact.short());
                 }
             }
-            Forecast::Run { reasons } => {
+            Forecast::Run { reasons, .. } => {
                 run += 1;
                 let needs = action.resolved.resources;
                 let gpus = if needs.gpus > 0 { format!(", {} GPU(s)", needs.gpus) } else { String::new() };
-                let _ =
-                    writeln!(out, "run     {}  ({} core(s), {}{gpus})", action.name, needs.cores, bytes(needs.memory));
+                let time = timings
+                    .estimate(&assessed.plan.identity(i))
+                    .map_or("time unknown".to_owned(), |(s, _)| duration(s));
+                let _ = writeln!(
+                    out,
+                    "run     {}  ({time}, {} core(s), {}{gpus})",
+                    action.name,
+                    needs.cores,
+                    bytes(needs.memory)
+                );
                 for reason in reasons {
                     let _ = writeln!(out, "          {reason}");
                 }
@@ -62,6 +74,22 @@ fn list(assessed: &Assessed, all: bool, out: &mut String) -> (usize, usize) {
         }
     }
     (run, cached)
+}
+
+/// What the run would take, going by earlier ones.
+fn outlook(assessed: &Assessed, timings: &Timings, out: &mut String) {
+    let outlook = timings.outlook(assessed.plan, assessed.forecasts, assessed.selected, machine::resources());
+    let unknown = match outlook.unknown {
+        0 => String::new(),
+        n => format!(", not counting {n} that never ran here"),
+    };
+    let _ = writeln!(
+        out,
+        "about {} going by earlier runs{unknown}; {} to write, {} of memory at most",
+        duration(outlook.seconds),
+        bytes(outlook.disk),
+        bytes(outlook.memory)
+    );
 }
 
 /// Files that would be fetched, with their sizes, and whether a copy is at hand.

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::{self, RemoteConfig},
-    engine::plan::{Forecast, Plan},
+    engine::plan::{Finished, Forecast, Plan},
     error::{Error, Result},
     remote::{Pulled, Pushed, Remote, Settings},
     store::{self, Digest, Store},
@@ -147,6 +147,8 @@ pub fn push(args: &PushArgs) -> Outcome {
     for (i, forecast) in plan.forecast(&store, &HashSet::new()).iter().enumerate().filter(|(i, _)| targets.contains(i))
     {
         match forecast {
+            // What was only vouched for here is nobody else's result.
+            Forecast::Cached { key, .. } if store.acceptance(key).is_some() => tally.absent += 1,
             Forecast::Cached { key, .. } => {
                 let (then, key) = (answers.expect(i), *key);
                 remote.push(&store, key, args.force, move |answer| then((key, answer)));
@@ -222,8 +224,9 @@ impl Fetch<'_> {
     fn ask(&mut self, i: usize) {
         let mut open = vec![i];
         while let Some(i) = open.pop() {
-            let Some(preimage) = self.plan.preimage(i, |s| self.known.get(&s).copied()) else { continue };
-            let key = preimage.key();
+            // A remote has no results that somebody vouched for.
+            let finished = |s| Some(Finished { artifact: *self.known.get(&s)?, notes: None });
+            let Some(key) = self.plan.key(i, finished) else { continue };
             if let Some(outcome) = self.store.lookup(&key) {
                 self.tally.there += usize::from(self.targets.contains(&i));
                 open.extend(self.found(i, outcome.artifact));

@@ -1,6 +1,7 @@
 //! `emopipe run`.
 
 use std::{
+    collections::HashMap,
     io::IsTerminal,
     sync::{
         Arc,
@@ -12,7 +13,7 @@ use super::{
     Failure, Outcome, Planned,
     args::{RunArgs, SelectionArgs},
     fit::{Assessed, Machine, nearest_profile, refusal},
-    load_all, open_store, problems, remote,
+    load_all, lock, open_store, problems, remote, store_folder, verify,
     view::View,
 };
 use crate::{
@@ -28,6 +29,18 @@ use crate::{
 
 pub fn run(args: &RunArgs) -> Outcome {
     let Planned { mut plan, sources, profiles, remote } = load_all(&args.pipeline)?;
+    if args.verify {
+        let store = Store::open_alone(&store_folder(&args.pipeline, &plan))?;
+        let audit = verify::audit(&store)?;
+        if !audit.damage.is_empty() {
+            let done = store.repair(&audit)?;
+            eprintln!(
+                "{} damaged places in the store: {} results are computed again",
+                audit.damage.len(),
+                done.results
+            );
+        }
+    }
     let remote = if args.offline { None } else { remote::settings(remote)? };
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
     let machine = machine::resources();
@@ -45,12 +58,15 @@ pub fn run(args: &RunArgs) -> Outcome {
     if !missing.is_empty() {
         return Err(problems(&missing, &sources, &args.pipeline.pipeline));
     }
+    let expected = if args.locked { lock::expected(&args.pipeline.pipeline, &plan, &store)? } else { HashMap::new() };
     let options = Options {
         machine,
         jobs: args.jobs,
         keep_going: args.keep_going,
         selection: selection(&args.selection),
         env: environment(args)?,
+        check: false,
+        expected,
         withheld: if remote.is_some() { secrets::variables() } else { Vec::new() },
         remote: remote.map(Remote::new),
     };
@@ -58,6 +74,8 @@ pub fn run(args: &RunArgs) -> Outcome {
     let mut view = View::new(std::io::stderr().is_terminal());
     let summary = schedule::run(&plan, &store, &options, &mut view, &stop)?;
     view.finish(&summary);
+    // The process ends now, and the system takes a large plan's memory back faster than we could, piece by piece.
+    std::mem::forget((plan, store));
     match (summary.interrupted, summary.failed.is_empty()) {
         (true, _) => Err(Failure::Interrupted),
         (false, false) => Err(Failure::Actions),
@@ -112,7 +130,7 @@ fn environment(args: &RunArgs) -> Result<Vec<(String, String)>, Error> {
 }
 
 /// Counts SIGINT and SIGTERM instead of dying of them.
-fn listen() -> Result<Arc<AtomicUsize>, Error> {
+pub fn listen() -> Result<Arc<AtomicUsize>, Error> {
     let stop = Arc::new(AtomicUsize::new(0));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         let count = Arc::clone(&stop);

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::{Outcome, args::StatusArgs, load, open_store, print, view::duration};
 use crate::{
     engine::{
+        history,
         journal::{self, Event},
         plan::Forecast,
     },
@@ -28,9 +29,36 @@ pub fn status(args: &StatusArgs) -> Outcome {
         let mark = if done == of_stage.len() { "done" } else { "open" };
         let _ = writeln!(out, "{mark}  {:width$}  {done}/{}", stage.name, of_stage.len());
     }
+    if args.all {
+        out.push_str(&all_runs(&store)?);
+    }
     out.push_str(&last_run(&store)?);
     print(&out);
     Ok(())
+}
+
+/// One line a run, oldest first; these names are what `emopipe diff` takes.
+fn all_runs(store: &Store) -> Result<String> {
+    let mut out = String::new();
+    for run in history::runs(store)? {
+        let profile = run.profile.map_or_else(String::new, |p| format!(" ({p})"));
+        let how = match run.end {
+            Some(Event::RunFinished { failed, interrupted: false, seconds, .. }) => {
+                format!("{failed} failed, {}", duration(seconds))
+            }
+            Some(_) => "interrupted".to_owned(),
+            None => "under way, or killed".to_owned(),
+        };
+        let _ = writeln!(
+            out,
+            "run   {}  {}{profile}: {} ran, {} reused, {how}",
+            run.name,
+            run.pipeline,
+            run.computed.len(),
+            run.results.len() - run.computed.len()
+        );
+    }
+    Ok(out)
 }
 
 fn last_run(store: &Store) -> Result<String> {

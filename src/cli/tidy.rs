@@ -1,14 +1,23 @@
-//! `emopipe clean` and `emopipe gc`.
+//! `emopipe clean`, `emopipe gc` and `emopipe du`: what takes space, and how to get it back.
 
-use std::{collections::HashSet, fmt::Write, path::PathBuf};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt::Write,
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use super::{
-    Outcome,
-    args::{CleanArgs, GcArgs, PipelineArgs},
+    Failure, Outcome,
+    args::{CleanArgs, DuArgs, GcArgs, PipelineArgs},
     load, open_store, print, store_folder,
     view::bytes,
 };
-use crate::{engine::plan::Forecast, store::Store};
+use crate::{
+    engine::{history, plan::Forecast},
+    error::{Error, Result},
+    store::{Digest, Garbage, Retention, Store},
+};
 
 pub fn clean(args: &CleanArgs) -> Outcome {
     let plan = load(&args.pipeline)?;
@@ -31,6 +40,32 @@ pub fn clean(args: &CleanArgs) -> Outcome {
 }
 
 pub fn gc(args: &GcArgs) -> Outcome {
+    let (keep, folder) = kept(args)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+    let collect = |store: &Store| -> Result<Garbage> {
+        let pipelines = !args.pipelines.is_empty();
+        store.garbage(&Retention {
+            keep: pipelines.then_some(keep),
+            unused_since: args.older_than.map(|age| now.saturating_sub(age)),
+            max_size: args.max_size,
+            last_used: history::last_used(store)?,
+            now,
+        })
+    };
+    if args.dry_run {
+        let garbage = collect(&Store::open(&folder)?)?;
+        print(&list(&garbage, now));
+        return Ok(());
+    }
+    let store = Store::open_alone(&folder)?;
+    let garbage = collect(&store)?;
+    let swept = store.sweep(&garbage)?;
+    print(&format!("removed {} results and {} blobs, {} freed\n", swept.results, swept.blobs, bytes(swept.freed)));
+    Ok(())
+}
+
+/// What the pipelines reach, and the store's folder.
+fn kept(args: &GcArgs) -> Result<(HashSet<Digest>, PathBuf), Failure> {
     let profiles: Vec<Option<String>> =
         if args.profile.is_empty() { vec![None] } else { args.profile.iter().cloned().map(Some).collect() };
     let mut keep = HashSet::new();
@@ -54,18 +89,72 @@ pub fn gc(args: &GcArgs) -> Outcome {
             }));
         }
     }
-    let store = Store::open(&folder.unwrap_or_else(|| PathBuf::from("cache")))?;
-    let garbage = store.garbage((!args.pipelines.is_empty()).then_some(&keep))?;
-    if args.dry_run {
-        let mut out = String::new();
-        for (path, size) in garbage.blobs.iter().chain(&garbage.leftovers) {
-            let _ = writeln!(out, "{:>10}  {}", bytes(*size), path.display());
-        }
-        let _ = writeln!(out, "{} results and {} would go", garbage.results.len(), bytes(garbage.size()));
-        print(&out);
-        return Ok(());
+    Ok((keep, folder.unwrap_or_else(|| PathBuf::from("cache"))))
+}
+
+fn list(garbage: &Garbage, now: u64) -> String {
+    let mut out = String::new();
+    for result in &garbage.results {
+        let days = now.saturating_sub(result.last_used) / (24 * 3600 * 1000);
+        let _ = writeln!(
+            out,
+            "{:>10}  result {}  {}  last used {days} d ago",
+            bytes(result.size),
+            result.key.short(),
+            result.action
+        );
     }
-    let swept = store.sweep(&garbage)?;
-    print(&format!("removed {} results and {} blobs, {} freed\n", swept.results, swept.blobs, bytes(swept.freed)));
+    for (path, size) in garbage.blobs.iter().chain(&garbage.leftovers) {
+        let _ = writeln!(out, "{:>10}  {}", bytes(*size), path.display());
+    }
+    let _ = writeln!(out, "{} results and {} would go", garbage.results.len(), bytes(garbage.size()));
+    out
+}
+
+/// One line of `du`.
+#[derive(Default)]
+struct Usage {
+    results: usize,
+    blobs: HashMap<Digest, u64>,
+}
+
+pub fn du(args: &DuArgs) -> Outcome {
+    let folder = args.store.clone().unwrap_or_else(|| PathBuf::from("cache"));
+    if !folder.is_dir() {
+        return Err(Error::input(format!("there is no store in {}", folder.display()))
+            .help("name it with `--store DIR`")
+            .into());
+    }
+    let store = Store::open(&folder)?;
+    let mut stages: BTreeMap<String, Usage> = BTreeMap::new();
+    let mut all = HashMap::new();
+    for (_, known) in store.results() {
+        let usage = stages.entry(history::stage(&known.action).to_owned()).or_default();
+        usage.results += 1;
+        for file in known.outcomes.iter().flat_map(|o| &o.files) {
+            usage.blobs.insert(file.digest, file.size);
+            all.insert(file.digest, file.size);
+        }
+    }
+    let mut out = String::new();
+    let mut rows: Vec<(String, usize, u64)> =
+        stages.into_iter().map(|(stage, u)| (stage, u.results, u.blobs.values().sum())).collect();
+    rows.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| a.0.cmp(&b.0)));
+    for (stage, results, size) in rows {
+        let _ = writeln!(out, "{:>10}  {results:>6} results  {stage}", bytes(size));
+    }
+    let needed: u64 = all.values().sum();
+    let blobs = store.size_of("blobs");
+    for (size, what) in [
+        (needed, "all results (files that several share count once)"),
+        (blobs.saturating_sub(needed), "blobs that no result needs"),
+        (store.size_of("work"), "work of unfinished actions: checkpoints, partial downloads"),
+        (store.size_of("tmp"), "staging"),
+        (store.size_of("actions"), "descriptions"),
+        (store.size_of("runs"), "journals and logs"),
+    ] {
+        let _ = writeln!(out, "{:>10}  {what}", bytes(size));
+    }
+    print(&out);
     Ok(())
 }

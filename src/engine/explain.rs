@@ -40,6 +40,11 @@ pub enum Reason {
         from: Vec<Digest>,
         to: Vec<Digest>,
     },
+    /// Something that led to the inputs was vouched for, or no longer is.
+    Notes {
+        from: Vec<String>,
+        to: Vec<String>,
+    },
     /// An input isn't known yet, because an action before has to run first.
     InputPending {
         role: String,
@@ -76,6 +81,7 @@ impl fmt::Display for Reason {
                 }
                 Ok(())
             }
+            Self::Notes { from, to } => write!(f, "accepted results behind it changed: {} -> {}", from.len(), to.len()),
             Self::InputPending { role, action } => write!(f, "input `{role}` depends on {action}, which runs first"),
         }
     }
@@ -90,6 +96,9 @@ pub fn differences(old: &Preimage, new: &Preimage) -> Vec<Reason> {
         if from != to {
             out.push(Reason::Input { role: role.clone(), from, to });
         }
+    }
+    if old.notes != new.notes {
+        out.push(Reason::Notes { from: old.notes.clone(), to: new.notes.clone() });
     }
     out
 }
@@ -140,6 +149,7 @@ mod tests {
             params: json!({"method": {"rank": 8, "alpha": 32}, "seed": 0}),
             inputs: BTreeMap::from([("tokens".into(), vec![Digest::of(b"a")])]),
             numerics: None,
+            notes: Vec::new(),
         };
         let mut new = old.clone();
         assert_eq!(differences(&old, &new), []);

@@ -15,6 +15,9 @@ use crate::{
     store::Digest,
 };
 
+/// Bytes of events of results that were found; all other events are written at once.
+const BUFFER: usize = 256 << 10;
+
 /// One line of a journal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entry {
@@ -146,7 +149,8 @@ pub struct Journal {
 
 impl Journal {
     pub fn create(path: &Path) -> Result<Self> {
-        Ok(Self { out: BufWriter::new(File::create(path).io_at("create the journal", path)?) })
+        let file = File::create(path).io_at("create the journal", path)?;
+        Ok(Self { out: BufWriter::with_capacity(BUFFER, file) })
     }
 
     /// A journal that can't be written must not stop a run that can: the results matter more.

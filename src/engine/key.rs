@@ -19,46 +19,113 @@ pub struct Preimage {
     pub inputs: BTreeMap<String, Vec<Digest>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub numerics: Option<String>,
+    /// Of kinds that show them: see [`super::Job::notes`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl Preimage {
     pub fn key(&self) -> Digest {
+        let Self { kind, version, params, inputs, numerics, notes } = self;
+        let parts = Parts { inputs, kind, notes, numerics: numerics.as_deref(), params, version: *version };
+        parts.key()
+    }
+
+    /// The description in a stored record.
+    pub fn of_record(record: &Value) -> Option<Self> {
+        serde_json::from_value(record.get("preimage")?.clone()).ok()
+    }
+}
+
+/// Whether a stored record is the description of this key.
+pub fn describes(key: &Digest, record: &Value) -> bool {
+    Preimage::of_record(record).is_some_and(|preimage| preimage.key() == *key)
+}
+
+/// A description in pieces that lie elsewhere. The fields are in the order of their names, as in canonical JSON.
+pub(super) struct Parts<'a> {
+    pub inputs: &'a BTreeMap<String, Vec<Digest>>,
+    pub kind: &'a str,
+    pub notes: &'a [String],
+    pub numerics: Option<&'a str>,
+    pub params: &'a Value,
+    pub version: u32,
+}
+
+impl Parts<'_> {
+    /// BLAKE3 of the description's canonical JSON: sorted keys, no spaces.
+    pub fn key(&self) -> Digest {
+        let mut out = Vec::with_capacity(1024);
+        out.extend_from_slice(b"{\"inputs\":{");
+        for (i, (role, digests)) in self.inputs.iter().enumerate() {
+            separate(i, &mut out);
+            write_string(role, &mut out);
+            out.extend_from_slice(b":[");
+            for (j, digest) in digests.iter().enumerate() {
+                separate(j, &mut out);
+                write_string(&digest.to_string(), &mut out);
+            }
+            out.push(b']');
+        }
+        out.extend_from_slice(b"},\"kind\":");
+        write_string(self.kind, &mut out);
+        if !self.notes.is_empty() {
+            out.extend_from_slice(b",\"notes\":[");
+            for (i, note) in self.notes.iter().enumerate() {
+                separate(i, &mut out);
+                write_string(note, &mut out);
+            }
+            out.push(b']');
+        }
+        if let Some(numerics) = self.numerics {
+            out.extend_from_slice(b",\"numerics\":");
+            write_string(numerics, &mut out);
+        }
+        out.extend_from_slice(b",\"params\":");
+        write_canonical(self.params, &mut out);
+        out.extend_from_slice(format!(",\"version\":{}}}", self.version).as_bytes());
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
-        let mut text = String::new();
-        write_canonical(&serde_json::json!(self), &mut text);
-        hasher.update(text.as_bytes());
+        hasher.update(&out);
         hasher.into()
     }
 }
 
-/// JSON with sorted keys and no spaces: equal values give equal text, and only they do.
-fn write_canonical(value: &Value, out: &mut String) {
+fn separate(i: usize, out: &mut Vec<u8>) {
+    if i > 0 {
+        out.push(b',');
+    }
+}
+
+fn write_string(text: &str, out: &mut Vec<u8>) {
+    // Writing a string to memory can't fail.
+    let _ = serde_json::to_writer(out, text);
+}
+
+/// Equal values give equal text, and only they do.
+fn write_canonical(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Array(items) => {
-            out.push('[');
+            out.push(b'[');
             for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
+                separate(i, out);
                 write_canonical(item, out);
             }
-            out.push(']');
+            out.push(b']');
         }
         Value::Object(map) => {
             let mut entries: Vec<_> = map.iter().collect();
             entries.sort_by_key(|(k, _)| *k);
-            out.push('{');
+            out.push(b'{');
             for (i, (k, v)) in entries.into_iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                out.push_str(&Value::from(k.as_str()).to_string());
-                out.push(':');
+                separate(i, out);
+                write_string(k, out);
+                out.push(b':');
                 write_canonical(v, out);
             }
-            out.push('}');
+            out.push(b'}');
         }
-        scalar => out.push_str(&scalar.to_string()),
+        Value::String(text) => write_string(text, out),
+        scalar => drop(serde_json::to_writer(out, scalar)),
     }
 }
 
@@ -70,7 +137,14 @@ mod tests {
     use super::*;
 
     fn preimage(params: Value) -> Preimage {
-        Preimage { kind: "train".into(), version: 1, params, inputs: BTreeMap::new(), numerics: None }
+        Preimage {
+            kind: "train".into(),
+            version: 1,
+            params,
+            inputs: BTreeMap::new(),
+            numerics: None,
+            notes: Vec::new(),
+        }
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
@@ -106,15 +180,33 @@ mod tests {
         }
     }
 
+    /// Keys in stores outlive this program: the text they are the hash of must not change.
+    #[test]
+    fn the_canonical_text_is_that_of_the_description_as_json() {
+        let mut whole = preimage(json!({"b": [1, 2.5, null], "a": {"z": "\"\n", "y": true}}));
+        whole.inputs.insert("tokens".into(), vec![Digest::of(b"x"), Digest::of(b"y")]);
+        for (numerics, notes) in
+            [(None, vec![]), (Some("cpu-f32".to_owned()), vec!["one".to_owned(), "two".to_owned()])]
+        {
+            let described = Preimage { numerics, notes, ..whole.clone() };
+            let mut text = Vec::new();
+            write_canonical(&json!(described), &mut text);
+            let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+            hasher.update(&text);
+            assert_eq!(described.key(), hasher.into());
+        }
+    }
+
     #[test]
     fn every_part_enters_the_key() {
         let base = preimage(json!({"rank": 8}));
-        let mut others = vec![base.clone(); 5];
+        let mut others = vec![base.clone(); 6];
         others[0].kind = "evaluate".into();
         others[1].version = 2;
         others[2].params = json!({"rank": 4});
         others[3].inputs.insert("tokens".into(), vec![Digest::of(b"x")]);
         others[4].numerics = Some("cpu-f32".into());
+        others[5].notes.push("vouched for".into());
         for other in others {
             assert_ne!(base.key(), other.key());
         }

@@ -39,6 +39,16 @@ pub trait StageKind: Sync {
         Isolation::Worker
     }
 
+    /// Name of a JSON file in the artifact whose numbers say how good the result is, for comparisons of runs.
+    fn metrics(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether the result shows [`Job::notes`]; they then enter the key.
+    fn shows_notes(&self) -> bool {
+        false
+    }
+
     /// Does the work. Writes its files under `cx.out`; everything else is read from `cx.job`.
     fn run(&self, cx: &Context) -> Result<()>;
 }
@@ -107,6 +117,9 @@ pub struct Resolved {
     pub memory: Option<Arc<dyn Estimate>>,
     /// How often an environment error is tried again.
     pub retries: u32,
+    /// How far numbers in the result's text files may differ when the action is computed again (relative, near 0
+    /// absolute). None: not at all.
+    pub tolerance: Option<f64>,
     /// What has to be there before the action can run and isn't, such as a file that people have to put somewhere. A run that
     /// would have to compute the action doesn't begin.
     pub missing: Vec<Diagnostic>,
@@ -141,6 +154,9 @@ pub struct Job {
     pub inputs: BTreeMap<String, Vec<Artifact>>,
     /// Threads that the action may use.
     pub threads: usize,
+    /// What was vouched for and not computed among everything that led to the inputs, a sentence each.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// An immutable folder of files, named by its content.

@@ -1,10 +1,15 @@
 //! Plan, schedule, execute, journal, explain. Knows actions, not what they mean.
 
+pub mod accept;
+mod agree;
 pub mod execute;
 pub mod explain;
+pub mod history;
 pub mod journal;
 pub mod key;
 mod kind;
+pub mod lineage;
+pub mod lockfile;
 pub mod machine;
 pub mod plan;
 pub mod schedule;

@@ -1,24 +1,31 @@
 //! From a specification to a DAG of actions, and from a DAG and a store to a forecast.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use petgraph::{
     Direction,
     graph::{DiGraph, NodeIndex},
     visit::EdgeRef,
 };
+use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::{
     Artifact, Footprint, Registry, ResolveContext, Resolved, Resources, StageKind,
     explain::{Reason, differences, differences_but_inputs},
-    key::Preimage,
+    key::{Parts, Preimage},
 };
 use crate::{
     config::{self, ActionSpec, Diagnostic, InputSpec, Node, Spec, StageRef, StageSpec},
     error::{Error, Result},
     store::{Digest, Outcome, Store},
 };
+
+/// Fewer actions aren't worth a second thread.
+pub(super) const PARALLEL_FROM: usize = 500;
 
 /// One node of the DAG.
 pub struct Action {
@@ -58,8 +65,38 @@ pub struct Selection {
 /// What would happen to an action if the pipeline ran now.
 #[derive(Debug, Clone)]
 pub enum Forecast {
-    Cached { key: Digest, outcome: Outcome },
-    Run { reasons: Vec<Reason> },
+    Cached {
+        key: Digest,
+        outcome: Outcome,
+        notes: Notes,
+    },
+    /// `preimage` where all inputs are known.
+    Run {
+        reasons: Vec<Reason>,
+        preimage: Option<Preimage>,
+    },
+}
+
+/// A result, as those who read it see it.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    pub artifact: Digest,
+    pub notes: Notes,
+}
+
+/// What was vouched for on the way to a result; almost always nothing, so it is shared.
+pub type Notes = Option<Arc<BTreeSet<String>>>;
+
+/// Artifacts of an action's inputs.
+type ByRole = BTreeMap<String, Vec<Digest>>;
+
+impl Forecast {
+    fn finished(&self) -> Option<Finished> {
+        match self {
+            Self::Cached { outcome, notes, .. } => Some(Finished { artifact: outcome.artifact, notes: notes.clone() }),
+            Self::Run { .. } => None,
+        }
+    }
 }
 
 impl Plan {
@@ -69,17 +106,27 @@ impl Plan {
         let mut actions = Vec::new();
         let mut specs = Vec::new();
         let mut by_stage: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut described = Vec::new();
         for stage in &spec.stages {
             let Some(kind) = registry.iter().find(|k| k.name() == stage.kind) else { continue };
-            for action in &stage.actions {
-                match resolve(&spec, stage, action, *kind) {
-                    Ok(resolved) => {
-                        by_stage.entry(&stage.name).or_default().push(actions.len());
-                        specs.push(action);
-                        actions.push(resolved);
-                    }
-                    Err(found) => problems.extend(found),
+            described.extend(stage.actions.iter().map(|action| (stage, action, *kind)));
+        }
+        let one = |(stage, action, kind): &(&StageSpec, &ActionSpec, &'static dyn StageKind)| {
+            resolve(&spec, stage, action, *kind)
+        };
+        let resolved: Vec<Result<Action, Vec<Diagnostic>>> = if described.len() < PARALLEL_FROM {
+            described.iter().map(one).collect()
+        } else {
+            described.par_iter().map(one).collect()
+        };
+        for ((stage, action, _), resolved) in described.into_iter().zip(resolved) {
+            match resolved {
+                Ok(resolved) => {
+                    by_stage.entry(&stage.name).or_default().push(actions.len());
+                    specs.push(action);
+                    actions.push(resolved);
                 }
+                Err(found) => problems.extend(found),
             }
         }
         if problems.is_empty() {
@@ -205,45 +252,94 @@ impl Plan {
     }
 
     /// The description of an action whose inputs have these results; none where it isn't complete yet.
-    pub fn preimage(&self, i: usize, artifact: impl Fn(usize) -> Option<Digest>) -> Option<Preimage> {
+    pub fn preimage(&self, i: usize, finished: impl Fn(usize) -> Option<Finished>) -> Option<Preimage> {
+        let (inputs, notes) = self.inputs_of(i, finished)?;
+        Some(Preimage { inputs, notes, ..self.description(i) })
+    }
+
+    /// The key of that description, without making it.
+    pub fn key(&self, i: usize, finished: impl Fn(usize) -> Option<Finished>) -> Option<Digest> {
+        let (inputs, notes) = self.inputs_of(i, finished)?;
+        let action = &self.actions[i];
+        let parts = Parts {
+            inputs: &inputs,
+            kind: action.kind.name(),
+            notes: &notes,
+            numerics: action.resolved.numerics.as_deref(),
+            params: &action.resolved.params,
+            version: action.kind.version(),
+        };
+        Some(parts.key())
+    }
+
+    /// Artifacts by role, and what was vouched for behind them if the kind shows it. None where an input isn't known.
+    fn inputs_of(&self, i: usize, finished: impl Fn(usize) -> Option<Finished>) -> Option<(ByRole, Vec<String>)> {
         let action = &self.actions[i];
         if action.resolved.keyless {
             return None;
         }
-        let mut inputs = BTreeMap::new();
+        let mut inputs = ByRole::new();
+        let mut notes = BTreeSet::new();
         for (role, sources) in &action.inputs {
-            inputs.insert(role.clone(), sources.iter().map(|s| artifact(*s)).collect::<Option<Vec<_>>>()?);
+            let mut digests = Vec::with_capacity(sources.len());
+            for source in sources {
+                let source = finished(*source)?;
+                digests.push(source.artifact);
+                if action.kind.shows_notes() {
+                    notes.extend(source.notes.iter().flat_map(|n| n.iter().cloned()));
+                }
+            }
+            inputs.insert(role.clone(), digests);
         }
-        Some(Preimage {
+        Some((inputs, notes.into_iter().collect()))
+    }
+
+    /// What is known of an action's description before its inputs are.
+    fn description(&self, i: usize) -> Preimage {
+        let action = &self.actions[i];
+        Preimage {
             kind: action.kind.name().to_owned(),
             version: action.kind.version(),
             params: action.resolved.params.clone(),
-            inputs,
+            inputs: BTreeMap::new(),
             numerics: action.resolved.numerics.clone(),
-        })
+            notes: Vec::new(),
+        }
+    }
+
+    /// What readers of an action must pass on: what was vouched for before it, and for itself.
+    pub fn notes(&self, i: usize, key: &Digest, store: &Store, finished: impl Fn(usize) -> Option<Finished>) -> Notes {
+        let mut behind = self.inputs(i).filter_map(|s| finished(s)?.notes);
+        let own = store.acceptance(key).map(|a| format!("{} was not computed anew: {}", self.actions[i].name, a.note));
+        let first = behind.next();
+        if own.is_none() && first.is_none() {
+            return None;
+        }
+        let all = first.into_iter().chain(behind).flat_map(|n| n.iter().cloned().collect::<Vec<_>>()).chain(own);
+        Some(Arc::new(all.collect()))
     }
 
     /// What a run would do with each action, in the order of `actions`.
     pub fn forecast(&self, store: &Store, forced: &HashSet<usize>) -> Vec<Forecast> {
         let mut forecasts: Vec<Forecast> = Vec::with_capacity(self.actions.len());
         for i in 0..self.actions.len() {
-            let artifact = |s: usize| match &forecasts[s] {
-                Forecast::Cached { outcome, .. } => Some(outcome.artifact),
-                Forecast::Run { .. } => None,
-            };
-            let forecast = match self.preimage(i, artifact) {
-                Some(preimage) => {
-                    let key = preimage.key();
-                    match store.lookup(&key) {
-                        Some(outcome) if !forced.contains(&i) => Forecast::Cached { key, outcome },
-                        found => {
-                            let reasons =
-                                if found.is_some() { vec![Reason::Forced] } else { self.reasons(i, &preimage, store) };
-                            Forecast::Run { reasons }
-                        }
-                    }
+            let finished = |s: usize| forecasts[s].finished();
+            let key = self.key(i, finished);
+            let found = key.and_then(|key| Some((key, store.lookup(&key)?)));
+            let forecast = match (found, key) {
+                (Some((key, outcome)), _) if !forced.contains(&i) => {
+                    let notes = self.notes(i, &key, store, finished);
+                    Forecast::Cached { key, outcome, notes }
                 }
-                None => Forecast::Run { reasons: self.pending_reasons(i, store, artifact) },
+                (found, Some(_)) => {
+                    let preimage = self.preimage(i, finished);
+                    let reasons = match &preimage {
+                        Some(preimage) if found.is_none() => self.reasons(i, preimage, store),
+                        _ => vec![Reason::Forced],
+                    };
+                    Forecast::Run { reasons, preimage }
+                }
+                (_, None) => Forecast::Run { reasons: self.pending_reasons(i, store, finished), preimage: None },
             };
             forecasts.push(forecast);
         }
@@ -294,23 +390,13 @@ impl Plan {
         if found.is_empty() { vec![Reason::ResultMissing] } else { found }
     }
 
-    fn pending_reasons(&self, i: usize, store: &Store, artifact: impl Fn(usize) -> Option<Digest>) -> Vec<Reason> {
-        let action = &self.actions[i];
+    fn pending_reasons(&self, i: usize, store: &Store, finished: impl Fn(usize) -> Option<Finished>) -> Vec<Reason> {
         let mut reasons = match self.earlier(i, store) {
             None => vec![Reason::New],
-            Some(old) => {
-                let new = Preimage {
-                    kind: action.kind.name().to_owned(),
-                    version: action.kind.version(),
-                    params: action.resolved.params.clone(),
-                    inputs: BTreeMap::new(),
-                    numerics: action.resolved.numerics.clone(),
-                };
-                differences_but_inputs(&old, &new)
-            }
+            Some(old) => differences_but_inputs(&old, &self.description(i)),
         };
-        for (role, sources) in &action.inputs {
-            if let Some(first) = sources.iter().find(|s| artifact(**s).is_none()) {
+        for (role, sources) in &self.actions[i].inputs {
+            if let Some(first) = sources.iter().find(|s| finished(**s).is_none()) {
                 reasons.push(Reason::InputPending { role: role.clone(), action: self.actions[*first].name.clone() });
             }
         }
@@ -319,14 +405,16 @@ impl Plan {
 
     fn earlier(&self, i: usize, store: &Store) -> Option<Preimage> {
         let key = store.latest_key(&self.identity(i))?;
-        let record = store.preimage(&key)?;
-        serde_json::from_value(record.get("preimage")?.clone()).ok()
+        Preimage::of_record(&store.preimage(&key)?)
     }
 
     /// The name under which the store remembers an action: action names are only unique within a pipeline and profile.
     pub fn identity(&self, i: usize) -> String {
-        let profile = self.spec.profile.as_deref().unwrap_or("");
-        format!("{}:{profile}:{}", self.spec.pipeline.name, self.actions[i].name)
+        Self::identity_of(&self.spec.pipeline.name, self.spec.profile.as_deref(), &self.actions[i].name)
+    }
+
+    pub(super) fn identity_of(pipeline: &str, profile: Option<&str>, action: &str) -> String {
+        format!("{pipeline}:{}:{action}", profile.unwrap_or(""))
     }
 }
 

@@ -15,13 +15,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rayon::prelude::*;
+
 use super::{
     Artifact, Isolation, Job, Resources,
-    execute::{Order, execute},
+    execute::{Order, Purpose, execute},
     explain::Reason,
     journal::{Entry, Event, Journal, Observer},
     key::Preimage,
-    plan::{Plan, Selection},
+    plan::{Finished, PARALLEL_FROM, Plan, Selection},
     worker::{self, Handle, Message, Reporter},
 };
 use crate::{
@@ -45,6 +47,11 @@ pub struct Options {
     pub selection: Selection,
     /// Environment of workers, beyond this process's own.
     pub env: Vec<(String, String)>,
+    /// Compute what the selection forces in a scratch folder, only to see whether it gives the same bytes. Nothing is placed
+    /// in the project.
+    pub check: bool,
+    /// Artifacts that actions of these names must give, from a lock file.
+    pub expected: HashMap<String, Digest>,
     /// Variables of this process's environment that workers don't get.
     pub withheld: Vec<String>,
     /// Where results are also looked for and sent to.
@@ -59,6 +66,8 @@ pub struct Summary {
     pub reused: usize,
     pub failed: Vec<(String, Error)>,
     pub skipped: usize,
+    /// Actions whose check gave other bytes, and the first file that differs.
+    pub differing: Vec<(String, String)>,
     pub interrupted: bool,
     pub elapsed: Duration,
     pub remote: RemoteSummary,
@@ -109,10 +118,12 @@ pub fn run(
         free: options.machine,
         free_gpus: (0..options.machine.gpus).collect(),
         attempts: HashMap::new(),
+        proved: HashSet::new(),
         ran: 0,
         reused: 0,
         failed: Vec::new(),
         skipped: 0,
+        differing: Vec::new(),
         stops_seen: 0,
         started: Instant::now(),
         sharing: Sharing::default(),
@@ -132,9 +143,27 @@ fn run_name() -> String {
 enum State {
     Waiting,
     Running,
-    Done(Digest),
+    Done {
+        key: Digest,
+        finished: Finished,
+    },
     /// Failed, skipped, or not wanted.
     Out,
+}
+
+/// What the store knows of an action.
+struct Found {
+    key: Digest,
+    outcome: Option<Outcome>,
+    /// Whether its name stands for this key already.
+    noted: bool,
+}
+
+fn finished(states: &[State], i: usize) -> Option<Finished> {
+    match &states[i] {
+        State::Done { finished, .. } => Some(finished.clone()),
+        _ => None,
+    }
 }
 
 struct Running {
@@ -168,10 +197,13 @@ struct Scheduler<'a> {
     free: Resources,
     free_gpus: BTreeSet<u32>,
     attempts: HashMap<usize, u32>,
+    /// Blobs that this run has made, or has compared with their names.
+    proved: HashSet<Digest>,
     ran: usize,
     reused: usize,
     failed: Vec<(String, Error)>,
     skipped: usize,
+    differing: Vec<(String, String)>,
     stops_seen: usize,
     started: Instant,
     sharing: Sharing,
@@ -223,11 +255,7 @@ impl Scheduler<'_> {
                     .count()
             })
             .collect();
-        for i in 0..count {
-            if matches!(self.states[i], State::Waiting) && self.plan.inputs(i).next().is_none() {
-                self.inputs_known(i)?;
-            }
-        }
+        self.inputs_known((0..count).filter(|i| self.plan.inputs(*i).next().is_none()).collect())?;
         loop {
             self.heed(stop);
             self.start_what_fits()?;
@@ -257,6 +285,7 @@ impl Scheduler<'_> {
             reused: self.reused,
             failed: std::mem::take(&mut self.failed),
             skipped: self.skipped,
+            differing: std::mem::take(&mut self.differing),
             interrupted,
             elapsed: self.started.elapsed(),
             remote: std::mem::take(&mut self.sharing.summary),
@@ -294,30 +323,72 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Looks the action up; a result lets its readers go on, a miss makes it ready.
-    fn inputs_known(&mut self, i: usize) -> Result<()> {
-        let mut open = vec![i];
-        while let Some(i) = open.pop() {
-            let Some(preimage) = self.preimage(i) else {
-                self.not_available(i);
-                continue;
-            };
-            let key = preimage.key();
-            let outcome = if self.forced.contains(&i) { None } else { self.store.lookup(&key) };
-            match outcome {
-                Some(outcome) => {
-                    self.store.note_use(key, &self.plan.identity(i))?;
-                    self.reused += usize::from(self.selected.contains(&i));
-                    let action = self.plan.actions[i].name.clone();
-                    self.emit(Event::Reused { action, key, artifact: outcome.artifact });
-                    self.push_what_is_owed(i, key);
-                    open.extend(self.done(i, &outcome)?);
+    /// Looks actions up; a result lets its readers go on, a miss makes it ready.
+    fn inputs_known(&mut self, mut open: Vec<usize>) -> Result<()> {
+        while !open.is_empty() {
+            let mut next = Vec::new();
+            for (i, found) in self.look_up(open) {
+                if !matches!(self.states[i], State::Waiting) {
+                    continue;
                 }
-                None if self.pull(i, key) => {}
-                None => self.not_in_store(i),
+                let Some(Found { key, outcome, noted }) = found else {
+                    self.not_available(i);
+                    continue;
+                };
+                match outcome {
+                    Some(outcome) if self.is_sound(i, &outcome)? => {
+                        if !noted {
+                            self.store.note_use(key, &self.plan.identity(i))?;
+                        }
+                        self.reused += usize::from(self.selected.contains(&i));
+                        let action = self.plan.actions[i].name.clone();
+                        if self.store.is_ambiguous(&key) {
+                            let text = "not deterministic: several results are known, and the first is used; see \
+                                        `emopipe explain`";
+                            self.emit(Event::Message { action: action.clone(), text: text.to_owned() });
+                        }
+                        self.emit(Event::Reused { action, key, artifact: outcome.artifact });
+                        self.push_what_is_owed(i, key);
+                        next.extend(self.done(i, key, &outcome)?);
+                    }
+                    _ if self.pull(i, key) => {}
+                    _ => self.not_in_store(i),
+                }
             }
+            open = next;
         }
         Ok(())
+    }
+
+    /// What the store knows of each action, in their order; many are looked up side by side.
+    fn look_up(&self, open: Vec<usize>) -> Vec<(usize, Option<Found>)> {
+        let (plan, store, states, forced) = (self.plan, self.store, &self.states, &self.forced);
+        let one = |i: usize| {
+            let key = plan.key(i, |s| finished(states, s));
+            let found = key.map(|key| Found {
+                key,
+                outcome: if forced.contains(&i) { None } else { store.lookup(&key) },
+                noted: store.latest_key(&plan.identity(i)) == Some(key),
+            });
+            (i, found)
+        };
+        if open.len() < PARALLEL_FROM {
+            open.into_iter().map(one).collect()
+        } else {
+            open.into_par_iter().map(one).collect()
+        }
+    }
+
+    /// Whether a result that is about to be copied into the project is what its name says; if not, it is dropped.
+    fn is_sound(&self, i: usize, outcome: &Outcome) -> Result<bool> {
+        if self.plan.actions[i].export.is_none() {
+            return Ok(true);
+        }
+        let damaged = self.store.damaged(&outcome.files);
+        for digest in &damaged {
+            self.store.drop_blob(digest)?;
+        }
+        Ok(damaged.is_empty())
     }
 
     fn not_in_store(&mut self, i: usize) {
@@ -351,15 +422,30 @@ impl Scheduler<'_> {
     }
 
     fn preimage(&self, i: usize) -> Option<Preimage> {
-        self.plan.preimage(i, |s| match self.states[s] {
-            State::Done(artifact) => Some(artifact),
-            _ => None,
-        })
+        self.plan.preimage(i, |s| self.finished(s))
+    }
+
+    fn finished(&self, i: usize) -> Option<Finished> {
+        finished(&self.states, i)
     }
 
     /// Records a result and returns the actions whose inputs are now all known.
-    fn done(&mut self, i: usize, outcome: &Outcome) -> Result<Vec<usize>> {
-        self.states[i] = State::Done(outcome.artifact);
+    fn done(&mut self, i: usize, key: Digest, outcome: &Outcome) -> Result<Vec<usize>> {
+        let name = &self.plan.actions[i].name;
+        if let Some(expected) = self.options.expected.get(name)
+            && *expected != outcome.artifact
+        {
+            let error = Error::input(format!(
+                "{name} gives {}, and the lock file says {}",
+                outcome.artifact.short(),
+                expected.short()
+            ))
+            .help("if the change is wanted, run without `--locked`, look at it, and write the file anew with `emopipe lock`");
+            self.fail(i, error, None);
+            return Ok(Vec::new());
+        }
+        let notes = self.plan.notes(i, &key, self.store, |s| self.finished(s));
+        self.states[i] = State::Done { key, finished: Finished { artifact: outcome.artifact, notes } };
         self.results_export(i, outcome)?;
         let mut open = Vec::new();
         for reader in self.plan.readers(i).collect::<Vec<_>>() {
@@ -371,9 +457,45 @@ impl Scheduler<'_> {
         Ok(open)
     }
 
+    /// Inputs whose results have vanished from the store, or were dropped because they had rotted.
+    fn lost_inputs(&self, i: usize) -> Vec<usize> {
+        let gone = |s: &usize| match &self.states[*s] {
+            State::Done { key, .. } => self.store.lookup(key).is_none(),
+            _ => true,
+        };
+        self.plan.inputs(i).filter(gone).collect()
+    }
+
+    /// Puts an action back that needs results that are gone, and has those made again.
+    fn make_again(&mut self, i: usize, lost: Vec<usize>) {
+        self.states[i] = State::Waiting;
+        for s in lost {
+            let State::Done { key, .. } = self.states[s] else { continue };
+            let action = self.plan.actions[s].name.clone();
+            let text = "its result was damaged or has vanished; it is made again".to_owned();
+            self.emit(Event::Message { action: action.clone(), text });
+            self.states[s] = State::Waiting;
+            if !self.pull(s, key) {
+                if !self.selected.contains(&s) {
+                    self.states[s] = State::Out;
+                    let name = &self.plan.actions[i].name;
+                    let error = Error::input(format!("{name} needs {action}, which is no longer in the store"))
+                        .help("run without `--only`, or with `--until` instead");
+                    return self.fail(i, error, None);
+                }
+                self.ready.insert(s);
+            }
+            for reader in self.plan.readers(s).collect::<Vec<_>>() {
+                self.missing[reader] += 1;
+                self.ready.remove(&reader);
+                self.delayed.retain(|(_, d)| *d != reader);
+            }
+        }
+    }
+
     fn results_export(&mut self, i: usize, outcome: &Outcome) -> Result<()> {
         let action = &self.plan.actions[i];
-        let Some(folder) = &action.export else { return Ok(()) };
+        let Some(folder) = action.export.as_ref().filter(|_| !self.options.check) else { return Ok(()) };
         let target = self.plan.spec.pipeline.root.join(folder);
         let written = self.store.export(outcome, &target)?;
         let (action, folder) = (action.name.clone(), folder.clone());
@@ -410,6 +532,11 @@ impl Scheduler<'_> {
     }
 
     fn start(&mut self, i: usize, occupies: Resources) -> Result<()> {
+        let lost = self.lost_inputs(i);
+        if !lost.is_empty() {
+            self.make_again(i, lost);
+            return Ok(());
+        }
         let order = self.order(i, occupies.cores as usize)?;
         self.owe(&order.key)?;
         let attempt = *self.attempts.entry(i).and_modify(|a| *a += 1).or_insert(1);
@@ -483,14 +610,24 @@ impl Scheduler<'_> {
             self.preimage(i).ok_or_else(|| Error::internal(format!("{} started before its inputs", action.name)))?;
         let key = preimage.key();
         let mut inputs: BTreeMap<String, Vec<Artifact>> = BTreeMap::new();
+        let mut unproved = Vec::new();
         for (role, sources) in &action.inputs {
             let artifacts = inputs.entry(role.clone()).or_default();
             for &source in sources {
-                artifacts.push(self.artifact(source)?);
+                let outcome = self.result(source)?;
+                artifacts.push(Artifact { digest: outcome.artifact, files: self.store.paths(&outcome) });
+                unproved.extend(outcome.files.into_iter().filter(|f| !self.proved.contains(&f.digest)));
             }
         }
-        let force = self.forced.contains(&i);
-        let reasons = if force { vec![Reason::Forced] } else { self.plan.reasons(i, &preimage, self.store) };
+        let purpose = match (self.forced.contains(&i), self.options.check) {
+            (true, true) => Purpose::Check,
+            (true, false) => Purpose::Forced,
+            (false, _) => Purpose::Missing,
+        };
+        let reasons = match purpose {
+            Purpose::Forced | Purpose::Check => vec![Reason::Forced],
+            Purpose::Missing => self.plan.reasons(i, &preimage, self.store),
+        };
         let identity = self.plan.identity(i);
         Ok(Order {
             job: Job {
@@ -500,6 +637,7 @@ impl Scheduler<'_> {
                 unkeyed: action.resolved.unkeyed.clone(),
                 inputs,
                 threads,
+                notes: preimage.notes.clone(),
             },
             key,
             previous: self.store.latest_key(&identity),
@@ -508,19 +646,22 @@ impl Scheduler<'_> {
             reasons,
             run: self.run.clone(),
             store: self.store.root().to_owned(),
-            force,
+            purpose,
+            unproved,
+            tolerance: action.resolved.tolerance,
         })
     }
 
-    /// A finished action's artifact, as its readers see it.
-    fn artifact(&self, i: usize) -> Result<Artifact> {
-        let name = &self.plan.actions[i].name;
-        let key = self.preimage(i).ok_or_else(|| Error::internal(format!("{name} has no key")))?.key();
-        let outcome = self.store.lookup(&key).ok_or_else(|| {
+    fn result(&self, i: usize) -> Result<Outcome> {
+        let found = match &self.states[i] {
+            State::Done { key, .. } => self.store.lookup(key),
+            _ => None,
+        };
+        found.ok_or_else(|| {
+            let name = &self.plan.actions[i].name;
             Error::environment(format!("the result of {name} vanished from the store during the run"))
                 .help("run again: it will be computed anew")
-        })?;
-        Ok(Artifact { digest: outcome.artifact, files: self.store.paths(&outcome) })
+        })
     }
 
     fn handle(&mut self, i: usize, message: Message) -> Result<()> {
@@ -535,20 +676,28 @@ impl Scheduler<'_> {
                 let Some(running) = self.release(i) else { return Ok(()) };
                 self.store.refresh()?;
                 self.ran += 1;
+                let order = running.order;
+                self.proved.extend(order.unproved.iter().chain(&outcome.files).map(|f| f.digest));
+                let outcome = if self.options.check { self.compare(i, &order.key, outcome) } else { outcome };
                 self.emit(Event::Finished {
                     action,
-                    key: running.order.key,
+                    key: order.key,
                     artifact: outcome.artifact,
                     bytes: outcome.size(),
                     seconds: running.started.elapsed().as_secs_f64(),
                 });
-                self.push(i, running.order.key);
-                for next in self.done(i, &outcome)? {
-                    self.inputs_known(next)?;
-                }
+                self.push(i, order.key);
+                let next = self.done(i, order.key, &outcome)?;
+                self.inputs_known(next)?;
             }
             Message::Failed { error } => {
                 if self.release(i).is_none() {
+                    return Ok(());
+                }
+                let lost = self.lost_inputs(i);
+                if !lost.is_empty() && self.stops_seen == 0 {
+                    self.emit(Event::Message { action, text: error.message });
+                    self.make_again(i, lost);
                     return Ok(());
                 }
                 let attempt = self.attempts.get(&i).copied().unwrap_or(1);
@@ -569,6 +718,16 @@ impl Scheduler<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Notes where a check gave other bytes than the result in use, which stays in use.
+    fn compare(&mut self, i: usize, key: &Digest, again: Outcome) -> Outcome {
+        let Some(first) = self.store.lookup(key) else { return again };
+        if first.artifact != again.artifact {
+            let file = first.first_difference(&again).unwrap_or_default().to_owned();
+            self.differing.push((self.plan.actions[i].name.clone(), file));
+        }
+        first
     }
 
     fn release(&mut self, i: usize) -> Option<Running> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{IoAt, Result},
+    fault,
     store::Digest,
 };
 
@@ -82,6 +83,7 @@ impl Writer<'_> {
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).io_at("write", self.path)?;
         self.have += bytes.len() as u64;
+        fault::at("download");
         Ok(())
     }
 }

@@ -74,8 +74,13 @@ impl StageKind for DatasetTable {
         Isolation::InProcess
     }
 
+    fn shows_notes(&self) -> bool {
+        true
+    }
+
     fn run(&self, cx: &Context) -> Result<()> {
-        let layout: DatasetLayout = cx.params()?;
+        let mut layout: DatasetLayout = cx.params()?;
+        layout.notes.extend(cx.job.notes.iter().cloned());
         let read = |artifact: &crate::engine::Artifact| Summary::read_from(artifact.file(Summary::FILE)?);
         let summaries: Vec<Summary> = cx.inputs(EXAMPLES).iter().map(read).collect::<Result<_>>()?;
         for (name, content) in dataset_table(&layout, &summaries)? {

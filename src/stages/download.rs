@@ -426,6 +426,7 @@ mod tests {
             unkeyed: resolved.unkeyed,
             inputs: BTreeMap::new(),
             threads: 1,
+            notes: Vec::new(),
         };
         let (out, work) = (dir.join("out"), dir.join("work"));
         let cx = Context { job: &job, out: &out, work: &work, progress: &Unwatched };

@@ -230,6 +230,10 @@ impl StageKind for Evaluate {
         })
     }
 
+    fn metrics(&self) -> Option<&'static str> {
+        Some(METRICS_FILE)
+    }
+
     fn run(&self, cx: &Context) -> Result<()> {
         on_threads(cx, || run(cx))
     }

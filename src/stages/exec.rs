@@ -18,6 +18,8 @@ use crate::{
     store::Digest,
 };
 
+/// How long to wait before looking at the command again: at first, and at most.
+const FIRST_POLL: Duration = Duration::from_millis(1);
 const POLL: Duration = Duration::from_millis(50);
 
 /// The stage's own keys.
@@ -34,6 +36,10 @@ struct ExecTable {
     env: BTreeMap<String, String>,
     /// Files the command writes below `{out}`. All must be there afterwards; nothing else is kept.
     outputs: Vec<String>,
+    /// How far numbers in the outputs may differ, relatively, when `emopipe verify --rerun` computes them again (default: not
+    /// at all).
+    #[serde(default)]
+    tolerance: Option<f64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,6 +117,7 @@ impl StageKind for Exec {
         Ok(Resolved {
             params: serde_json::json!(params),
             unkeyed: serde_json::json!(Unkeyed { root: root.clone() }),
+            tolerance: table.tolerance,
             ..Resolved::default()
         })
     }
@@ -172,9 +179,10 @@ fn place(artifacts: &[Artifact], folder: &Path) -> Result<PathBuf> {
             let to = base.join(name);
             let parent = to.parent().unwrap_or(&base);
             fs::create_dir_all(parent).io_at("create", parent)?;
-            // A hard link costs nothing; where the filesystem has none, a copy.
+            // A hard link costs nothing, nor does a copy that shares its bytes; only where the filesystem has neither are they
+            // written again.
             if fs::hard_link(blob, &to).is_err() {
-                fs::copy(blob, &to).io_at("copy to", &to)?;
+                reflink_copy::reflink_or_copy(blob, &to).io_at("copy to", &to)?;
             }
             last = to;
             count += 1;
@@ -198,6 +206,7 @@ fn run_command(words: &[String], env: &BTreeMap<String, String>, root: &Path, cx
         Error::input(format!("can't start `{program}`: {e}"))
             .help("check the name and that it is installed and on PATH")
     })?;
+    let mut wait = FIRST_POLL;
     loop {
         if let Some(status) = child.try_wait().map_err(|e| Error::environment(format!("lost the command: {e}")))? {
             return if status.success() {
@@ -210,7 +219,8 @@ fn run_command(words: &[String], env: &BTreeMap<String, String>, root: &Path, cx
             stop(&mut child);
         }
         cx.checkpoint_reached()?;
-        std::thread::sleep(POLL);
+        std::thread::sleep(wait);
+        wait = (wait * 2).min(POLL);
     }
 }
 

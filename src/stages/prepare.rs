@@ -213,6 +213,7 @@ mod tests {
             unkeyed: serde_json::Value::Null,
             inputs: [(RAW.to_owned(), vec![raw])].into(),
             threads: 1,
+            notes: Vec::new(),
         };
         Prepare.run(&Context { job: &job, out, work: out, progress: &Unwatched })
     }

@@ -168,8 +168,13 @@ impl StageKind for ReportKind {
         Isolation::InProcess
     }
 
+    fn shows_notes(&self) -> bool {
+        true
+    }
+
     fn run(&self, cx: &Context) -> Result<()> {
-        let layout: Layout = cx.params()?;
+        let mut layout: Layout = cx.params()?;
+        layout.notes.extend(cx.job.notes.iter().cloned());
         let evidence = Evidence {
             runs: cx.inputs(EVALUATIONS).iter().map(run).collect::<Result<_>>()?,
             datasets: cx.inputs(EXAMPLES).iter().map(dataset).collect::<Result<_>>()?,
@@ -688,6 +693,7 @@ mod tests {
             unkeyed: serde_json::Value::Null,
             inputs: [(EVALUATIONS.to_owned(), vec![Artifact { digest: Digest::of(b"e"), files }])].into(),
             threads: 1,
+            notes: Vec::new(),
         };
         let out = dir.join("out");
         std::fs::create_dir_all(&out).unwrap();

@@ -145,6 +145,7 @@ impl Workplace {
             unkeyed: resolved.unkeyed,
             inputs,
             threads,
+            notes: Vec::new(),
         };
         let (out, work) = (self.dir.path().join(out), self.dir.path().join(format!("{out}-work")));
         fs::create_dir(&out).unwrap();

@@ -287,6 +287,7 @@ mod tests {
             unkeyed: Value::Null,
             inputs,
             threads: 1,
+            notes: Vec::new(),
         };
         Workplace { dir, job }
     }

@@ -139,6 +139,10 @@ impl StageKind for Train {
         })
     }
 
+    fn metrics(&self) -> Option<&'static str> {
+        Some(SUMMARY_FILE)
+    }
+
     fn run(&self, cx: &Context) -> Result<()> {
         on_threads(cx, || run(cx))
     }

@@ -1,21 +1,49 @@
 //! Garbage collection: what no kept result refers to.
 
 use std::{
-    collections::HashSet,
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
+    time::UNIX_EPOCH,
 };
 
-use super::{Digest, Store, open_lock};
-use crate::error::{Error, IoAt, Result};
+use super::{Digest, Known, Store};
+use crate::error::{IoAt, Result};
 
-/// Files that may go.
+/// Milliseconds after which an interrupted action's checkpoints and partial downloads go, if nothing else is said.
+const STALE_WORK: u64 = 30 * 24 * 3600 * 1000;
+
+/// Which results stay. All times are milliseconds since 1970.
+#[derive(Debug, Default)]
+pub struct Retention {
+    /// These stay whatever else holds. Without a limit of age or size, nothing else does.
+    pub keep: Option<HashSet<Digest>>,
+    /// What was used since then stays.
+    pub unused_since: Option<u64>,
+    /// Bytes that blobs of results may take; the least recently used results go first.
+    pub max_size: Option<u64>,
+    /// When each result was last used by a run.
+    pub last_used: HashMap<Digest, u64>,
+    pub now: u64,
+}
+
+/// A result that may go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collected {
+    pub key: Digest,
+    pub action: String,
+    /// Bytes of its files, also of those that other results share.
+    pub size: u64,
+    pub last_used: u64,
+}
+
+/// What may go.
 #[derive(Debug, Default)]
 pub struct Garbage {
+    pub results: Vec<Collected>,
     pub blobs: Vec<(PathBuf, u64)>,
-    /// Results that refer to those blobs or are no longer wanted.
-    pub results: Vec<Digest>,
-    /// Staging and work folders that no process uses.
+    /// Staging folders, lock files, work folders and journals that nothing will ask for again.
     pub leftovers: Vec<(PathBuf, u64)>,
 }
 
@@ -36,59 +64,133 @@ pub struct Swept {
 }
 
 impl Store {
-    /// What could go if only the results of `keep` stayed; `None` keeps every result.
-    pub fn garbage(&self, keep: Option<&HashSet<Digest>>) -> Result<Garbage> {
+    /// What could go.
+    pub fn garbage(&self, retention: &Retention) -> Result<Garbage> {
+        let all = self.results();
+        let gone = self.unwanted(&all, retention);
+        let needed: HashSet<Digest> = all
+            .iter()
+            .filter(|(key, _)| !gone.contains(key))
+            .flat_map(|(_, known)| blobs_of(known))
+            .map(|(digest, _)| digest)
+            .collect();
         let mut garbage = Garbage::default();
-        let mut needed = HashSet::new();
-        for (key, outcome) in self.index().iter() {
-            if keep.is_none_or(|k| k.contains(key)) {
-                needed.extend(outcome.files.iter().map(|f| f.digest));
-            } else {
-                garbage.results.push(*key);
+        for (key, known) in all.iter().filter(|(key, _)| gone.contains(key)) {
+            garbage.results.push(Collected {
+                key: *key,
+                action: known.action.clone(),
+                size: known.outcomes.iter().map(super::Outcome::size).sum(),
+                last_used: self.last_used(key, retention),
+            });
+        }
+        for (digest, path, size) in blob_files(&self.root)? {
+            if !needed.contains(&digest) {
+                garbage.blobs.push((path, size));
             }
         }
-        garbage.results.sort();
-        for shard in entries(&self.root.join("blobs"))? {
-            for path in entries(&shard)? {
-                let hex = format!("{}{}", name(&shard), name(&path));
-                if !hex.parse::<Digest>().is_ok_and(|d| needed.contains(&d)) {
-                    let size = fs::metadata(&path).io_at("read", &path)?.len();
-                    garbage.blobs.push((path, size));
-                }
-            }
-        }
-        for path in entries(&self.root.join("tmp"))? {
-            garbage.leftovers.push((path.clone(), size_below(&path)));
-        }
-        for path in entries(&self.root.join("work"))? {
-            garbage.leftovers.push((path.clone(), size_below(&path)));
-        }
+        self.leftovers(retention, &mut garbage)?;
         Ok(garbage)
     }
 
-    /// Removes garbage. Nobody else may use the store meanwhile.
-    ///
-    /// # Errors
-    /// Where another process has the store open.
-    pub fn sweep(self, garbage: &Garbage) -> Result<Swept> {
-        let root = self.root.clone();
-        for key in &garbage.results {
-            self.forget(key)?;
-            let _ = fs::remove_file(self.preimage_path(key));
-        }
-        drop(self);
-        let lock_path = root.join("in-use.lock");
-        let lock = open_lock(&lock_path)?;
-        if lock.try_lock().is_err() {
-            return Err(Error::environment(format!("the store {} is in use by a run", root.display()))
-                .help("wait until it has ended, then collect again; nothing was removed"));
-        }
+    /// Removes garbage. The store must be open for this process alone. Files go first: on a full disk that makes room for
+    /// the rest, and a result without its files is a miss.
+    pub fn sweep(&self, garbage: &Garbage) -> Result<Swept> {
         for (path, _) in garbage.blobs.iter().chain(&garbage.leftovers) {
             let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
             removed.io_at("remove", path)?;
         }
+        for result in &garbage.results {
+            // A record without a result is never read.
+            let _ = fs::remove_file(self.preimage_path(&result.key));
+        }
+        self.index().compact(garbage.results.iter().map(|r| r.key))?;
         Ok(Swept { results: garbage.results.len(), blobs: garbage.blobs.len(), freed: garbage.size() })
     }
+
+    fn unwanted(&self, all: &[(Digest, Known)], retention: &Retention) -> HashSet<Digest> {
+        let limited = retention.unused_since.is_some() || retention.max_size.is_some();
+        let mut candidates: Vec<&(Digest, Known)> = all
+            .iter()
+            .filter(|(key, _)| match &retention.keep {
+                Some(keep) => !keep.contains(key),
+                None => limited,
+            })
+            .collect();
+        if !limited {
+            return candidates.into_iter().map(|(key, _)| *key).collect();
+        }
+        // Of results that one run used, those that were made last go first: without its inputs a result can't be found.
+        candidates.sort_by_cached_key(|(key, known)| (self.last_used(key, retention), Reverse(known.order)));
+        let mut gone = HashSet::new();
+        if let Some(since) = retention.unused_since {
+            gone.extend(candidates.iter().map(|(key, _)| *key).filter(|key| self.last_used(key, retention) < since));
+        }
+        if let Some(most) = retention.max_size {
+            let mut users: HashMap<Digest, (u64, usize)> = HashMap::new();
+            for (digest, size) in all.iter().filter(|(k, _)| !gone.contains(k)).flat_map(|(_, known)| blobs_of(known)) {
+                users.entry(digest).or_insert((size, 0)).1 += 1;
+            }
+            let mut total: u64 = users.values().map(|(size, _)| size).sum();
+            for (key, known) in candidates {
+                if total <= most {
+                    break;
+                }
+                if gone.insert(*key) {
+                    for (digest, size) in blobs_of(known) {
+                        if let Some((_, count)) = users.get_mut(&digest) {
+                            *count -= 1;
+                            total -= if *count == 0 { size } else { 0 };
+                        }
+                    }
+                }
+            }
+        }
+        gone
+    }
+
+    /// When a run last used the result, else when it was published.
+    fn last_used(&self, key: &Digest, retention: &Retention) -> u64 {
+        retention.last_used.get(key).copied().unwrap_or_else(|| modified(&self.preimage_path(key)))
+    }
+
+    fn leftovers(&self, retention: &Retention, garbage: &mut Garbage) -> Result<()> {
+        let mut add = |path: PathBuf| garbage.leftovers.push((path.clone(), size_below(&path)));
+        for folder in ["tmp", "locks"] {
+            entries(&self.root.join(folder))?.into_iter().for_each(&mut add);
+        }
+        let stale = retention.unused_since.unwrap_or(retention.now.saturating_sub(STALE_WORK));
+        for path in entries(&self.root.join("work"))? {
+            // What an unfinished action keeps may be days of training.
+            let finished =
+                name(&path).get(..64).and_then(|k| k.parse().ok()).is_some_and(|k| self.lookup(&k).is_some());
+            if finished || newest_below(&path) < stale {
+                add(path);
+            }
+        }
+        if let Some(since) = retention.unused_since {
+            entries(&self.root.join("runs"))?.into_iter().filter(|run| newest_below(run) < since).for_each(&mut add);
+        }
+        Ok(())
+    }
+}
+
+/// The different blobs of a key's outcomes, with their sizes.
+fn blobs_of(known: &Known) -> HashMap<Digest, u64> {
+    known.outcomes.iter().flat_map(|o| &o.files).map(|f| (f.digest, f.size)).collect()
+}
+
+/// Digest (as the name says), path and size of every file in `blobs`, sorted. What has no such name isn't ours to judge.
+pub(super) fn blob_files(root: &Path) -> Result<Vec<(Digest, PathBuf, u64)>> {
+    let mut found = Vec::new();
+    for shard in entries(&root.join("blobs"))? {
+        for path in entries(&shard)? {
+            if let Ok(digest) = format!("{}{}", name(&shard), name(&path)).parse() {
+                let size = fs::metadata(&path).io_at("read", &path)?.len();
+                found.push((digest, path, size));
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
@@ -104,10 +206,22 @@ fn name(path: &Path) -> String {
     path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn size_below(path: &Path) -> u64 {
+/// Bytes of all files below a folder, or of a file.
+pub(super) fn size_below(path: &Path) -> u64 {
     if path.is_dir() {
         entries(path).map(|all| all.iter().map(|p| size_below(p)).sum()).unwrap_or(0)
     } else {
         fs::metadata(path).map(|m| m.len()).unwrap_or(0)
     }
+}
+
+/// Milliseconds since 1970; 0 where there is no such file.
+fn modified(path: &Path) -> u64 {
+    let time = fs::metadata(path).and_then(|m| m.modified()).ok();
+    time.and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_millis() as u64)
+}
+
+fn newest_below(path: &Path) -> u64 {
+    let below = if path.is_dir() { entries(path).unwrap_or_default() } else { Vec::new() };
+    below.iter().map(|p| newest_below(p)).max().unwrap_or(0).max(modified(path))
 }

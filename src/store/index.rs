@@ -5,18 +5,26 @@
 //! exclusive lock while they append one line, so several processes can share the file; readers need no lock.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fs::File,
     io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::Digest;
-use crate::error::{IoAt, Result};
+use super::{Digest, lock::Locks};
+use crate::{
+    error::{IoAt, Result},
+    fault,
+};
 
 const CHECKSUM: usize = 16;
+
+/// Fewer lines aren't worth a second thread.
+const PARALLEL_FROM: usize = 1000;
 
 /// One file of an artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,43 +57,153 @@ impl Outcome {
     pub fn size(&self) -> u64 {
         self.files.iter().map(|f| f.size).sum()
     }
+
+    /// Name of the first file that only one has, or that has other bytes.
+    pub fn first_difference<'a>(&'a self, other: &'a Self) -> Option<&'a str> {
+        let lacks = |outcome: &Self, file: &FileEntry| {
+            outcome.files.iter().all(|f| f.name != file.name || f.digest != file.digest)
+        };
+        let here = self.files.iter().find(|f| lacks(other, f));
+        here.into_iter().chain(other.files.iter().find(|f| lacks(self, f))).map(|f| f.name.as_str()).min()
+    }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "t")]
+/// A promise that a change of the description can't change the result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acceptance {
+    /// The key whose result stands in.
+    pub from: Digest,
+    /// Who or why, in the words of the one who promised.
+    pub note: String,
+}
+
+/// What is known under one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The action that was published last under this key.
+    pub action: String,
+    /// The first one published comes first and is the one in use; a second one shows that the action isn't deterministic.
+    pub outcomes: Vec<Outcome>,
+    pub accepted: Option<Acceptance>,
+    /// Rises with every line: a result's inputs were published before it.
+    pub order: usize,
+}
+
+#[derive(Debug)]
 enum Line {
     /// A result was published.
     Result {
         key: Digest,
         action: String,
-        files: Vec<FileEntry>,
+        outcome: Outcome,
     },
     /// An action of this name was satisfied by an earlier result.
     Use {
         key: Digest,
         action: String,
     },
+    /// The result of another key stands for this one.
+    Accept {
+        key: Digest,
+        action: String,
+        acceptance: Acceptance,
+        outcome: Outcome,
+    },
     Forget {
         key: Digest,
     },
 }
 
+/// A line as it is written. One flat table for all kinds: much faster to read than one type for each.
+#[derive(Serialize, Deserialize)]
+struct Written<'a> {
+    t: Kind,
+    key: Digest,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    action: Option<Cow<'a, str>>,
+    /// The artifact's digest follows from its files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    files: Option<Cow<'a, [FileEntry]>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from: Option<Digest>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    note: Option<Cow<'a, str>>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Result,
+    Use,
+    Accept,
+    Forget,
+}
+
+impl Line {
+    fn written(&self) -> Written<'_> {
+        let bare = |t, key: &Digest| Written { t, key: *key, action: None, files: None, from: None, note: None };
+        let named = |t, key, action| Written { action: Some(Cow::Borrowed(action)), ..bare(t, key) };
+        match self {
+            Self::Result { key, action, outcome } => {
+                Written { files: Some(Cow::Borrowed(&outcome.files)), ..named(Kind::Result, key, action) }
+            }
+            Self::Use { key, action } => named(Kind::Use, key, action),
+            Self::Accept { key, action, acceptance, outcome } => Written {
+                files: Some(Cow::Borrowed(&outcome.files)),
+                from: Some(acceptance.from),
+                note: Some(Cow::Borrowed(&acceptance.note)),
+                ..named(Kind::Accept, key, action)
+            },
+            Self::Forget { key } => bare(Kind::Forget, key),
+        }
+    }
+
+    fn read(written: Written) -> Option<Self> {
+        let key = written.key;
+        let action = |a: Option<Cow<str>>| a.map(Cow::into_owned);
+        let outcome = |files: Option<Cow<[FileEntry]>>| files.map(|f| Outcome::new(f.into_owned()));
+        Some(match written.t {
+            Kind::Result => Self::Result { key, action: action(written.action)?, outcome: outcome(written.files)? },
+            Kind::Use => Self::Use { key, action: action(written.action)? },
+            Kind::Accept => Self::Accept {
+                key,
+                action: action(written.action)?,
+                acceptance: Acceptance { from: written.from?, note: written.note?.into_owned() },
+                outcome: outcome(written.files)?,
+            },
+            Kind::Forget => Self::Forget { key },
+        })
+    }
+}
+
 #[derive(Debug)]
 pub struct Index {
     path: PathBuf,
-    results: HashMap<Digest, Outcome>,
+    locks: Locks,
+    results: HashMap<Digest, Known>,
     latest: HashMap<String, Digest>,
     read_to: u64,
+    lines: usize,
+    /// Numbers (from 1) of the lines that can't be believed.
+    damaged: Vec<usize>,
 }
 
 impl Index {
-    pub fn open(path: &Path) -> Result<Self> {
-        let mut index = Self { path: path.to_owned(), results: HashMap::new(), latest: HashMap::new(), read_to: 0 };
+    pub fn open(path: &Path, locks: Locks) -> Result<Self> {
+        let mut index = Self {
+            path: path.to_owned(),
+            locks,
+            results: HashMap::new(),
+            latest: HashMap::new(),
+            read_to: 0,
+            lines: 0,
+            damaged: Vec::new(),
+        };
         index.refresh()?;
         Ok(index)
     }
 
-    pub fn get(&self, key: &Digest) -> Option<&Outcome> {
+    pub fn get(&self, key: &Digest) -> Option<&Known> {
         self.results.get(key)
     }
 
@@ -97,8 +215,22 @@ impl Index {
         self.results.len()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&Digest, &Outcome)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Digest, &Known)> {
         self.results.iter()
+    }
+
+    /// Numbers (from 1) of lines that rotted or that a crash cut short.
+    pub fn damaged(&self) -> Result<Vec<usize>> {
+        let mut found = self.damaged.clone();
+        let size = match std::fs::metadata(&self.path) {
+            Ok(m) => m.len(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(e) => return Err(crate::error::Error::io("read the index", &self.path, &e)),
+        };
+        if size > self.read_to {
+            found.push(self.lines + 1);
+        }
+        Ok(found)
     }
 
     /// Reads the complete lines that were appended since the last look.
@@ -113,21 +245,39 @@ impl Index {
             .and_then(|_| file.read_to_end(&mut bytes))
             .io_at("read the index", &self.path)?;
         let complete = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
-        for line in bytes[..complete].split(|b| *b == b'\n') {
-            if let Some(line) = decode(line) {
-                self.apply(line);
+        self.read_to += complete as u64;
+        let lines: Vec<&[u8]> = bytes[..complete].split_inclusive(|b| *b == b'\n').collect();
+        let decoded: Vec<Option<Line>> = if lines.len() < PARALLEL_FROM {
+            lines.iter().map(|line| decode(line)).collect()
+        } else {
+            lines.par_iter().map(|line| decode(line)).collect()
+        };
+        for line in decoded {
+            self.lines += 1;
+            match line {
+                Some(line) => self.apply(line),
+                None => self.damaged.push(self.lines),
             }
         }
-        self.read_to += complete as u64;
         Ok(())
     }
 
     pub fn append(&mut self, key: Digest, action: &str, outcome: &Outcome) -> Result<()> {
-        self.write(Line::Result { key, action: action.to_owned(), files: outcome.files.clone() })
+        self.write(Line::Result { key, action: action.to_owned(), outcome: outcome.clone() })
     }
 
     pub fn append_use(&mut self, key: Digest, action: &str) -> Result<()> {
         self.write(Line::Use { key, action: action.to_owned() })
+    }
+
+    pub fn append_acceptance(
+        &mut self,
+        key: Digest,
+        action: &str,
+        outcome: &Outcome,
+        acceptance: Acceptance,
+    ) -> Result<()> {
+        self.write(Line::Accept { key, action: action.to_owned(), acceptance, outcome: outcome.clone() })
     }
 
     pub fn forget(&mut self, key: Digest) -> Result<()> {
@@ -136,12 +286,32 @@ impl Index {
 
     fn apply(&mut self, line: Line) {
         match line {
-            Line::Result { key, action, files } => {
-                self.results.insert(key, Outcome::new(files));
-                self.latest.insert(action, key);
+            Line::Result { key, action, outcome } => {
+                self.latest.insert(action.clone(), key);
+                let order = self.lines;
+                let known = self.results.entry(key).or_insert_with(|| Known {
+                    action: String::new(),
+                    outcomes: Vec::new(),
+                    accepted: None,
+                    order,
+                });
+                known.action = action;
+                // What was computed under the key itself goes before what somebody vouched for.
+                let vouched = known.accepted.take().is_some();
+                if vouched {
+                    known.outcomes.retain(|o| o.artifact != outcome.artifact);
+                    known.outcomes.insert(0, outcome);
+                } else if known.outcomes.iter().all(|o| o.artifact != outcome.artifact) {
+                    known.outcomes.push(outcome);
+                }
             }
             Line::Use { key, action } => {
                 self.latest.insert(action, key);
+            }
+            Line::Accept { key, action, acceptance, outcome } => {
+                self.latest.insert(action.clone(), key);
+                let (outcomes, accepted) = (vec![outcome], Some(acceptance));
+                self.results.insert(key, Known { action, outcomes, accepted, order: self.lines });
             }
             Line::Forget { key } => {
                 self.results.remove(&key);
@@ -153,30 +323,91 @@ impl Index {
         let text = encode(&line)?;
         let path = &self.path;
         let mut file = File::options().create(true).read(true).append(true).open(path).io_at("open the index", path)?;
-        file.lock().io_at("lock the index", path)?;
-        let end = file.seek(SeekFrom::End(0)).io_at("read the index", path)?;
+        let locked = self.locks.wait(&file, path)?;
+        let mut end = file.seek(SeekFrom::End(0)).io_at("read the index", path)?;
         let mut out = Vec::with_capacity(text.len() + 2);
-        if end > 0 && !ends_with_newline(&mut file).io_at("read the index", path)? {
-            out.push(b'\n');
+        let whole = end_of_last_line(&mut file, end).io_at("read the index", path)?;
+        if whole < end {
+            // Somebody died while he wrote. Nobody else writes while this lock is held, so what he left can go.
+            if locked {
+                file.set_len(whole).io_at("write the index", path)?;
+                end = whole;
+            } else {
+                out.push(b'\n');
+            }
         }
         out.extend_from_slice(text.as_bytes());
         out.push(b'\n');
+        fault::after("index-half", || drop(file.write_all(&out[..out.len() / 2])));
         if let Err(e) = file.write_all(&out).and_then(|()| file.sync_data()) {
-            // Half a line would be skipped by its checksum; taking it back keeps the file tidy on a full disk.
-            let _ = file.set_len(end);
+            // Half a line would be skipped by its checksum; taking it back keeps the file tidy on a full disk. Without a
+            // lock somebody may have written after it.
+            if locked {
+                let _ = file.set_len(end);
+            }
             return Err(crate::error::Error::io("write the index", path, &e));
         }
+        fault::at("index");
         drop(file);
-        self.apply(line);
+        // Lines of others may lie before this one, so it is read back with them.
+        self.refresh()?;
+        if !locked {
+            self.apply(line);
+        }
+        Ok(())
+    }
+
+    /// Forgets these results and writes the index anew, without lines that no longer say anything. Nobody else may have the
+    /// store open.
+    pub fn compact(&mut self, gone: impl IntoIterator<Item = Digest>) -> Result<()> {
+        let before = self.results.len();
+        for key in gone {
+            self.results.remove(&key);
+        }
+        if self.results.len() == before && self.damaged()?.is_empty() {
+            return Ok(());
+        }
+        let mut known: Vec<(&Digest, &Known)> = self.results.iter().collect();
+        known.sort_by_key(|(_, k)| k.order);
+        let mut lines = Vec::new();
+        for (key, known) in known {
+            lines.extend(known.outcomes.iter().cloned().map(|outcome| {
+                let (key, action) = (*key, known.action.clone());
+                match known.accepted.clone() {
+                    Some(acceptance) => Line::Accept { key, action, acceptance, outcome },
+                    None => Line::Result { key, action, outcome },
+                }
+            }));
+        }
+        let mut latest: Vec<(&String, &Digest)> = self.latest.iter().collect();
+        latest.sort();
+        lines.extend(latest.into_iter().map(|(action, key)| Line::Use { key: *key, action: action.clone() }));
+        let mut text = String::new();
+        for line in &lines {
+            text.push_str(&encode(line)?);
+            text.push('\n');
+        }
+        super::write_atomically(&self.path, text.as_bytes())?;
+        *self = Self::open(&self.path, self.locks)?;
         Ok(())
     }
 }
 
-fn ends_with_newline(file: &mut File) -> std::io::Result<bool> {
-    let mut last = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut last)?;
-    Ok(last == *b"\n")
+/// Where the last complete line of a file of `end` bytes ends.
+fn end_of_last_line(file: &mut File, end: u64) -> std::io::Result<u64> {
+    const BLOCK: u64 = 4096;
+    let mut to = end;
+    while to > 0 {
+        let from = to.saturating_sub(if to == end { 1 } else { BLOCK });
+        let mut bytes = vec![0; (to - from) as usize];
+        file.seek(SeekFrom::Start(from))?;
+        file.read_exact(&mut bytes)?;
+        if let Some(at) = bytes.iter().rposition(|b| *b == b'\n') {
+            return Ok(from + at as u64 + 1);
+        }
+        to = from;
+    }
+    Ok(0)
 }
 
 fn checksum(text: &[u8]) -> [u8; CHECKSUM] {
@@ -186,13 +417,14 @@ fn checksum(text: &[u8]) -> [u8; CHECKSUM] {
 }
 
 fn encode(line: &Line) -> Result<String> {
-    let json = serde_json::to_string(line)?;
+    let json = serde_json::to_string(&line.written())?;
     let sum = checksum(json.as_bytes());
     Ok(format!("{} {json}", String::from_utf8_lossy(&sum)))
 }
 
 fn decode(line: &[u8]) -> Option<Line> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
     let (sum, rest) = line.split_at_checked(CHECKSUM)?;
     let json = rest.strip_prefix(b" ")?;
-    (sum == checksum(json)).then(|| serde_json::from_slice(json).ok()).flatten()
+    (sum == checksum(json)).then(|| serde_json::from_slice(json).ok().and_then(Line::read)).flatten()
 }

@@ -12,6 +12,9 @@
 //!   runs/RUN/            journal and worker logs of each run
 //! ```
 //!
+//! On a filesystem without locks nothing is damaged either: what several processes compute twice has the same name and
+//! is renamed into place, and an index line that another one tore or overwrote fails its checksum, which is a miss.
+//!
 //! Order of publication: blobs (written elsewhere on the same filesystem, synced, renamed), then the preimage, then the
 //! index line. A crash in between leaves unreferenced files, never a result that lies. A result whose blob is missing or
 //! has another size is a miss.
@@ -20,7 +23,9 @@ mod blobs;
 mod digest;
 mod gc;
 mod index;
+mod lock;
 mod unsent;
+mod verify;
 
 use std::{
     collections::BTreeMap,
@@ -31,19 +36,25 @@ use std::{
 };
 
 pub use digest::Digest;
-pub use gc::{Garbage, Swept};
+pub use gc::{Collected, Garbage, Retention, Swept};
 use index::Index;
-pub use index::{FileEntry, Outcome};
+pub use index::{Acceptance, FileEntry, Known, Outcome};
+use lock::{Attempt, Locks};
+pub use verify::{Audit, Damage, Repaired};
 
-use crate::error::{Error, IoAt, Result};
+use crate::{
+    error::{Error, IoAt, Result},
+    fault,
+};
 
 /// A store, opened for reading and writing.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
     index: Mutex<Index>,
-    /// Shared lock for as long as this store is open: garbage collection needs it exclusively.
-    _in_use: File,
+    locks: Locks,
+    /// For as long as this store is open: shared, or exclusive for garbage collection and repair.
+    _in_use: Option<File>,
 }
 
 impl Store {
@@ -52,32 +63,104 @@ impl Store {
     /// # Errors
     /// Where the folder can't be written, or a garbage collection is under way.
     pub fn open(root: &Path) -> Result<Self> {
+        let locks = Locks::from_env();
+        Self::open_as(root, locks, |lock| match locks.try_shared(lock)? {
+            Attempt::Held(file) => Ok(Some(file)),
+            Attempt::Unavailable => Ok(None),
+            Attempt::Busy(_) => {
+                Err(Error::environment(format!("the store {} is being cleaned by another process", root.display()))
+                    .help("wait for the `emopipe gc` or `emopipe verify --repair` that is running, then try again"))
+            }
+        })
+    }
+
+    /// Opens the store for this process alone, to remove things.
+    ///
+    /// # Errors
+    /// Where another process has the store open, or nobody could tell.
+    pub fn open_alone(root: &Path) -> Result<Self> {
+        let locks = Locks::from_env();
+        Self::open_as(root, locks, |lock| match locks.try_exclusive(lock)? {
+            Attempt::Held(file) => Ok(Some(file)),
+            Attempt::Busy(_) => Err(Error::environment(format!("the store {} is in use by a run", root.display()))
+                .help("wait until it has ended, then try again; nothing was removed")),
+            Attempt::Unavailable => Err(Error::environment(format!(
+                "the store {} lies on a filesystem without locks, so nobody can tell whether a run uses it",
+                root.display()
+            ))
+            .help("do this on the machine that has the disk; nothing was removed")),
+        })
+    }
+
+    fn open_as(root: &Path, locks: Locks, enter: impl FnOnce(&Path) -> Result<Option<File>>) -> Result<Self> {
         for dir in ["blobs", "actions", "locks", "work", "tmp", "runs"] {
             let dir = root.join(dir);
             fs::create_dir_all(&dir).io_at("create the store's folder", &dir)?;
         }
         let root = root.canonicalize().io_at("open the store", root)?;
-        let lock_path = root.join("in-use.lock");
-        let in_use = open_lock(&lock_path)?;
-        if in_use.try_lock_shared().is_err() {
-            return Err(Error::environment(format!(
-                "the store {} is being cleaned by another process",
-                root.display()
-            ))
-            .help("wait for the `emopipe gc` that is running, then try again"));
-        }
-        let index = Index::open(&root.join("index.jsonl"))?;
-        Ok(Self { root, index: Mutex::new(index), _in_use: in_use })
+        let in_use = enter(&root.join("in-use.lock"))?;
+        let index = Index::open(&root.join("index.jsonl"), locks)?;
+        Ok(Self { root, index: Mutex::new(index), locks, _in_use: in_use })
     }
 
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The result of an action, if it is there with all of its bytes.
+    /// The result of an action, if it is there with all of its bytes: of several, the one that was published first.
     pub fn lookup(&self, key: &Digest) -> Option<Outcome> {
-        let outcome = self.index().get(key)?.clone();
-        self.is_complete(&outcome).then_some(outcome)
+        let outcomes = self.index().get(key)?.outcomes.clone();
+        outcomes.into_iter().find(|o| self.is_complete(o))
+    }
+
+    /// Everything that is known under a key, whether its bytes are there or not.
+    pub fn known(&self, key: &Digest) -> Option<Known> {
+        self.index().get(key).cloned()
+    }
+
+    /// All keys and what is known of them, in the order in which they became known.
+    pub fn results(&self) -> Vec<(Digest, Known)> {
+        let mut all: Vec<_> = self.index().iter().map(|(key, known)| (*key, known.clone())).collect();
+        all.sort_by_key(|(_, known)| known.order);
+        all
+    }
+
+    /// Why another key's result stands for this one, if it does.
+    pub fn acceptance(&self, key: &Digest) -> Option<Acceptance> {
+        self.index().get(key)?.accepted.clone()
+    }
+
+    /// Lets `outcome`, a result of the key `acceptance.from`, stand for `key`, which is described by `record`.
+    pub fn accept(
+        &self,
+        key: Digest,
+        action: &str,
+        outcome: &Outcome,
+        acceptance: Acceptance,
+        record: &serde_json::Value,
+    ) -> Result<()> {
+        self.write_record(&key, record)?;
+        self.index().append_acceptance(key, action, outcome, acceptance)
+    }
+
+    /// Whether one description has given different bytes.
+    pub fn is_ambiguous(&self, key: &Digest) -> bool {
+        self.index().get(key).is_some_and(|known| known.outcomes.len() > 1)
+    }
+
+    /// What the files under `folder` would be called as an artifact.
+    pub fn listing(&self, folder: &Path) -> Result<Outcome> {
+        let mut files = Vec::new();
+        for (name, path) in files_below(folder)? {
+            let size = fs::metadata(&path).io_at("read", &path)?.len();
+            files.push(FileEntry { name, digest: Digest::of_file(&path)?, size });
+        }
+        Ok(Outcome::new(files))
+    }
+
+    /// Bytes below one of the store's folders, such as `blobs`.
+    pub fn size_of(&self, folder: &str) -> u64 {
+        gc::size_below(&self.root.join(folder))
     }
 
     /// The key under which the action of this name was last published or found, whatever its parameters were.
@@ -123,14 +206,19 @@ impl Store {
 
     /// Makes an outcome, all of whose blobs are in the store, an action's result.
     pub fn record(&self, key: Digest, action: &str, outcome: &Outcome, preimage: &serde_json::Value) -> Result<()> {
-        let record = self.preimage_path(&key);
-        self.write_atomically(&record, serde_json::to_string_pretty(preimage)?.as_bytes())?;
+        self.write_record(&key, preimage)?;
+        fault::at("record");
         self.index().append(key, action, outcome)
     }
 
     /// Whether the blob of this file is there with its size.
     pub fn holds(&self, file: &FileEntry) -> bool {
         fs::metadata(self.blob(&file.digest)).is_ok_and(|m| m.len() == file.size)
+    }
+
+    /// Not synced: a record that a power failure takes costs an explanation and no result.
+    fn write_record(&self, key: &Digest, record: &serde_json::Value) -> Result<()> {
+        replace(&self.preimage_path(key), serde_json::to_string_pretty(record)?.as_bytes(), |_| Ok(()))
     }
 
     /// Notes that `action` now stands for `key`, so that the next change is explained against it.
@@ -156,20 +244,24 @@ impl Store {
     }
 
     /// Waits until no other process computes `key`, then holds that right until the file is dropped.
-    /// `waiting` is called once if it has to wait.
-    pub fn lock(&self, key: &Digest, waiting: impl FnOnce()) -> Result<File> {
+    /// `waiting` is called once if it has to wait. Without locks two processes may compute the same: see the module.
+    pub fn lock(&self, key: &Digest, waiting: impl FnOnce()) -> Result<Option<File>> {
         let path = self.root.join("locks").join(key.to_string());
-        let file = open_lock(&path)?;
-        if file.try_lock().is_err() {
-            waiting();
-            file.lock().io_at("lock", &path)?;
+        match self.locks.try_exclusive(&path)? {
+            Attempt::Held(file) => Ok(Some(file)),
+            Attempt::Busy(file) => {
+                waiting();
+                Ok(self.locks.wait(&file, &path)?.then_some(file))
+            }
+            Attempt::Unavailable => Ok(None),
         }
-        Ok(file)
     }
 
-    /// The folder that `key`'s action keeps between attempts.
-    pub fn work(&self, key: &Digest) -> Result<PathBuf> {
-        let dir = self.root.join("work").join(key.to_string());
+    /// The folder that `key`'s action keeps between attempts. Without a lock on the key it can't be shared, so a process
+    /// that has none gets a folder of its own.
+    pub fn work(&self, key: &Digest, locked: bool) -> Result<PathBuf> {
+        let name = if locked { key.to_string() } else { format!("{key}.{}", unique_process()) };
+        let dir = self.root.join("work").join(name);
         fs::create_dir_all(&dir).io_at("create", &dir)?;
         Ok(dir)
     }
@@ -196,37 +288,27 @@ impl Store {
         Ok(names)
     }
 
-    /// Places an outcome's files under `target`, by reflink or hard link where the filesystem can.
-    /// Files that already have the right bytes are left alone. Returns how many were written.
+    /// Places an outcome's files under `target`. Files that already have the right bytes are left alone. Returns how many
+    /// were written.
+    ///
+    /// # Errors
+    /// Also where a blob isn't what its name says; then its file isn't touched.
     pub fn export(&self, outcome: &Outcome, target: &Path) -> Result<usize> {
         let mut written = 0;
         for file in &outcome.files {
             let to = target.join(&file.name);
             let same = fs::metadata(&to).is_ok_and(|m| m.len() == file.size) && Digest::of_file(&to)? == file.digest;
             if !same {
-                let bytes = self.blob(&file.digest);
-                // A copy, not a link: people edit what lies in their project folder, and a link would let them edit the store.
-                let content = fs::read(&bytes).io_at("read", &bytes)?;
-                self.write_atomically(&to, &content)?;
+                let blob = self.blob(&file.digest);
+                if Digest::of_file(&blob)? != file.digest {
+                    return Err(Error::environment(format!("the blob of {} is damaged", file.name))
+                        .help("`emopipe verify --repair` drops it, and the next run computes it again"));
+                }
+                place(&blob, &to)?;
                 written += 1;
             }
         }
         Ok(written)
-    }
-
-    fn write_atomically(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let parent = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(parent).io_at("create", parent)?;
-        let mut temp =
-            tempfile::Builder::new().prefix(".emopipe-").tempfile_in(parent).io_at("create a file in", parent)?;
-        temp.write_all(bytes).and_then(|()| temp.as_file().sync_all()).io_at("write", path)?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o644)).io_at("write", path)?;
-        }
-        temp.persist(path).map_err(|e| Error::io("write", path, &e.error))?;
-        Ok(())
     }
 
     fn index(&self) -> std::sync::MutexGuard<'_, Index> {
@@ -234,8 +316,50 @@ impl Store {
     }
 }
 
-fn open_lock(path: &Path) -> Result<File> {
-    File::options().create(true).truncate(false).read(true).write(true).open(path).io_at("open the lock", path)
+/// Names this process among all that may share the store, also from other machines.
+fn unique_process() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}-{}", Digest::of(host.trim().as_bytes()).short(), std::process::id())
+}
+
+/// Copies a blob into the project. A copy, not a hard link: people edit what lies in their project folder, and a link would
+/// let them edit the store. Where the filesystem can, the copy shares its bytes until then.
+fn place(blob: &Path, to: &Path) -> Result<()> {
+    let parent = to.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).io_at("create", parent)?;
+    let folder = tempfile::Builder::new().prefix(".emopipe-").tempdir_in(parent).io_at("create a folder in", parent)?;
+    let copy = folder.path().join("copy");
+    reflink_copy::reflink_or_copy(blob, &copy).io_at("write", to)?;
+    set_ordinary(&copy).io_at("write", to)?;
+    File::open(&copy).and_then(|f| f.sync_all()).io_at("write", to)?;
+    fs::rename(&copy, to).io_at("write", to)
+}
+
+/// The permissions that new files usually have.
+fn set_ordinary(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
+    }
+    Ok(())
+}
+
+/// Leaves the old content or the new one, also after a power failure.
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes, File::sync_all)
+}
+
+/// Leaves the old content or the new one if the process dies.
+fn replace(path: &Path, bytes: &[u8], sync: impl FnOnce(&File) -> std::io::Result<()>) -> Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).io_at("create", parent)?;
+    let mut temp =
+        tempfile::Builder::new().prefix(".emopipe-").tempfile_in(parent).io_at("create a file in", parent)?;
+    temp.write_all(bytes).and_then(|()| sync(temp.as_file())).io_at("write", path)?;
+    set_ordinary(temp.path()).io_at("write", path)?;
+    temp.persist(path).map_err(|e| Error::io("write", path, &e.error))?;
+    Ok(())
 }
 
 /// `base/ab/cdef...`: few enough entries a folder for every filesystem.

@@ -105,15 +105,193 @@ fn links_are_refused_as_outputs() {
     assert!(error.message.contains("link"), "{error}");
 }
 
+fn keeping(keep: HashSet<Digest>) -> Retention {
+    Retention { keep: Some(keep), ..Retention::default() }
+}
+
 #[test]
 fn collection_waits_for_nobody_and_harms_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let (key, _) = publish(&store, "a", &[("x", "1")]);
-    let other = Store::open(dir.path()).unwrap();
-    let garbage = store.garbage(Some(&HashSet::new())).unwrap();
-    assert!(store.sweep(&garbage).unwrap_err().message.contains("in use"));
-    assert!(other.lookup(&key).is_some());
+    assert!(Store::open_alone(dir.path()).unwrap_err().message.contains("in use"));
+    assert!(store.lookup(&key).is_some());
+    drop(store);
+    let alone = Store::open_alone(dir.path()).unwrap();
+    assert!(Store::open(dir.path()).unwrap_err().message.contains("being cleaned"));
+    let garbage = alone.garbage(&keeping(HashSet::new())).unwrap();
+    assert_eq!(alone.sweep(&garbage).unwrap().results, 1);
+}
+
+#[test]
+fn of_two_results_under_one_key_both_stay_and_the_first_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (key, first) = publish(&store, "a", &[("x", "1")]);
+    assert!(!store.is_ambiguous(&key));
+    publish(&store, "a", &[("x", "1")]);
+    assert!(!store.is_ambiguous(&key), "the same bytes again say nothing new");
+    let (_, second) = publish(&store, "a", &[("x", "2")]);
+    assert_eq!(store.lookup(&key), Some(first.clone()));
+    assert_eq!(first.first_difference(&second), Some("x"));
+    drop(store);
+    let alone = Store::open_alone(dir.path()).unwrap();
+    let garbage = alone.garbage(&Retention::default()).unwrap();
+    alone.sweep(&garbage).unwrap();
+    drop(alone);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.known(&key).unwrap().outcomes, [first.clone(), second.clone()], "also after a compaction");
+    store.drop_blob(&first.files[0].digest).unwrap();
+    assert_eq!(store.lookup(&key), Some(second));
+    store.forget(&key).unwrap();
+    assert_eq!(store.known(&key), None);
+}
+
+#[test]
+fn an_accepted_result_stands_until_there_is_one_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (from, outcome) = publish(&store, "a", &[("x", "1")]);
+    let key = Digest::of(b"b");
+    let acceptance = Acceptance { from, note: "only a comment".into() };
+    store.accept(key, "stage", &outcome, acceptance.clone(), &json!({})).unwrap();
+    assert_eq!((store.lookup(&key), store.acceptance(&key)), (Some(outcome.clone()), Some(acceptance.clone())));
+    drop(store);
+    let alone = Store::open_alone(dir.path()).unwrap();
+    // The result that stood in may go; what was said of it stays.
+    alone.sweep(&alone.garbage(&keeping([key].into())).unwrap()).unwrap();
+    drop(alone);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!((store.lookup(&from), store.acceptance(&key)), (None, Some(acceptance)));
+    let (_, own) = publish(&store, "b", &[("x", "2")]);
+    assert_eq!((store.lookup(&key), store.acceptance(&key)), (Some(own), None));
+    assert!(store.is_ambiguous(&key), "it shows that the promise was wrong");
+}
+
+fn describes(key: &Digest, record: &serde_json::Value) -> bool {
+    record["n"] == 1 && !key.to_string().is_empty()
+}
+
+/// Not by a command: a child that is being started holds this process's locks for a moment.
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir(&target).unwrap();
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Flips one bit of each file in turn, of each kind of file there is.
+#[test]
+fn any_flipped_bit_is_found_and_repaired() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let contents: [&[(&str, &str)]; 3] = [&[("x", "one"), ("y", "two")], &[("x", "three")], &[("z", "one")]];
+    for (i, files) in contents.iter().enumerate() {
+        publish(&store, &i.to_string(), files);
+    }
+    assert_eq!(store.audit(&describes, &|_, _| {}).unwrap().damage, []);
+    drop(store);
+    let mut files: Vec<(std::path::PathBuf, usize)> = Vec::new();
+    for folder in ["blobs", "actions"] {
+        for shard in fs::read_dir(dir.path().join(folder)).unwrap() {
+            files.extend(fs::read_dir(shard.unwrap().path()).unwrap().map(|e| (e.unwrap().path(), 0)));
+        }
+    }
+    let index = dir.path().join("index.jsonl");
+    files.extend((0..fs::metadata(&index).unwrap().len() as usize).step_by(7).map(|at| (index.clone(), at)));
+    for (file, at) in &files {
+        let sound = fs::read(file).unwrap();
+        let mut bytes = sound.clone();
+        bytes[*at] ^= 4;
+        let write = |bytes: &[u8]| {
+            fs::remove_file(file).unwrap();
+            fs::write(file, bytes).unwrap();
+        };
+        write(&bytes);
+        let store = Store::open(dir.path()).unwrap();
+        let found = store.audit(&describes, &|_, _| {}).unwrap();
+        assert!(!found.damage.is_empty(), "{} at {at}", file.display());
+        if let Damage::Blob { results, .. } = &found.damage[0] {
+            assert!(!results.is_empty());
+        }
+        drop(store);
+        // What a repair leaves behind, on a copy.
+        let copy = tempfile::tempdir().unwrap();
+        copy_folder(dir.path(), copy.path());
+        let alone = Store::open_alone(copy.path()).unwrap();
+        let audit = alone.audit(&describes, &|_, _| {}).unwrap();
+        alone.repair(&audit).unwrap();
+        assert_eq!(alone.audit(&describes, &|_, _| {}).unwrap().damage, []);
+        drop(alone);
+        let store = Store::open(copy.path()).unwrap();
+        let whole: Vec<_> = store.results().into_iter().filter(|(key, _)| store.lookup(key).is_some()).collect();
+        assert_eq!(whole.len(), store.len(), "what is left is whole");
+        for (_, known) in whole {
+            assert_eq!(store.damaged(known.outcomes.iter().flat_map(|o| &o.files)), []);
+        }
+        drop(store);
+        write(&sound);
+    }
+    println!("{} flips", files.len());
+}
+
+#[test]
+fn a_rotten_blob_is_replaced_when_its_bytes_come_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (_, outcome) = publish(&store, "a", &[("x", "one")]);
+    let blob = store.blob(&outcome.files[0].digest);
+    fs::remove_file(&blob).unwrap();
+    fs::write(&blob, "onf").unwrap();
+    assert_eq!(store.damaged(&outcome.files), [outcome.files[0].digest]);
+    publish(&store, "b", &[("y", "one")]);
+    assert_eq!(store.damaged(&outcome.files), []);
+}
+
+#[test]
+fn age_and_size_decide_what_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_alone(dir.path()).unwrap();
+    let keys: Vec<Digest> =
+        (0..5).map(|i| publish(&store, &i.to_string(), &[("x", &i.to_string().repeat(10))]).0).collect();
+    let last_used = [(keys[0], 50), (keys[1], 10), (keys[2], 30), (keys[3], 30), (keys[4], 5)].into();
+    let gone = |retention: &Retention| -> Vec<Digest> {
+        store.garbage(retention).unwrap().results.iter().map(|r| r.key).collect()
+    };
+    let base = Retention { last_used, now: 60, ..Retention::default() };
+    assert_eq!(gone(&base), []);
+    let old = Retention { unused_since: Some(20), ..base };
+    assert_eq!(gone(&old), [keys[1], keys[4]]);
+    let kept = Retention { keep: Some([keys[4]].into()), ..old };
+    assert_eq!(gone(&kept), [keys[1]]);
+    let small = Retention { unused_since: None, max_size: Some(25), ..kept };
+    assert_eq!(gone(&small), [keys[1], keys[2], keys[3]], "to 20 bytes, the least recently used first");
+    let middle = Retention { max_size: Some(30), ..small };
+    assert_eq!(gone(&middle), [keys[1], keys[3]], "of one age, the one made last");
+}
+
+#[test]
+fn checkpoints_of_unfinished_actions_survive_a_collection_until_they_are_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_alone(dir.path()).unwrap();
+    let (done, _) = publish(&store, "a", &[("x", "1")]);
+    let open = Digest::of(b"open");
+    for key in [done, open] {
+        fs::write(store.work(&key, true).unwrap().join("checkpoint"), "bytes").unwrap();
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+    store.sweep(&store.garbage(&Retention { now, ..Retention::default() }).unwrap()).unwrap();
+    let left = |key: Digest| dir.path().join("work").join(key.to_string()).exists();
+    assert!(!left(done) && left(open));
+    let month = 31 * 24 * 3600 * 1000;
+    store.sweep(&store.garbage(&Retention { now: now + month, ..Retention::default() }).unwrap()).unwrap();
+    assert!(!left(open));
 }
 
 proptest! {
@@ -133,9 +311,10 @@ proptest! {
             if keep[i] { kept.insert(key); }
             all.push((key, outcome));
         }
-        let garbage = store.garbage(Some(&kept)).unwrap();
+        drop(store);
+        let store = Store::open_alone(dir.path()).unwrap();
+        let garbage = store.garbage(&keeping(kept.clone())).unwrap();
         store.sweep(&garbage).unwrap();
-        let store = Store::open(dir.path()).unwrap();
         let mut needed = HashSet::new();
         for (key, outcome) in &all {
             prop_assert_eq!(store.lookup(key).is_some(), kept.contains(key));

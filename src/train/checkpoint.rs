@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::DevPoint;
 use crate::{
     error::{Error, IoAt, Result},
+    fault,
     store::Digest,
 };
 
@@ -66,14 +67,14 @@ impl CheckpointFile {
         let bytes = self.encode(state)?;
         let temporary = self.path.with_extension("tmp");
         let mut file = fs::File::create(&temporary).io_at("create", &temporary)?;
-        file.write_all(Digest::of(&bytes).as_bytes())
-            .and_then(|()| file.write_all(&bytes))
-            .and_then(|()| file.sync_all())
-            .io_at("write", &temporary)?;
+        file.write_all(Digest::of(&bytes).as_bytes()).io_at("write", &temporary)?;
+        fault::at("checkpoint-half");
+        file.write_all(&bytes).and_then(|()| file.sync_all()).io_at("write", &temporary)?;
         fs::rename(&temporary, &self.path).io_at("replace", &self.path)?;
         if let Some(folder) = self.path.parent() {
             fs::File::open(folder).and_then(|d| d.sync_all()).io_at("sync", folder)?;
         }
+        fault::at("checkpoint");
         Ok(())
     }
 

@@ -2,7 +2,10 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 pub mod chatglm;
+pub mod journals;
 pub mod sentencepiece;
+pub mod server;
+pub mod tiny;
 
 use std::{
     fs,
@@ -43,7 +46,15 @@ impl Project {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_emopipe"));
         command.args(arguments).current_dir(self.root());
-        for name in ["EMOPIPE_STORE", "EMOPIPE_MIRROR", "EMOPIPE_DATA", "EMOPIPE_OFFLINE", "EMOPIPE_LOG"] {
+        for name in [
+            "EMOPIPE_STORE",
+            "EMOPIPE_MIRROR",
+            "EMOPIPE_DATA",
+            "EMOPIPE_OFFLINE",
+            "EMOPIPE_LOG",
+            "EMOPIPE_FAULT",
+            "EMOPIPE_LOCKS",
+        ] {
             command.env_remove(name);
         }
         // Not the settings of whoever runs the tests.

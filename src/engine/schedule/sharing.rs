@@ -95,10 +95,8 @@ impl Scheduler<'_> {
                 (*results, *total) = (*results + 1, *total + bytes);
                 self.emit(Event::Pulled { action: action.clone(), key, bytes });
                 self.emit(Event::Reused { action, key, artifact: outcome.artifact });
-                for next in self.done(i, &outcome)? {
-                    self.inputs_known(next)?;
-                }
-                return Ok(());
+                let next = self.done(i, key, &outcome)?;
+                return self.inputs_known(next);
             }
             (Ok(Pulled::Damaged(why)), _) => {
                 let error = Error::environment(format!("the remote's result is damaged: {why}"));
@@ -115,6 +113,10 @@ impl Scheduler<'_> {
 
     pub(super) fn push(&mut self, i: usize, key: Digest) {
         let Some(remote) = self.options.remote.as_ref().filter(|r| r.settings().push) else { return };
+        // What was only vouched for here is nobody else's result.
+        if self.store.acceptance(&key).is_some() {
+            return;
+        }
         self.sharing.pushing.insert(i);
         let send = self.send.clone();
         remote.push(self.store, key, false, move |answer| drop(send.send((i, Signal::Pushed(answer)))));

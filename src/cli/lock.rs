@@ -1,0 +1,43 @@
+//! `emopipe lock`, and what `run --locked` asks of the file.
+
+use std::{collections::HashMap, path::Path};
+
+use super::{Outcome, args::PipelineArgs, load, open_store, print};
+use crate::{
+    engine::{lockfile::LockFile, plan::Plan},
+    error::{Error, Result},
+    store::{Digest, Store},
+};
+
+pub fn lock(args: &PipelineArgs) -> Outcome {
+    let plan = load(args)?;
+    let store = open_store(args, &plan)?;
+    let path = LockFile::path(&args.pipeline);
+    let before = LockFile::read(&path)?;
+    let mut after = before.clone();
+    after.lock(&plan, &plan.forecast(&store, &Default::default()))?;
+    if before == after {
+        print(&format!("{} is up to date\n", path.display()));
+    } else {
+        after.write(&path)?;
+        print(&format!("{} written\n", path.display()));
+    }
+    Ok(())
+}
+
+/// The artifacts that a locked run must give.
+///
+/// # Errors
+/// Where it is clear before the run that something differs.
+pub fn expected(pipeline: &Path, plan: &Plan, store: &Store) -> Result<HashMap<String, Digest>> {
+    let path = LockFile::path(pipeline);
+    let file = LockFile::read(&path)?;
+    let locked = file.of(plan, &path)?;
+    let found = locked.differences(plan, &plan.forecast(store, &Default::default()));
+    if found.is_empty() {
+        return Ok(locked.expected());
+    }
+    Err(Error::input(format!("{} doesn't fit this pipeline:\n  {}", path.display(), found.join("\n  "))).help(
+        "if the change is wanted, run without `--locked`, look at it, and write the file anew with `emopipe lock`",
+    ))
+}

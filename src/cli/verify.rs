@@ -1,0 +1,161 @@
+//! `emopipe verify`: is every byte of the store what it was, and would the same work give it again?
+
+use std::{fmt::Write, io::IsTerminal, path::Path, sync::Arc};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    Failure, Outcome,
+    args::{PipelineArgs, VerifyArgs},
+    load, open_store, print,
+    run::listen,
+    store_folder,
+    view::{View, bytes},
+};
+use crate::{
+    engine::{
+        key, machine,
+        plan::{Forecast, Plan, Selection},
+        schedule::{self, Options},
+    },
+    error::{Error, Result},
+    store::{Audit, Damage, Store},
+};
+
+pub fn verify(args: &VerifyArgs) -> Outcome {
+    let plan = args.pipeline.as_ref().map(|pipeline| load(&pipeline_args(args, pipeline))).transpose()?;
+    let folder = match (&plan, &args.pipeline) {
+        (Some(plan), Some(pipeline)) => store_folder(&pipeline_args(args, pipeline), plan),
+        _ => args.store.clone().unwrap_or_else(|| "cache".into()),
+    };
+    if !folder.is_dir() {
+        return Err(Error::input(format!("there is no store in {}", folder.display()))
+            .help("name a pipeline, or the store with `--store DIR`")
+            .into());
+    }
+    match (&plan, &args.pipeline) {
+        (Some(plan), Some(pipeline)) if args.rerun => return rerun(args, &pipeline_args(args, pipeline), plan),
+        (None, _) if args.rerun => {
+            return Err(Error::input("`--rerun` needs a pipeline whose actions it can run").into());
+        }
+        _ => {}
+    }
+    let store = if args.repair { Store::open_alone(&folder)? } else { Store::open(&folder)? };
+    let audit = audit(&store)?;
+    print(&report(&audit));
+    if audit.damage.is_empty() {
+        return Ok(());
+    }
+    if args.repair {
+        let done = store.repair(&audit)?;
+        print(&format!(
+            "dropped {} blobs, {} descriptions and {} index lines; {} results are to be computed again\n",
+            done.blobs, done.records, done.lines, done.results
+        ));
+        return Ok(());
+    }
+    Err(Error::environment(format!("the store {} is damaged in {} place(s)", folder.display(), audit.damage.len()))
+        .help("`emopipe verify --repair` drops what is damaged, and the next run computes it again")
+        .into())
+}
+
+fn pipeline_args(args: &VerifyArgs, pipeline: &Path) -> PipelineArgs {
+    PipelineArgs {
+        pipeline: pipeline.to_owned(),
+        profile: args.profile.clone(),
+        set: Vec::new(),
+        store: args.store.clone(),
+        mirror: None,
+        data: args.data.clone(),
+    }
+}
+
+/// Reads the whole store, with a bar on a terminal.
+pub fn audit(store: &Store) -> Result<Audit> {
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    bar.set_style(
+        ProgressStyle::with_template("verify [{bar:32}] {bytes}/{total_bytes}  {bytes_per_sec}  {eta}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let audit = store.audit(&key::describes, &|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    audit
+}
+
+fn report(audit: &Audit) -> String {
+    let mut out = String::new();
+    for damage in &audit.damage {
+        let _ = match damage {
+            Damage::Line(number) => writeln!(out, "damaged  index line {number}: what it said is forgotten"),
+            Damage::Record { key, action, problem } => {
+                writeln!(out, "damaged  description {} of {action}: {problem}; the result is sound", key.short())
+            }
+            Damage::Blob { digest, problem, results } => {
+                let _ = writeln!(out, "damaged  blob {}: {problem}", digest.short());
+                for (key, action) in results {
+                    let _ = writeln!(out, "           hits {action} (key {})", key.short());
+                }
+                if results.is_empty() { writeln!(out, "           hits no result") } else { Ok(()) }
+            }
+        };
+    }
+    let _ = writeln!(out, "{} blobs ({}) and {} results read", audit.blobs, bytes(audit.bytes), audit.results);
+    out
+}
+
+/// Computes finished actions again in scratch folders and compares their bytes with the store's.
+fn rerun(args: &VerifyArgs, pipeline: &PipelineArgs, plan: &Plan) -> Outcome {
+    let store = Arc::new(open_store(pipeline, plan)?);
+    let forecasts = plan.forecast(&store, &Default::default());
+    let mut wanted = Vec::new();
+    for target in &args.stages {
+        wanted.extend(plan.matching(target)?);
+    }
+    let finished = |i: &usize| matches!(forecasts[*i], Forecast::Cached { .. });
+    let mut chosen: Vec<usize> =
+        (0..plan.actions.len()).filter(|i| finished(i) && (args.stages.is_empty() || wanted.contains(i))).collect();
+    if let Some(sample) = args.sample {
+        chosen.shuffle(&mut ChaCha8Rng::seed_from_u64(args.seed));
+        chosen.truncate(sample);
+    }
+    let names: Vec<String> = chosen.iter().map(|i| plan.actions[*i].name.clone()).collect();
+    if names.is_empty() {
+        print("no finished action to compute again\n");
+        return Ok(());
+    }
+    let options = Options {
+        machine: machine::resources(),
+        jobs: None,
+        keep_going: true,
+        selection: Selection { only: names.clone(), until: Vec::new(), force: names },
+        env: Vec::new(),
+        check: true,
+        withheld: Vec::new(),
+        remote: None,
+        expected: Default::default(),
+    };
+    let stop = listen()?;
+    let mut view = View::new(std::io::stderr().is_terminal());
+    let summary = schedule::run(plan, &store, &options, &mut view, &stop)?;
+    view.finish(&summary);
+    let mut out = String::new();
+    for (action, file) in &summary.differing {
+        let _ = writeln!(
+            out,
+            "not deterministic  {action}: `{file}` differs; both results are kept, the first stays in use"
+        );
+    }
+    let same = summary.ran - summary.differing.len();
+    let _ = writeln!(out, "{same} of {} actions gave the same bytes again", summary.ran);
+    print(&out);
+    match (summary.interrupted, summary.failed.is_empty() && summary.differing.is_empty()) {
+        (true, _) => Err(Failure::Interrupted),
+        (false, true) => Ok(()),
+        (false, false) => Err(Failure::Actions),
+    }
+}

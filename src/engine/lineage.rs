@@ -1,0 +1,122 @@
+//! What a result was made from, read from the records in the store alone: from a report down to the raw files.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write,
+};
+
+use serde_json::Value;
+
+use super::{
+    explain::{Reason, differences},
+    history::stage,
+    key::Preimage,
+};
+use crate::store::{Digest, Known, Store};
+
+/// Earlier actions that a result is compared with, to find the nearest.
+const MOST_COMPARED: usize = 100;
+
+/// All results of a store, to be asked where things come from.
+pub struct Lineage<'a> {
+    store: &'a Store,
+    results: Vec<(Digest, Known)>,
+    /// Positions in `results` by artifact.
+    makers: HashMap<Digest, Vec<usize>>,
+}
+
+impl<'a> Lineage<'a> {
+    pub fn new(store: &'a Store) -> Self {
+        let results = store.results();
+        let mut makers: HashMap<Digest, Vec<usize>> = HashMap::new();
+        for (i, (_, known)) in results.iter().enumerate() {
+            for outcome in &known.outcomes {
+                makers.entry(outcome.artifact).or_default().push(i);
+            }
+        }
+        Self { store, results, makers }
+    }
+
+    /// Keys whose own digest, artifact or one of whose files begins with these hexadecimal digits.
+    pub fn find(&self, prefix: &str) -> Vec<Digest> {
+        let prefix = prefix.to_ascii_lowercase();
+        let begins = |d: &Digest| d.to_string().starts_with(&prefix);
+        let matches = |(key, known): &&(Digest, Known)| {
+            begins(key)
+                || known.outcomes.iter().any(|o| begins(&o.artifact) || o.files.iter().any(|f| begins(&f.digest)))
+        };
+        self.results.iter().filter(matches).map(|(key, _)| *key).collect()
+    }
+
+    /// The key under which an artifact was made last.
+    pub fn maker(&self, artifact: &Digest) -> Option<Digest> {
+        self.makers.get(artifact)?.last().map(|i| self.results[*i].0)
+    }
+
+    /// The earlier action of the same stage that differs in the fewest fields, and these.
+    pub fn nearest(&self, key: &Digest) -> Option<(String, Vec<Reason>)> {
+        let (_, known) = self.results.iter().find(|(k, _)| k == key)?;
+        let own = Preimage::of_record(&self.store.preimage(key)?)?;
+        let earlier = |(_, k): &&(Digest, Known)| k.order < known.order && stage(&k.action) == stage(&known.action);
+        let described = |(k, other): &(Digest, Known)| {
+            let old = Preimage::of_record(&self.store.preimage(k)?)?;
+            Some((other.action.clone(), differences(&old, &own)))
+        };
+        // Of equals, the one made last.
+        self.results
+            .iter()
+            .rev()
+            .filter(earlier)
+            .take(MOST_COMPARED)
+            .filter_map(described)
+            .min_by_key(|(_, found)| found.len())
+    }
+
+    /// Everything that a key's result was made from, as an indented list down to files and where they came from.
+    pub fn tree(&self, key: &Digest) -> String {
+        let mut out = String::new();
+        self.write(key, "", 0, &mut HashSet::new(), &mut out);
+        out
+    }
+
+    fn write(&self, key: &Digest, role: &str, depth: usize, seen: &mut HashSet<Digest>, out: &mut String) {
+        let indent = "  ".repeat(depth);
+        let role = if role.is_empty() { String::new() } else { format!("{role}: ") };
+        let Some(known) = self.store.known(key) else { return };
+        let artifact = known.outcomes.first().map_or_else(String::new, |o| o.artifact.to_string());
+        let record = self.store.preimage(key);
+        let action = record.as_ref().and_then(|r| r.get("action")?.as_str()).unwrap_or(&known.action);
+        let _ = writeln!(out, "{indent}{role}{action}  artifact {artifact}");
+        if let Some(acceptance) = &known.accepted {
+            let _ = writeln!(out, "{indent}  accepted, not computed: {}", acceptance.note);
+        }
+        if !seen.insert(*key) {
+            let _ = writeln!(out, "{indent}  (as above)");
+            return;
+        }
+        let Some(record) = record else {
+            let _ = writeln!(out, "{indent}  its description is lost");
+            return;
+        };
+        let inputs = Preimage::of_record(&record).map(|p| p.inputs).unwrap_or_default();
+        if inputs.is_empty() {
+            for file in known.outcomes.iter().flat_map(|o| &o.files) {
+                let from = url(&record, &file.name).map_or_else(String::new, |u| format!("  {u}"));
+                let _ = writeln!(out, "{indent}  file {}  {}{from}", file.digest, file.name);
+            }
+        }
+        for (role, artifacts) in &inputs {
+            for artifact in artifacts {
+                match self.maker(artifact) {
+                    Some(maker) => self.write(&maker, role, depth + 1, seen, out),
+                    None => drop(writeln!(out, "{indent}  {role}: artifact {artifact}, no longer in the store")),
+                }
+            }
+        }
+    }
+}
+
+/// Where a file was fetched from, if the record says so.
+fn url<'a>(record: &'a Value, file: &str) -> Option<&'a str> {
+    record.get("unkeyed")?.get(file)?.get("url")?.as_str()
+}
