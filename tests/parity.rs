@@ -69,7 +69,7 @@ fn fixtures() -> Vec<Fixture> {
         let kind = read_json(&folder.join("config.json"))["model_type"].as_str().unwrap_or_default().to_owned();
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
         let Some((_, family)) = FAMILIES.iter().find(|(k, _)| *k == kind) else {
-            println!("{name}: skipped, no family reads model_type `{kind}`");
+            println!("{name}: skipped, no family of decoders reads model_type `{kind}`");
             continue;
         };
         let expected = candle_core::safetensors::load(folder.join("expected.safetensors"), &Device::Cpu).unwrap();

@@ -9,7 +9,7 @@ use common::chatglm::{Sizes, pickle, write_chatglm, write_torch};
 use emopipe::{
     error::Error,
     models::{
-        AdapterSpec, Backbone, BackboneSpec, ConfigTable, Decoder, Dtype, Mode, TokenTree,
+        AdapterSpec, Backbone, BackboneSpec, ConfigTable, Dtype, Mode, TokenTree,
         adapters::{self, LoraSpec},
         dims, load,
         weights::config::Config,
@@ -64,11 +64,11 @@ impl Model {
         entries.map(|e| (e.file_name().into_string().unwrap(), e.path())).collect()
     }
 
-    fn load_as(&self, dtype: Dtype, config: ConfigTable) -> Result<Decoder, Error> {
+    fn load_as(&self, dtype: Dtype, config: ConfigTable) -> Result<Box<dyn Backbone>, Error> {
         load(&BackboneSpec { family: "chatglm".into(), dtype, config }, &self.files(), &Device::Cpu)
     }
 
-    fn load(&self) -> Result<Decoder, Error> {
+    fn load(&self) -> Result<Box<dyn Backbone>, Error> {
         self.load_as(Dtype::F32, ConfigTable::new())
     }
 
@@ -110,7 +110,7 @@ fn says(message: &str, parts: &[&str]) {
 }
 
 /// Hidden states, losses and the gradient of an adapter.
-fn numbers(model: &Decoder) -> Vec<Vec<f32>> {
+fn numbers(model: &dyn Backbone) -> Vec<Vec<f32>> {
     let target_modules = vec!["query_key_value".into(), "dense_h_to_4h".into(), "dense_4h_to_h".into()];
     let spec = AdapterSpec::Lora(LoraSpec { rank: 4, alpha: 8.0, dropout: 0.0, target_modules });
     let adapter = adapters::create(&spec, model, 1, None).unwrap();
@@ -128,7 +128,7 @@ fn numbers(model: &Decoder) -> Vec<Vec<f32>> {
 #[test]
 fn both_formats_give_the_same_model_in_every_number_format() {
     let [pickled, safe] = INDEX.map(|(format, _)| Model::new(format));
-    let of = |model: &Model, dtype| numbers(&model.load_as(dtype, ConfigTable::new()).unwrap());
+    let of = |model: &Model, dtype| numbers(model.load_as(dtype, ConfigTable::new()).unwrap().as_ref());
     let whole = of(&pickled, Dtype::F32);
     assert!(whole == of(&safe, Dtype::F32));
     // The files hold half-precision numbers: nothing is lost.
@@ -350,7 +350,7 @@ fn weights_that_are_not_floats_are_refused() {
 #[test]
 fn a_single_file_needs_no_index() {
     let model = Model::new("pytorch");
-    let whole = numbers(&model.load().unwrap());
+    let whole = numbers(model.load().unwrap().as_ref());
     let mut tensors = Vec::new();
     for name in model.files().into_keys().filter(|n| n.ends_with(".bin")) {
         tensors.extend(candle_core::pickle::read_all(model.path(&name)).unwrap());
@@ -363,7 +363,7 @@ fn a_single_file_needs_no_index() {
         by_name[name].flatten_all().unwrap().to_vec1::<f16>().unwrap()
     });
     fs::write(model.path("training_args.bin"), b"no weights").unwrap();
-    assert!(numbers(&model.load().unwrap()) == whole);
+    assert!(numbers(model.load().unwrap().as_ref()) == whole);
 }
 
 /// Reads more than a gibibyte, and watches how much memory that takes. Alone in its process, as peaks belong to a process:

@@ -24,6 +24,8 @@ pub struct Chat<'a> {
     sample: String,
     /// What the template writes between the prompt and the answer's first character.
     lead: String,
+    /// An answer is encoded as a text of its own.
+    separate_answers: bool,
     end: u32,
 }
 
@@ -61,6 +63,7 @@ impl<'a> Chat<'a> {
             skeleton: Vec::new(),
             sample: String::new(),
             lead: String::new(),
+            separate_answers: model.separate_answers,
             end: 0,
         };
         chat.sample = chat.render(&[("user", "x")], true)?;
@@ -142,6 +145,9 @@ impl<'a> Chat<'a> {
         let mark = unused_char(&[words, self.template]);
         let encode = |text: &str| self.encode(&specials.split(text), mark);
         let answer = format!("{}{}", self.lead, specials.break_up(words, mark));
+        if self.separate_answers {
+            return encode(&answer);
+        }
         let prompt = encode(&self.sample)?;
         let whole = encode(&format!("{}{answer}", self.sample))?;
         // Where the answer would melt into the prompt's last token, it is what a model can write after that token.
@@ -264,7 +270,7 @@ mod tests {
             eprintln!("SKIPPED smollm2_prompt: set EMOPIPE_TEST_GGUF to SmolLM2-135M-Instruct.Q4_1.gguf");
             return;
         };
-        let m = TextModel::load(&[("m.gguf".to_owned(), path.into())].into()).unwrap();
+        let m = TextModel::load(&[("m.gguf".to_owned(), path.into())].into(), None).unwrap();
         let chat = Chat::new(&m, None).unwrap();
         let message = "Classify the sentiment of the sentence to Positive, Negative or Neutral: what a movie .";
         assert_eq!(

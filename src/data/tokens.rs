@@ -1,5 +1,7 @@
 //! Prompts and answers as token ids: what training and evaluation read.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{chat::Chat, prompt::Instruction};
@@ -31,6 +33,9 @@ pub struct TokensInfo {
     pub prompt_tokens: LengthStats,
     /// Prompts whose sentence was shortened.
     pub truncated: usize,
+    /// The same by split; splits without any are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub truncated_by_split: BTreeMap<String, usize>,
 }
 
 /// What the model answers for a label.
@@ -165,10 +170,12 @@ impl<'a> Prompter<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::data::{
         prompt::INSTRUCTION,
-        tokenizer::{TextModel, testing::model},
+        tokenizer::{Convention, TextModel, testing::model},
     };
 
     const PLAIN: &str = "<|start|>{{ messages[0].content }}<|eot|>A: {% if messages|length > 1 %}\
@@ -204,6 +211,28 @@ mod tests {
         }
         let exact = Prompter::new(&chat, &instruction, Some(full.ids.len())).unwrap();
         assert_eq!(exact.prompt(sentence).unwrap(), full);
+    }
+
+    /// ChatGLM's prompt, in characters of up to four tokens each.
+    #[test]
+    fn a_family_s_prompt_stays_whole_around_a_shortened_sentence() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sentencepiece/plain.model");
+        let files = [("tokenizer.model".to_owned(), path)].into();
+        let m = TextModel::load(&files, Convention::of("chatglm").as_ref()).unwrap();
+        let chat = Chat::new(&m, None).unwrap();
+        let instruction = instruction();
+        let whole = Prompter::new(&chat, &instruction, None).unwrap();
+        let sentence = "她今天 sop 很😀开心 the end 👍🏽";
+        let (fixed, full) = (whole.prompt("").unwrap().ids.len(), whole.prompt(sentence).unwrap().ids.len());
+        for limit in fixed + 1..full {
+            let p = Prompter::new(&chat, &instruction, Some(limit)).unwrap().prompt(sentence).unwrap();
+            assert!(p.truncated && p.ids.len() <= limit && p.ids.len() + 5 > limit, "{} of {limit}", p.ids.len());
+            let text = decoded(&m, &p);
+            let kept = text
+                .strip_prefix("[gMASK]sop[Round 1]\n\n问：Classify the sentiment of the sentence to Yes or No: ")
+                .and_then(|rest| rest.strip_suffix("\n\n答："));
+            assert!(kept.is_some_and(|kept| sentence.starts_with(kept)), "{text}");
+        }
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! Scoring of answers, metrics and their uncertainty.
 
 pub mod bootstrap;
+pub mod classify;
 mod evaluation;
+pub mod generate;
 pub mod metrics;
+pub mod parse;
 pub mod rank;
+mod rows;
 pub mod significance;
 
 pub use evaluation::{Evaluation, MethodContext, ModelContext, TaskContext, TrainingContext};

@@ -5,17 +5,12 @@
 //! label's tokens begin another's. Nothing is normalised by length: the labels of a task are alternatives that the model
 //! knows from the instruction, and exactly one of them is the whole answer.
 
-use std::ops::Range;
-
+use super::rows::{TOKEN_BUDGET, groups};
 use crate::{
     error::Result,
     models::{Adapter, Backbone, Mode, TokenTree},
     train::{Answers, shared_beginning},
 };
-
-/// Most tokens in one packed row, unless a single example is longer. Bounds memory; in a row of this size the shared
-/// instruction is a few percent of the work.
-const TOKEN_BUDGET: usize = 1024;
 
 /// Scores of every label for every prompt, `[prompts][labels]`, in nats. `done` hears how many prompts are finished and
 /// may stop the work with an error.
@@ -32,7 +27,7 @@ pub fn rank(
     let shared = shared_beginning(prompts);
     let trie = AnswerTrie::new(answers);
     let mut scores = Vec::with_capacity(prompts.len());
-    for group in groups(prompts, shared, trie.tokens()) {
+    for group in groups(prompts, shared, trie.tokens(), TOKEN_BUDGET) {
         let row = PackedQuestions::new(&prompts[group], shared, &trie);
         let hidden = backbone.forward(&row.tree, adapter, Mode::Eval)?;
         let nll = backbone.nll(&hidden, &row.rows, &row.targets)?.to_vec1::<f32>()?;
@@ -52,24 +47,6 @@ pub fn normalise(scores: &[f64]) -> Vec<f32> {
     let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum();
     scores.iter().map(|s| (s - top - sum.ln()) as f32).collect()
-}
-
-/// Consecutive prompts that fit into one row.
-fn groups(prompts: &[&[u32]], shared: usize, answer_tokens: usize) -> Vec<Range<usize>> {
-    let mut groups = Vec::new();
-    let (mut start, mut used) = (0, shared);
-    for (i, prompt) in prompts.iter().enumerate() {
-        let own = prompt.len() - shared + answer_tokens;
-        if i > start && used + own > TOKEN_BUDGET {
-            groups.push(start..i);
-            (start, used) = (i, shared);
-        }
-        used += own;
-    }
-    if start < prompts.len() {
-        groups.push(start..prompts.len());
-    }
-    groups
 }
 
 /// The labels' tokens as a tree in which common beginnings are shared. End tokens are predicted, never read.
@@ -206,15 +183,6 @@ mod tests {
         assert_eq!(row.rows[..9], [2, 3, 4, 2, 4, 5, 3, 6, 7]);
         assert_eq!(row.targets[..9], [20, 21, 22, 30, 23, 2, 2, 2, 2]);
         assert_eq!(row.rows[9..], [8, 9, 10, 8, 10, 11, 9, 12, 13]);
-    }
-
-    #[test]
-    fn groups_keep_to_the_budget_unless_one_prompt_is_longer() {
-        let prompt = |len: usize| vec![1u32; len];
-        let prompts = [prompt(450), prompt(450), prompt(450), prompt(1900), prompt(20)];
-        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-        assert_eq!(groups(&prompts, 10, 5), [0..2, 2..3, 3..4, 4..5]);
-        assert!(groups(&[], 0, 5).is_empty());
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! What training and evaluation see of a language model.
+//! What training and evaluation see of a frozen model.
 
 use candle_core::{Device, Tensor};
 
 use super::{TokenTree, adapters::Adapter, cache::KvCache};
 use crate::error::Result;
 
-/// The sizes of a decoder, and what of it there is.
+/// The sizes of a backbone, and what of it there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dims {
     pub vocab: usize,
@@ -57,7 +57,7 @@ pub enum Mode {
     },
 }
 
-/// A frozen causal language model.
+/// A frozen language model: a decoder, which answers in words or by a head, or an encoder, which answers by a head alone.
 pub trait Backbone: Send + Sync {
     fn dims(&self) -> Dims;
 
@@ -66,11 +66,30 @@ pub trait Backbone: Send + Sync {
     /// Every linear layer that an adapter may change, in order of computation.
     fn modules(&self) -> Vec<Module>;
 
+    /// Whether a token's state depends on the tokens before it alone. If not, segments of a tree must have no parents: what
+    /// two samples begin with isn't the same in both.
+    fn is_causal(&self) -> bool {
+        true
+    }
+
     /// Hidden states after the last norm, `[tokens, hidden]`. Gradients reach the adapter's parameters only.
     ///
     /// In training, activations live as long as a tensor that was computed from the result: drop it after `backward`,
     /// which can be called once.
     fn forward(&self, tree: &TokenTree, adapter: &dyn Adapter, mode: Mode) -> Result<Tensor>;
+
+    /// What a classification head reads for each segment of `leaves`, `[leaves, hidden]`: the hidden state of its last token,
+    /// where the model makes nothing else of it. Otherwise as [`Backbone::forward`].
+    fn summaries(&self, tree: &TokenTree, leaves: &[usize], adapter: &dyn Adapter, mode: Mode) -> Result<Tensor> {
+        let rows: Vec<u32> = leaves.iter().map(|leaf| tree.last(*leaf) as u32).collect();
+        let hidden = self.forward(tree, adapter, mode)?;
+        Ok(hidden.index_select(&Tensor::new(rows, self.device())?, 0)?)
+    }
+
+    /// What the reference implementation calls its classification head.
+    fn head_name(&self) -> &'static str {
+        "score"
+    }
 
     /// As [`Backbone::forward`] in evaluation, for the tokens of `tree` that `cache` doesn't hold yet: `[new, hidden]`.
     /// The tree may only have grown since the last call, and the adapter must be the same.

@@ -11,11 +11,12 @@ use super::{
     Backbone, Dims, Mode, Module, TokenTree,
     adapters::{Adapter, Untrained},
     autograd::{Backward, Input, record},
+    blocks::{attend, check_ids, prefixes},
     cache::KvCache,
     linear::{Changes, Projection},
     ops::{
         add_in_place,
-        attention::{self, Heads, Pattern},
+        attention::{Heads, Pattern},
         gemm, nll,
         nll::Targets,
         rms_norm,
@@ -70,37 +71,6 @@ impl Decoder {
         self.layers.iter().flat_map(|l| [&l.qkv, &l.output, &l.gate_up, &l.down])
     }
 
-    fn check_ids(&self, ids: &[u32]) -> Result<()> {
-        match ids.iter().find(|id| **id as usize >= self.dims.vocab) {
-            Some(id) => Err(Error::input(format!("token {id} isn't in the model's vocabulary of {}", self.dims.vocab))
-                .help("the tokenizer belongs to another model")),
-            None => Ok(()),
-        }
-    }
-
-    /// Each layer's prefix as `[2, virtual_tokens, kv_heads * head_dim]`.
-    fn prefixes(&self, adapter: &dyn Adapter) -> Result<Vec<Tensor>> {
-        let width = self.dims.kv_width();
-        match adapter.prefix()? {
-            None => {
-                let empty = Tensor::zeros((2, 0, width), DType::F32, &self.device)?;
-                Ok(vec![empty; self.layers.len()])
-            }
-            Some(prefixes) if prefixes.len() == self.layers.len() => prefixes
-                .iter()
-                .map(|p| {
-                    let flat = |t: &Tensor| t.reshape((t.dim(0)?, width));
-                    Ok(Tensor::stack(&[flat(&p.keys)?, flat(&p.values)?], 0)?)
-                })
-                .collect(),
-            Some(prefixes) => Err(Error::input(format!(
-                "the adapter has prefixes for {} layers, and the backbone has {}",
-                prefixes.len(),
-                self.layers.len()
-            ))),
-        }
-    }
-
     /// Hidden states of the tokens at `from` and later, and what `observe` wants to know of each layer's queries, keys and
     /// values (`[new tokens, queries | keys | values]`); it returns those of all tokens.
     fn run(
@@ -112,7 +82,7 @@ impl Decoder {
         observe: &mut dyn FnMut(usize, Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let ids = &tree.ids()[from..];
-        self.check_ids(ids)?;
+        check_ids(ids, self.dims.vocab)?;
         if ids.is_empty() {
             return Ok(Tensor::zeros((0, self.dims.hidden), DType::F32, &self.device)?);
         }
@@ -125,13 +95,13 @@ impl Decoder {
         }
         let pattern = Pattern::new(tree, from);
         let angles = self.rotary.table(&tree.positions()[from..], &self.device)?;
-        let prefixes = self.prefixes(adapter)?;
+        let prefixes = prefixes(adapter, self.dims, &self.device)?;
         let ids = Tensor::new(ids, &self.device)?;
         let mut x = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
         for (i, (layer, prefix)) in self.layers.iter().zip(&prefixes).enumerate() {
             let qkv = self.attention_input(layer, &x, &angles, layer.qkv.changes(adapter, mode)?)?;
             let qkv = observe(i, qkv)?;
-            let seen = self.attend(&qkv, prefix, &pattern)?;
+            let seen = attend(&qkv, prefix, self.heads(), &pattern)?;
             let x_mid = attention_output(layer, &seen, &x, layer.output.changes(adapter, mode)?)?;
             let (gate_up, down) = (layer.gate_up.changes(adapter, mode)?, layer.down.changes(adapter, mode)?);
             x = mlp(layer, &x_mid, gate_up, down)?;
@@ -154,11 +124,6 @@ impl Decoder {
         let qkv = node.projection.forward(&normed, &changes, None)?;
         rotary::rotate(&qkv, angles, self.rotary, self.dims.heads + self.dims.kv_heads, self.dims.head_dim)?;
         record(&[x, &changes.flat], qkv, node)
-    }
-
-    fn attend(&self, qkv: &Tensor, prefix: &Tensor, pattern: &Arc<Pattern>) -> Candle<Tensor> {
-        let out = attention::forward(&qkv.detach(), &prefix.detach(), self.heads(), pattern)?;
-        record(&[qkv, prefix], out, Attention { heads: self.heads(), pattern: pattern.clone() })
     }
 }
 
@@ -194,7 +159,7 @@ impl Backbone for Decoder {
         if rows.len() != targets.len() {
             return Err(Error::internal(format!("{} rows for {} targets", rows.len(), targets.len())));
         }
-        self.check_ids(targets)?;
+        check_ids(targets, self.dims.vocab)?;
         if rows.is_empty() {
             return Ok(Tensor::zeros(0, DType::F32, &self.device)?);
         }
@@ -273,23 +238,6 @@ impl Backward for AttentionInput {
         let (d_normed, d_flat) = self.projection.backward(&normed, &self.changes, &grad, x.needed, flat.needed)?;
         let dx = d_normed.map(|g| rms_norm::backward(&x.tensor, &self.norm.weight, &g, self.norm.eps)).transpose()?;
         Ok(vec![dx, d_flat])
-    }
-}
-
-struct Attention {
-    heads: Heads,
-    pattern: Arc<Pattern>,
-}
-
-impl Backward for Attention {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
-    fn backward(&self, inputs: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
-        let [qkv, prefix] = inputs else { candle_core::bail!("two inputs expected") };
-        let (d_qkv, d_prefix) = attention::backward(&qkv.tensor, &prefix.tensor, grad, self.heads, &self.pattern)?;
-        Ok(vec![Some(d_qkv), Some(d_prefix)])
     }
 }
 

@@ -3,7 +3,8 @@
 use super::{Backbone, KvCache, TokenTree, adapters::Adapter};
 use crate::error::Result;
 
-/// Continues each leaf of `tree` by its most likely tokens until one of `stop` (not returned) or `longest` tokens.
+/// Continues each leaf of `tree` by its most likely tokens until one of `stop` (not returned), `longest` tokens, or the end
+/// of the model's context.
 ///
 /// `leaves` are segments of `tree`; results are in their order.
 pub fn greedy(
@@ -14,6 +15,7 @@ pub fn greedy(
     stop: &[u32],
     longest: usize,
 ) -> Result<Vec<Vec<u32>>> {
+    let context = backbone.dims().max_positions;
     let mut cache = KvCache::new();
     let mut written = vec![Vec::new(); leaves.len()];
     // Index into `written`, and the segment that ends in the last known token.
@@ -31,7 +33,10 @@ pub fn greedy(
             let token = most_likely(&logits);
             if !stop.contains(&token) {
                 written[i].push(token);
-                next.push((i, tree.push(Some(segment), &[token])));
+                let segment = tree.push(Some(segment), &[token]);
+                if tree.depth(segment) < context {
+                    next.push((i, segment));
+                }
             }
         }
         open = next;

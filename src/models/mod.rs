@@ -6,9 +6,12 @@
 pub mod adapters;
 mod autograd;
 mod backbone;
+mod bert;
+mod blocks;
 mod cache;
 mod chatglm;
 mod decoder;
+mod encoder;
 mod generate;
 mod linear;
 mod llama;
@@ -18,7 +21,7 @@ pub mod reference;
 mod registry;
 mod spec;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tree;
 pub mod weights;
 
@@ -26,7 +29,8 @@ pub use adapters::{Adapter, AdapterSpec};
 pub use backbone::{Backbone, Dims, Mode, Module};
 pub use cache::KvCache;
 pub use decoder::Decoder;
+pub use encoder::Encoder;
 pub use generate::greedy;
-pub use registry::{dims, load, load_decoder};
+pub use registry::{dims, is_encoder, load, load_decoder, load_encoder, usual_targets};
 pub use spec::{BackboneSpec, ConfigTable, Dtype, ModelSpec, numerics};
 pub use tree::{Segment, TokenTree};

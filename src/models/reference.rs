@@ -2,6 +2,8 @@
 //!
 //! It shares nothing with the fast path but the weights, and is there to test it.
 
+pub mod encoder;
+
 use candle_core::{D, DType, Result as Candle, Tensor};
 
 use super::{

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use candle_core::Device;
 
 use super::{
-    BackboneSpec, Decoder, Dims, Dtype, chatglm, llama,
+    Backbone, BackboneSpec, Decoder, Dims, Dtype, Encoder, bert, chatglm, llama,
     spec::ConfigTable,
     weights::{Loader, Weights, config::Config},
 };
@@ -15,13 +15,21 @@ use crate::error::{Error, Result};
 struct Family {
     name: &'static str,
     dims: fn(&Config) -> Result<Dims>,
-    load: fn(&Loader) -> Result<Decoder>,
+    build: Build,
+    /// The linear layers that LoRA usually changes.
+    targets: &'static [&'static str],
+}
+
+enum Build {
+    Decoder(fn(&Loader) -> Result<Decoder>),
+    Encoder(fn(&Loader) -> Result<Encoder>),
 }
 
 /// One line per family.
 const FAMILIES: &[Family] = &[
-    Family { name: "llama", dims: llama::dims, load: llama::load },
-    Family { name: "chatglm", dims: chatglm::dims, load: chatglm::load },
+    Family { name: "llama", dims: llama::dims, build: Build::Decoder(llama::load), targets: &["q_proj", "v_proj"] },
+    Family { name: "chatglm", dims: chatglm::dims, build: Build::Decoder(chatglm::load), targets: &["query_key_value"] },
+    Family { name: "bert", dims: bert::dims, build: Build::Encoder(bert::load), targets: &["query", "value"] },
 ];
 
 fn family(name: &str) -> Result<&'static Family> {
@@ -36,15 +44,47 @@ pub fn dims(family_name: &str, config: &Config) -> Result<Dims> {
     (family(family_name)?.dims)(config)
 }
 
-/// A backbone from its files (name inside the artifact, and path).
-pub fn load(spec: &BackboneSpec, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Decoder> {
-    let family = family(&spec.family)?;
-    let weights = Weights::open(files, &spec.config)?;
-    (family.load)(&Loader::new(&weights, spec.dtype, device))
+/// Whether models of a family have no words to answer with, so that they need a classification head.
+pub fn is_encoder(family_name: &str) -> Result<bool> {
+    Ok(matches!(family(family_name)?.build, Build::Encoder(_)))
 }
 
-/// As [`load`], in f32 and with the configuration that the files bring.
-pub fn load_decoder(family: &str, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Decoder> {
-    let spec = BackboneSpec { family: family.to_owned(), dtype: Dtype::F32, config: ConfigTable::new() };
-    load(&spec, files, device)
+/// The linear layers that LoRA changes where a method names none.
+pub fn usual_targets(family_name: &str) -> Result<&'static [&'static str]> {
+    Ok(family(family_name)?.targets)
+}
+
+/// A backbone from its files (name inside the artifact, and path).
+pub fn load(spec: &BackboneSpec, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Box<dyn Backbone>> {
+    let family = family(&spec.family)?;
+    let weights = Weights::open(files, &spec.config)?;
+    let loader = Loader::new(&weights, spec.dtype, device);
+    Ok(match family.build {
+        Build::Decoder(load) => Box::new(load(&loader)?),
+        Build::Encoder(load) => Box::new(load(&loader)?),
+    })
+}
+
+/// As [`load`], in f32 and with the configuration that the files bring, for those who need the weights themselves.
+pub fn load_decoder(family_name: &str, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Decoder> {
+    match family(family_name)?.build {
+        Build::Decoder(load) => with_own_config(files, device, load),
+        Build::Encoder(_) => Err(Error::input(format!("`{family_name}` is a family of encoders"))),
+    }
+}
+
+/// As [`load_decoder`].
+pub fn load_encoder(family_name: &str, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Encoder> {
+    match family(family_name)?.build {
+        Build::Encoder(load) => with_own_config(files, device, load),
+        Build::Decoder(_) => Err(Error::input(format!("`{family_name}` is a family of decoders"))),
+    }
+}
+
+fn with_own_config<T>(
+    files: &BTreeMap<String, PathBuf>,
+    device: &Device,
+    load: impl Fn(&Loader) -> Result<T>,
+) -> Result<T> {
+    load(&Loader::new(&Weights::open(files, &ConfigTable::new())?, Dtype::F32, device))
 }

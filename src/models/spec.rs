@@ -14,8 +14,8 @@ use crate::error::Result;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// The program's name for the computation: `llama` (also Qwen2, SmolLM2 and others of that build) or `chatglm`
-    /// (ChatGLM2, ChatGLM3).
+    /// The program's name for the computation: `llama` (also Qwen2, SmolLM2 and others of that build), `chatglm`
+    /// (ChatGLM2, ChatGLM3) or `bert` (an encoder: MiniLM and others).
     pub family: String,
     /// Name for readers.
     #[serde(default)]

@@ -8,25 +8,31 @@ use serde::{Deserialize, Serialize};
 use super::{
     definitions::{both, definition, json, span},
     threads::on_threads,
-    train::{SUMMARY_FILE, read_tokens},
+    train::{SUMMARY_FILE, read_tokens, without_words},
 };
 use crate::{
     config::{self, Diagnostic, Node},
-    data::{TaskDefinition, definitions, frame},
+    data::{
+        TaskDefinition, definitions, frame,
+        tokenizer::{Convention, TextModel},
+    },
     engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind},
     error::{Error, IoAt, Result},
     eval::{
         Evaluation, MethodContext, ModelContext, TaskContext, TrainingContext,
         bootstrap::{Bootstrap, Intervals},
+        classify, generate,
         metrics::Metrics,
+        parse::Parser,
         rank,
     },
     models::{self, Adapter, Backbone, BackboneSpec, ModelSpec, adapters, numerics},
     train::{Method, Sample, TokenSet, TrainingSummary, peak_memory},
 };
 
-/// One row an example of the split: `id`, `label_id`, `predicted_id` (u32, missing where an answer names no label) and `scores` (list of f32: log-probabilities over
-/// the labels).
+/// One row an example of the split: `id`, `label_id` and `predicted_id` (u32, missing where an answer names no label). Next
+/// to them `scores` (list of f32: log-probabilities over the labels) where labels are scored, and `answer` (text) where it
+/// is written.
 pub const PREDICTIONS_FILE: &str = "predictions.parquet";
 
 /// An [`Evaluation`].
@@ -57,6 +63,8 @@ struct Table {
     /// How an answer becomes a label (default `rank`).
     #[serde(default)]
     answer: AnswerMode,
+    /// With `answer = "generate"`: most tokens of an answer (default: 16 more than the longest label has).
+    max_new_tokens: Option<usize>,
     /// How confidence intervals are made.
     #[serde(default)]
     bootstrap: BootstrapTable,
@@ -66,14 +74,21 @@ fn test() -> String {
     "test".to_owned()
 }
 
-/// How an answer becomes a label. One line here, one in [`AnswerMode::predict`].
+/// How an answer becomes a label. One line here, one in [`predict`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum AnswerMode {
     /// The label whose words the model is most likely to answer.
     #[default]
     Rank,
+    /// The label that the model's own text names; a text that names none, or several, is wrong.
+    Generate,
+    /// The label of a classification head that was trained with the method (`head = true`).
+    Head,
 }
+
+/// Room beside the longest label for an answer that is a sentence.
+const ROOM: usize = 16;
 
 /// A bootstrap over the examples.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -107,15 +122,24 @@ struct Params {
     seed: Option<i64>,
     split: String,
     answer: AnswerMode,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_new_tokens: Option<usize>,
     bootstrap: Bootstrap,
 }
 
-/// The answer for one example.
-struct Prediction {
+/// The answers for all examples.
+struct Predictions {
     /// None: the answer names no label.
-    label: Option<u32>,
+    labels: Vec<Option<u32>>,
+    evidence: Evidence,
+}
+
+/// What the labels were read from.
+enum Evidence {
     /// Log-probabilities over the labels.
-    scores: Vec<f32>,
+    Scores(Vec<Vec<f32>>),
+    /// The model's text.
+    Texts(Vec<String>),
 }
 
 impl StageKind for Evaluate {
@@ -141,8 +165,10 @@ impl StageKind for Evaluate {
         let task = definitions::task(cx.spec, &table.task, span(cx, "task"));
         let method = table.method.as_deref().map(|name| definition::<Method>(cx, "method", name)).transpose();
         let ((model, task), method) = both(both(model, task), method)?;
-        let trained = method.as_ref().is_some_and(|m| m.adapter.is_trained());
-        let problems = problems(cx, &table, trained);
+        let trained = method.as_ref().is_some_and(Method::is_trained);
+        let mut problems = problems(cx, &table, method.as_ref());
+        let name = table.method.as_deref().unwrap_or("zero-shot");
+        problems.extend(without_words(cx, &model, name, method.as_ref().is_some_and(|m| m.head)));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -163,6 +189,7 @@ impl StageKind for Evaluate {
             seed: table.seed,
             split: table.split,
             answer: table.answer,
+            max_new_tokens: table.max_new_tokens,
             bootstrap: Bootstrap {
                 samples: table.bootstrap.samples,
                 level: table.bootstrap.level,
@@ -187,8 +214,8 @@ fn run(cx: &Context) -> Result<()> {
     let tokens = read_tokens(cx.input("tokens")?)?;
     let samples = tokens.split(&params.split)?;
     let backbone = models::load(&params.backbone, &cx.input("model")?.files, &Device::Cpu)?;
-    let (adapter, training) = adapter(cx, &params, &backbone)?;
-    let predictions = params.answer.predict(cx, &backbone, adapter.as_ref(), &samples, &tokens)?;
+    let (adapter, training) = adapter(cx, &params, backbone.as_ref())?;
+    let predictions = predict(cx, &params, backbone.as_ref(), adapter.as_ref(), &samples, &tokens)?;
     if let Some(bytes) = peak_memory() {
         cx.progress.measure("peak_memory_bytes", bytes as f64);
     }
@@ -197,9 +224,34 @@ fn run(cx: &Context) -> Result<()> {
 }
 
 /// What the table's keys say against one another.
-fn problems(cx: &ResolveContext, table: &Table, trained: bool) -> Vec<Diagnostic> {
+fn problems(cx: &ResolveContext, table: &Table, method: Option<&Method>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    if trained && !cx.action.inputs.iter().any(|input| input.role == "adapter") {
+    let name = table.method.as_deref().unwrap_or("zero-shot");
+    match (table.answer, method.is_some_and(|m| m.head)) {
+        (AnswerMode::Head, false) => found.push(
+            Diagnostic::new(format!("`answer = \"head\"`, but the method `{name}` trains no head"))
+                .at(span(cx, "answer"))
+                .help("give the method `head = true`, or let the model answer: `answer = \"generate\"` or `\"rank\"`"),
+        ),
+        (AnswerMode::Rank | AnswerMode::Generate, true) => found.push(
+            Diagnostic::new(format!(
+                "the method `{name}` trains a classification head, but the stage has `answer = \"{}\"`",
+                table.answer.name()
+            ))
+            .at(span(cx, "answer").or(span(cx, "method")))
+            .help("set `answer = \"head\"`, or leave `head` out of the method"),
+        ),
+        _ => (),
+    }
+    if let Some(tokens) = table.max_new_tokens {
+        let at = span(cx, "max_new_tokens");
+        if table.answer != AnswerMode::Generate {
+            found.push(Diagnostic::new("`max_new_tokens` says something only with `answer = \"generate\"`").at(at));
+        } else if tokens == 0 {
+            found.push(Diagnostic::new("`max_new_tokens` must be at least 1").at(at));
+        }
+    }
+    if method.is_some_and(Method::is_trained) && !cx.action.inputs.iter().any(|input| input.role == "adapter") {
         let method = table.method.as_deref().unwrap_or_default();
         found.push(
             Diagnostic::new(format!("the method `{method}` trains an adapter, but this stage has no `adapter` input"))
@@ -283,45 +335,78 @@ impl AnswerMode {
     fn name(self) -> &'static str {
         match self {
             Self::Rank => "rank",
-        }
-    }
-
-    fn predict(
-        self,
-        cx: &Context,
-        backbone: &dyn Backbone,
-        adapter: &dyn Adapter,
-        samples: &[Sample],
-        tokens: &TokenSet,
-    ) -> Result<Vec<Prediction>> {
-        match self {
-            Self::Rank => {
-                let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
-                let scores = rank::rank(backbone, adapter, &prompts, &tokens.answers, |done| {
-                    cx.progress.step(done as u64, samples.len() as u64, "example", "");
-                    cx.checkpoint_reached()
-                })?;
-                Ok(scores
-                    .iter()
-                    .map(|s| Prediction { label: Some(rank::best(s) as u32), scores: rank::normalise(s) })
-                    .collect())
-            }
+            Self::Generate => "generate",
+            Self::Head => "head",
         }
     }
 }
 
-fn write_predictions(cx: &Context, samples: &[Sample], predictions: &[Prediction]) -> Result<()> {
+fn predict(
+    cx: &Context,
+    params: &Params,
+    backbone: &dyn Backbone,
+    adapter: &dyn Adapter,
+    samples: &[Sample],
+    tokens: &TokenSet,
+) -> Result<Predictions> {
+    let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
+    let done = |done: usize| {
+        cx.progress.step(done as u64, samples.len() as u64, "example", "");
+        cx.checkpoint_reached()
+    };
+    match params.answer {
+        AnswerMode::Rank => Ok(scored(&rank::rank(backbone, adapter, &prompts, &tokens.answers, done)?)),
+        AnswerMode::Head => {
+            let labels = tokens.answers.labels.len();
+            match adapter.head() {
+                Some(head) if head.labels() == labels => {
+                    Ok(scored(&classify::classify(backbone, adapter, head, &prompts, done)?))
+                }
+                Some(head) => Err(Error::input(format!(
+                    "the adapter's head knows {} labels, and the task has {labels}",
+                    head.labels()
+                ))
+                .help("it was trained for another task")),
+                None => Err(Error::input("the adapter has no classification head")),
+            }
+        }
+        AnswerMode::Generate => {
+            let tokenizer =
+                TextModel::load(&cx.input("model")?.files, Convention::of(&params.backbone.family).as_ref())?.tokenizer;
+            let longest_label = tokens.answers.labels.iter().map(Vec::len).max().unwrap_or(0);
+            let longest = params.max_new_tokens.unwrap_or(longest_label + ROOM);
+            let answers = generate::generate(backbone, adapter, &prompts, tokens.answers.end, longest, done)?;
+            let texts = answers.iter().map(|ids| tokenizer.decode(ids)).collect::<Result<Vec<_>>>()?;
+            let words: Vec<&str> = tokens.info.labels.iter().map(|l| l.words.as_str()).collect();
+            let parser = Parser::new(&words);
+            let labels = texts.iter().map(|text| parser.label(text).map(|label| label as u32)).collect();
+            Ok(Predictions { labels, evidence: Evidence::Texts(texts) })
+        }
+    }
+}
+
+/// The best-scored label of each example.
+fn scored(scores: &[Vec<f64>]) -> Predictions {
+    Predictions {
+        labels: scores.iter().map(|s| Some(rank::best(s) as u32)).collect(),
+        evidence: Evidence::Scores(scores.iter().map(|s| rank::normalise(s)).collect()),
+    }
+}
+
+fn write_predictions(cx: &Context, samples: &[Sample], predictions: &Predictions) -> Result<()> {
     let ids: Vec<&str> = samples.iter().map(|s| s.id.as_str()).collect();
     let gold: Vec<u32> = samples.iter().map(|s| s.label).collect();
-    let predicted: Vec<Option<u32>> = predictions.iter().map(|p| p.label).collect();
-    let scores: Vec<&[f32]> = predictions.iter().map(|p| p.scores.as_slice()).collect();
+    let evidence = match &predictions.evidence {
+        Evidence::Scores(scores) => frame::f32_list_column("scores", scores),
+        Evidence::Texts(texts) => frame::string_column("answer", texts),
+    };
     frame::write_parquet(
         &cx.out.join(PREDICTIONS_FILE),
         vec![
             frame::string_column("id", &ids),
             frame::u32_column("label_id", &gold),
-            Series::new("predicted_id".into(), &predicted).into(),
-            frame::f32_list_column("scores", &scores),
+            Series::new("predicted_id".into(), &predictions.labels).into(),
+            evidence,
         ],
     )
 }
@@ -331,12 +416,12 @@ fn write_metrics(
     params: Params,
     tokens: &TokenSet,
     samples: &[Sample],
-    predictions: &[Prediction],
+    predictions: &Predictions,
     training: Option<TrainingContext>,
 ) -> Result<()> {
     let labels: Vec<String> = tokens.info.labels.iter().map(|l| l.label.clone()).collect();
     let gold: Vec<u32> = samples.iter().map(|s| s.label).collect();
-    let predicted: Vec<Option<u32>> = predictions.iter().map(|p| p.label).collect();
+    let predicted = &predictions.labels;
     let evaluation = Evaluation {
         task: params.task,
         method: params.method,
@@ -348,8 +433,8 @@ fn write_metrics(
         truncated: tokens.truncated(&params.split),
         split: params.split,
         training,
-        metrics: Metrics::compute(&labels, &gold, &predicted)?,
-        intervals: Intervals::compute(labels.len(), &gold, &predicted, params.bootstrap)?,
+        metrics: Metrics::compute(&labels, &gold, predicted)?,
+        intervals: Intervals::compute(labels.len(), &gold, predicted, params.bootstrap)?,
     };
     let path = cx.out.join(METRICS_FILE);
     let mut bytes = serde_json::to_vec_pretty(&evaluation)?;

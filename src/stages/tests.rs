@@ -100,17 +100,23 @@ impl Workplace {
             ],
         )
         .unwrap();
-        let answer = |label: &str, ids: &[u32]| Answer { label: label.into(), words: label.into(), ids: ids.to_vec() };
+        let answer = |label: &str, words: &str, ids: &[u32]| Answer {
+            label: label.into(),
+            words: words.into(),
+            ids: ids.to_vec(),
+        };
         let info = TokensInfo {
             tokenizer: "test".into(),
             vocab_size: 320,
-            labels: vec![answer("bad", &[200, 201]), answer("good", &[200])],
+            // Bytes of the tokenizer.
+            labels: vec![answer("bad", "ba", &[104, 103]), answer("good", "b", &[104])],
             end_id: 2,
             instruction: "{sentence}".into(),
             example: "x".into(),
             max_tokens: None,
             prompt_tokens: LengthStats { min: 7, median: 7, p95: 7, max: 7, total: 280 },
             truncated: 1,
+            truncated_by_split: BTreeMap::from([("test".to_owned(), 1)]),
         };
         fs::write(dir.path().join(TOKENS_INFO_FILE), serde_json::to_vec(&info).unwrap()).unwrap();
         Self { dir }
@@ -126,10 +132,10 @@ impl Workplace {
         out: &str,
     ) -> crate::error::Result<Artifact> {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
-        let inputs = [
-            ("tokens", artifact(self.dir.path(), &[TOKENS_FILE, TOKENS_INFO_FILE])),
-            ("model", artifact(&model, &["config.json", "model.safetensors"])),
-        ];
+        let mut model = artifact(&model, &["config.json", "model.safetensors"]);
+        let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sentencepiece/plain.model");
+        model.files.insert("tokenizer.model".to_owned(), tokenizer);
+        let inputs = [("tokens", artifact(self.dir.path(), &[TOKENS_FILE, TOKENS_INFO_FILE])), ("model", model)];
         let mut inputs: BTreeMap<_, _> = inputs.map(|(role, a)| (role.to_owned(), vec![a])).into();
         inputs.extend(adapter.map(|a| ("adapter".to_owned(), vec![a])));
         let job = Job {
@@ -213,6 +219,108 @@ fn an_unadapted_model_is_evaluated_without_an_adapter() {
     assert_eq!((e.training, e.seed, e.method.title.as_str()), (None, None, "Zero-shot"));
 }
 
+fn answering(mode: &str, split: &str) -> Value {
+    let mut stage = evaluate_stage();
+    stage["answer"] = mode.into();
+    stage["split"] = split.into();
+    stage
+}
+
+fn predicted(artifact: &Artifact) -> Vec<Option<u32>> {
+    let table = frame::read_parquet(artifact.file("predictions.parquet").unwrap()).unwrap();
+    table.column("predicted_id").unwrap().as_materialized_series().u32().unwrap().iter().collect()
+}
+
+#[test]
+fn generated_answers_agree_with_ranked_ones_and_with_what_was_taught() {
+    let w = Workplace::new();
+    let roles = ["tokens", "model", "adapter"];
+    let mut method = lora();
+    method["epochs"] = json!(30.0);
+    method["target_modules"] = json!(["q_proj", "k_proj", "v_proj", "o_proj", "down_proj"]);
+    let adapter = w.run(&Train, resolve(&Train, method.clone(), train_stage(), &[]).unwrap(), None, "a").unwrap();
+    let evaluate = |mode: &str| resolve(&Evaluate, method.clone(), answering(mode, "train"), &roles).unwrap();
+    let generated = w.run(&Evaluate, evaluate("generate"), Some(adapter.clone()), "g").unwrap();
+    let ranked = w.run(&Evaluate, evaluate("rank"), Some(adapter.clone()), "r").unwrap();
+    let e = evaluation(&generated);
+    assert_eq!((e.answer.as_str(), e.metrics.unparsable), ("generate", 0));
+    assert!(e.metrics.accuracy > 0.9, "{}", e.metrics.accuracy);
+    let table = frame::read_parquet(generated.file("predictions.parquet").unwrap()).unwrap();
+    let answers = frame::strings(&table, "answer").unwrap();
+    for ((answer, label), rank) in answers.iter().zip(predicted(&generated)).zip(predicted(&ranked)) {
+        assert_eq!(*answer, ["ba", "b"][label.unwrap() as usize]);
+        assert_eq!(label, rank);
+    }
+    assert!(table.column("scores").is_err());
+    assert_eq!(bytes(&generated), bytes(&w.run_on(3, &Evaluate, evaluate("generate"), Some(adapter), "h").unwrap()));
+}
+
+#[test]
+fn answers_that_name_no_label_are_wrong() {
+    let w = Workplace::new();
+    let none = json!({ "title": "Zero-shot", "adapter": "none" });
+    let stage = json!({ "model": "tiny", "task": "t", "method": "m", "answer": "generate", "max_new_tokens": 3 });
+    let result = w.run(&Evaluate, resolve(&Evaluate, none, stage, &[]).unwrap(), None, "a").unwrap();
+    let m = evaluation(&result).metrics;
+    let labels = predicted(&result);
+    assert_eq!(m.unparsable as usize, labels.iter().filter(|l| l.is_none()).count());
+    assert!(m.unparsable > 0, "random weights write nothing in particular");
+    let right = m.confusion[0][0] + m.confusion[1][1];
+    assert_eq!(m.accuracy, right as f64 / m.n as f64);
+}
+
+#[test]
+fn a_head_is_trained_and_answers() {
+    let w = Workplace::new();
+    let roles = ["tokens", "model", "adapter"];
+    for (name, adapter) in [("lora", json!("lora")), ("ptuning2", json!("ptuning2")), ("alone", json!("none"))] {
+        let method = json!({ "title": "Head", "adapter": adapter, "head": true, "batch_size": 4, "epochs": 20.0,
+            "learning_rate": 0.05, "dev_every_steps": 50 });
+        let resolved = || resolve(&Train, method.clone(), train_stage(), &[]).unwrap();
+        let adapter = w.run(&Train, resolved(), None, name).unwrap();
+        let again = w.run_on(3, &Train, resolved(), None, &format!("{name}-3")).unwrap();
+        assert_eq!(bytes(&adapter), bytes(&again), "{name} on any number of threads");
+        let evaluate = || resolve(&Evaluate, method.clone(), answering("head", "train"), &roles).unwrap();
+        let result = w.run(&Evaluate, evaluate(), Some(adapter.clone()), &format!("{name}-e")).unwrap();
+        let e = evaluation(&result);
+        assert_eq!((e.answer.as_str(), e.metrics.n, e.metrics.unparsable), ("head", 20, 0));
+        assert!(e.metrics.accuracy > 0.9, "{name}: {}", e.metrics.accuracy);
+        let table = frame::read_parquet(result.file("predictions.parquet").unwrap()).unwrap();
+        let scores = frame::f32_lists(&table, "scores").unwrap();
+        assert!(scores.iter().all(|s| (s.iter().map(|x| x.exp()).sum::<f32>() - 1.0).abs() < 1e-5));
+    }
+}
+
+#[test]
+fn heads_and_ways_to_answer_must_fit() {
+    let found = |method: &Value, mode: &str| {
+        let found = resolve(&Evaluate, method.clone(), answering(mode, "test"), &["adapter"]);
+        found.map(drop).map_err(|d| (d[0].message.clone(), d[0].span.is_some(), d[0].help.is_some()))
+    };
+    let mut head = lora();
+    head["head"] = json!(true);
+    assert!(found(&head, "head").is_ok() && found(&lora(), "rank").is_ok() && found(&lora(), "generate").is_ok());
+    let (message, span, help) = found(&lora(), "head").unwrap_err();
+    assert!(message.contains("`m` trains no head") && span && help, "{message}");
+    for mode in ["rank", "generate"] {
+        let (message, span, help) = found(&head, mode).unwrap_err();
+        assert!(message.contains("trains a classification head") && message.contains(mode) && span && help);
+    }
+    let tokens = |mode: &str, n: i64| {
+        let mut stage = answering(mode, "test");
+        stage["max_new_tokens"] = n.into();
+        resolve(&Evaluate, lora(), stage, &["adapter"]).map(|r| r.params["max_new_tokens"].clone())
+    };
+    assert_eq!(tokens("generate", 4).unwrap(), 4);
+    assert!(tokens("generate", 0).unwrap_err()[0].message.contains("at least 1"));
+    assert!(tokens("rank", 4).unwrap_err()[0].message.contains("only with"));
+
+    // Keys of methods without a head are as they were.
+    assert!(resolve(&Train, lora(), train_stage(), &[]).unwrap().params.get("head").is_none());
+    let ranked = resolve(&Evaluate, lora(), evaluate_stage(), &["adapter"]).unwrap().params;
+    assert!(ranked.get("max_new_tokens").is_none() && ranked["answer"] == "rank");
+}
+
 #[test]
 fn prefixes_start_from_the_prompts_common_beginning() {
     let w = Workplace::new();
@@ -258,6 +366,7 @@ fn what_can_change_an_adapter_is_in_its_key_and_nothing_else() {
         ("warmup", json!(3.0)),
         ("dev_every_steps", json!(7)),
         ("dev_examples", json!(7)),
+        ("head", json!(true)),
     ] {
         assert_ne!(base, with(key, value), "{key}");
     }
@@ -268,6 +377,7 @@ fn what_can_change_an_adapter_is_in_its_key_and_nothing_else() {
         ("max_loss_rise", json!(1.0)),
         // The default, written out.
         ("weight_decay", json!(0.0)),
+        ("target_modules", json!(["q_proj", "v_proj"])),
     ] {
         assert_eq!(base, with(key, value), "{key}");
     }
@@ -278,7 +388,12 @@ fn what_can_change_an_adapter_is_in_its_key_and_nothing_else() {
 fn what_can_change_predictions_is_in_their_key() {
     let params = |stage: Value| resolve(&Evaluate, lora(), stage, &["adapter"]).unwrap().params;
     let base = params(evaluate_stage());
-    for (key, value) in [("seed", json!(4)), ("split", json!("dev")), ("bootstrap", json!({ "samples": 21 }))] {
+    for (key, value) in [
+        ("seed", json!(4)),
+        ("split", json!("dev")),
+        ("answer", json!("generate")),
+        ("bootstrap", json!({ "samples": 21 })),
+    ] {
         let mut stage = evaluate_stage();
         stage[key] = value;
         assert_ne!(base, params(stage), "{key}");

@@ -17,7 +17,7 @@ use crate::{
         prepare::EXAMPLES_FILE,
         prompt::{INSTRUCTION, Instruction, SENTENCE, answer_words},
         read_examples,
-        tokenizer::TextModel,
+        tokenizer::{Convention, TextModel},
         tokens::{Prompt, Prompter, answers, prompt_limit},
     },
     engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind},
@@ -56,6 +56,12 @@ struct Params {
     words: BTreeMap<String, String>,
     chat_template: Option<String>,
     max_tokens: Option<usize>,
+    /// Tokens that the model can read, where the pipeline file states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    context: Option<usize>,
+    /// What the model's family adds to its tokenizer file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    convention: Option<Convention>,
 }
 
 /// What this stage reads of the examples' [`data::Summary`].
@@ -70,7 +76,7 @@ impl StageKind for Tokenize {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {
@@ -85,16 +91,26 @@ impl StageKind for Tokenize {
         let table: Table = config::from_node(&cx.action.params)?;
         let (task, model) =
             both(definition::<Task>(cx, "task", &table.task), definition::<ModelSpec>(cx, "model", &table.model))?;
-        let instruction = task.instruction.unwrap_or_else(|| INSTRUCTION.to_owned());
+        let convention = Convention::of(&model.family);
+        let usual = convention.as_ref().and_then(|c| c.instruction.as_deref()).unwrap_or(INSTRUCTION);
+        let instruction = task.instruction.unwrap_or_else(|| usual.to_owned());
         if let Err(e) = Instruction::new(&instruction, &[]) {
             let span = cx.action.params.get("task").map(|n| n.span);
             return Err(vec![Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(span) }]);
         }
+        let dims = model.dims().map_err(|e| {
+            vec![Diagnostic {
+                help: e.help,
+                ..Diagnostic::new(e.message).at(cx.action.params.get("model").map(|n| n.span))
+            }]
+        })?;
         let params = Params {
             instruction,
             words: task.words.into_iter().collect(),
             chat_template: model.chat_template,
             max_tokens: table.max_tokens,
+            context: dims.map(|d| d.max_positions),
+            convention,
         };
         let params = serde_json::to_value(&params).map_err(|e| vec![Diagnostic::new(e)])?;
         Ok(Resolved { params, resources: Resources { memory: MEMORY, ..Resources::default() }, ..Resolved::default() })
@@ -106,11 +122,11 @@ impl StageKind for Tokenize {
         let labels = labels(examples)?;
         let examples = read(examples.file(EXAMPLES_FILE)?, &labels)?;
 
-        let model = TextModel::load(&cx.input("model")?.files)?;
+        let model = TextModel::load(&cx.input("model")?.files, params.convention.as_ref())?;
         let chat = Chat::new(&model, params.chat_template.as_deref())?;
         let words = answer_words(&labels, params.words.iter().map(|(l, w)| (l.as_str(), w.as_str())))?;
         let answers = answers(&chat, &labels, &words)?;
-        let limit = prompt_limit(params.max_tokens, model.context, &answers)?;
+        let limit = prompt_limit(params.max_tokens, model.context.or(params.context), &answers)?;
         let instruction = Instruction::new(&params.instruction, &words)?;
         let prompts = prompts(cx, &Prompter::new(&chat, &instruction, limit)?, &examples)?;
 
@@ -125,6 +141,7 @@ impl StageKind for Tokenize {
             prompt_tokens: LengthStats::of(prompts.iter().map(|p| p.ids.len()).collect())
                 .ok_or_else(|| Error::internal("no prompts"))?,
             truncated: prompts.iter().filter(|p| p.truncated).count(),
+            truncated_by_split: truncated_by_split(&examples, &prompts),
         };
         if let (true, Some(limit)) = (info.truncated > 0, limit) {
             cx.progress.message(&format!(
@@ -180,6 +197,14 @@ fn prompts(cx: &Context, prompter: &Prompter<'_>, examples: &[Example]) -> Resul
         cx.progress.step(prompts.len() as u64, examples.len() as u64, "example", "");
     }
     Ok(prompts)
+}
+
+fn truncated_by_split(examples: &[Example], prompts: &[Prompt]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for (example, _) in examples.iter().zip(prompts).filter(|(_, p)| p.truncated) {
+        *counts.entry(example.split.name().to_owned()).or_default() += 1;
+    }
+    counts
 }
 
 fn write(out: &Path, examples: &[Example], prompts: &[Prompt], info: &TokensInfo) -> Result<()> {
@@ -302,7 +327,7 @@ mod tests {
             "<|start|>user\nClassify the sentiment of the sentence to Good or Awful: the <|eot|> 好 1<|eot|>\n<|start|>assistant\n"
         );
         assert_eq!((info.end_id, info.truncated, info.max_tokens), (2, 0, Some(512 - 5 - 1)));
-        let model = TextModel::load(&w.job.inputs["model"][0].files).unwrap();
+        let model = TextModel::load(&w.job.inputs["model"][0].files, None).unwrap();
         assert_eq!(info.labels[1].label, "bad");
         assert_eq!(model.tokenizer.decode(&info.labels[1].ids).unwrap(), "Awful");
         let ids = frame::u32_lists(&table, "input_ids").unwrap();
@@ -331,6 +356,7 @@ mod tests {
         let out = w.run().unwrap();
         let info = info(&out);
         assert_eq!(info.truncated, 2);
+        assert_eq!(info.truncated_by_split, BTreeMap::from([("test".to_owned(), 1), ("train".to_owned(), 1)]));
         assert!(info.prompt_tokens.max <= limit);
         let table = frame::read_parquet(&out.join(TOKENS_FILE)).unwrap();
         assert!(table.column("truncated").unwrap().bool().unwrap().all());

@@ -10,10 +10,17 @@ use super::{
 };
 use crate::{
     config::{self, Diagnostic, Node},
-    data::{TOKENS_FILE, TOKENS_INFO_FILE, tokenizer::TextModel},
+    data::{
+        TOKENS_FILE, TOKENS_INFO_FILE,
+        tokenizer::{Convention, TextModel},
+    },
     engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind},
     error::{At, Error, IoAt, Result},
-    models::{self, Adapter, AdapterSpec, BackboneSpec, ModelSpec, adapters, numerics},
+    models::{
+        self, Adapter, AdapterSpec, BackboneSpec, ModelSpec,
+        adapters::{self, Head, WithHead},
+        numerics, usual_targets,
+    },
     store::Digest,
     train::{self, CheckpointFile, Method, Safeguards, Sample, TokenSet, Training, TrainingSpec, TrainingSummary},
 };
@@ -51,6 +58,9 @@ struct Params {
     #[serde(flatten)]
     backbone: BackboneSpec,
     adapter: AdapterSpec,
+    /// Whether a classification head is trained as well. Left out where it isn't, so that older keys stay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    head: bool,
     training: TrainingSpec,
     seed: i64,
 }
@@ -77,7 +87,7 @@ impl StageKind for Train {
         let model = definition::<ModelSpec>(cx, "model", &table.model);
         let method = definition::<Method>(cx, "method", &table.method);
         let (model, method) = both(model, method)?;
-        if !method.adapter.is_trained() {
+        if !method.is_trained() {
             return Err(vec![
                 Diagnostic::new(format!(
                     "the method `{}` has `adapter = \"none\"`: there is nothing to train",
@@ -87,10 +97,16 @@ impl StageKind for Train {
                 .help("leave it out of this stage's matrix"),
             ]);
         }
+        if let Some(problem) = without_words(cx, &model, &table.method, method.head) {
+            return Err(vec![problem]);
+        }
+        let targets = usual_targets(&model.family)
+            .map_err(|e| vec![Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(span(cx, "model")) }])?;
         let params = Params {
             base_model: table.model,
             backbone: model.backbone(),
-            adapter: method.adapter,
+            adapter: method.adapter.with_usual_targets(targets),
+            head: method.head,
             training: method.training,
             seed: table.seed,
         };
@@ -121,12 +137,16 @@ fn run(cx: &Context) -> Result<()> {
         dev.truncate(params.training.dev_examples);
     }
     let seed = params.seed as u64;
-    let init_ids = init_ids(&params.adapter, model, &samples)?;
-    let adapter = adapters::create(&params.adapter, &backbone, seed, init_ids.as_deref())?;
+    let init_ids = init_ids(&params, model, &samples)?;
+    let mut adapter = adapters::create(&params.adapter, backbone.as_ref(), seed, init_ids.as_deref())?;
+    if params.head {
+        let head = Head::new(tokens.answers.labels.len(), backbone.as_ref(), seed)?;
+        adapter = Box::new(WithHead { adapter, head });
+    }
     let summary = Training {
-        backbone: &backbone,
+        backbone: backbone.as_ref(),
         adapter: adapter.as_ref(),
-        adapter_name: train::adapter_name(&params.adapter),
+        adapter_name: &train::adapter_name(&params.adapter, params.head),
         samples: &samples,
         dev: &dev,
         answers: &tokens.answers,
@@ -140,16 +160,30 @@ fn run(cx: &Context) -> Result<()> {
     write(cx, adapter.as_ref(), &params.base_model, &summary)
 }
 
+/// An encoder whose method trains no head.
+pub(super) fn without_words(cx: &ResolveContext, model: &ModelSpec, method: &str, head: bool) -> Option<Diagnostic> {
+    let encoder = models::is_encoder(&model.family).unwrap_or(false);
+    (encoder && !head).then(|| {
+        let family = &model.family;
+        Diagnostic::new(format!("a model of the family `{family}` answers in no words, and `{method}` trains no head"))
+            .at(span(cx, "method").or(span(cx, "model")))
+            .help("give the method `head = true`, and evaluate it with `answer = \"head\"`")
+    })
+}
+
 /// The tokens artifact.
 pub(super) fn read_tokens(tokens: &Artifact) -> Result<TokenSet> {
     TokenSet::read(tokens.file(TOKENS_FILE)?, tokens.file(TOKENS_INFO_FILE)?)
 }
 
 /// Tokens whose keys and values a prefix starts from, where the method asks for a text.
-fn init_ids(adapter: &AdapterSpec, model: &Artifact, samples: &[Sample]) -> Result<Option<Vec<u32>>> {
-    match adapter.init_text() {
+fn init_ids(params: &Params, model: &Artifact, samples: &[Sample]) -> Result<Option<Vec<u32>>> {
+    match params.adapter.init_text() {
         None => Ok(None),
-        Some(text) if !text.is_empty() => TextModel::load(&model.files)?.tokenizer.encode(text).map(Some),
+        Some(text) if !text.is_empty() => {
+            let convention = Convention::of(&params.backbone.family);
+            TextModel::load(&model.files, convention.as_ref())?.tokenizer.encode(text).map(Some)
+        }
         Some(_) => {
             let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
             let shared = train::shared_beginning(&prompts);

@@ -28,9 +28,11 @@ pub struct Answers {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedBatch {
     pub tree: TokenTree,
-    /// Row index of the token before each labelled one.
+    /// The segment in which each sample ends.
+    pub leaves: Vec<usize>,
+    /// Row index of the token before each labelled one; none for a head.
     pub rows: Vec<u32>,
-    /// Labelled tokens: each sample's answer and the end token, in the order of the samples.
+    /// Labelled tokens: each sample's answer and the end token, in the order of the samples; for a head, each sample's label.
     pub targets: Vec<u32>,
 }
 
@@ -42,18 +44,29 @@ impl PackedBatch {
         let shared = shared_beginning(&prompts);
         let mut tree = TokenTree::new();
         let root = samples.first().filter(|_| shared > 0).map(|s| tree.push(None, &s.prompt[..shared]));
-        let (mut rows, mut targets) = (Vec::new(), Vec::new());
+        let (mut leaves, mut rows, mut targets) = (Vec::new(), Vec::new(), Vec::new());
         for sample in samples {
             let answer = &answers.labels[sample.label as usize];
             let mut own = sample.prompt[shared..].to_vec();
             own.extend_from_slice(answer);
             let last_of_prompt = (tree.len() + sample.prompt.len() - shared - 1) as u32;
             // The end token predicts nothing, so it isn't computed.
-            tree.push(root, &own);
+            leaves.push(tree.push(root, &own));
             rows.extend((0..=answer.len() as u32).map(|i| last_of_prompt + i));
             targets.extend(answer.iter().copied().chain([answers.end]));
         }
-        Self { tree, rows, targets }
+        Self { tree, leaves, rows, targets }
+    }
+
+    /// For a head: the prompts alone, `[longest common beginning][rest of prompt 1][rest of prompt 2]...`; without a common
+    /// beginning where it would not be the same in all (`causal` is [`crate::models::Backbone::is_causal`]).
+    pub fn of_prompts(samples: &[&Sample], causal: bool) -> Self {
+        let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
+        let shared = if causal { shared_beginning(&prompts) } else { 0 };
+        let mut tree = TokenTree::new();
+        let root = samples.first().filter(|_| shared > 0).map(|s| tree.push(None, &s.prompt[..shared]));
+        let leaves = prompts.iter().map(|p| tree.push(root, &p[shared..])).collect();
+        Self { tree, leaves, rows: Vec::new(), targets: samples.iter().map(|s| s.label).collect() }
     }
 }
 
@@ -132,6 +145,17 @@ mod tests {
         assert_eq!(batch.tree.positions(), [0, 1, 2, 3, 4, 5, 2, 3]);
         assert_eq!(batch.rows, [3, 4, 5, 6, 7]);
         assert_eq!(batch.targets, [50, 51, 2, 60, 2]);
+    }
+
+    #[test]
+    fn a_head_reads_each_prompt() {
+        let (a, b) = (sample("a", 0, &[1, 7, 8, 9]), sample("b", 1, &[1, 7, 5]));
+        let batch = PackedBatch::of_prompts(&[&a, &b], true);
+        assert_eq!(batch.tree.ids(), [1, 7, 8, 9, 5]);
+        assert_eq!((batch.leaves, batch.targets), (vec![1, 2], vec![0, 1]));
+        let batch = PackedBatch::of_prompts(&[&a, &b], false);
+        assert_eq!(batch.tree.ids(), [1, 7, 8, 9, 1, 7, 5]);
+        assert_eq!((batch.leaves, batch.targets), (vec![0, 1], vec![0, 1]));
     }
 
     #[test]

@@ -12,19 +12,33 @@ use crate::models::adapters::{AdapterSpec, LoraSpec, PrefixInit, PrefixTuningSpe
 pub struct Method {
     /// The name in tables.
     pub title: String,
+    /// LoRA that names no layers changes the usual ones of the model's family ([`AdapterSpec::with_usual_targets`]).
     pub adapter: AdapterSpec,
+    /// A classification head is trained with the adapter and answers in place of the model's words.
+    pub head: bool,
     pub training: TrainingSpec,
     pub safeguards: Safeguards,
 }
 
-/// The adapter's name in pipeline files and summaries.
-pub fn adapter_name(spec: &AdapterSpec) -> &'static str {
-    match spec {
+impl Method {
+    /// Whether there is anything to train.
+    pub fn is_trained(&self) -> bool {
+        self.adapter.is_trained() || self.head
+    }
+}
+
+/// The name in summaries of what is trained: `lora`, `lora+head`, `head`, ...
+pub fn adapter_name(spec: &AdapterSpec, head: bool) -> String {
+    let kind = match spec {
         AdapterSpec::None(_) => AdapterKind::None,
         AdapterSpec::Lora(_) => AdapterKind::Lora,
         AdapterSpec::Ptuning2(_) => AdapterKind::Ptuning2,
+    };
+    match (kind, head) {
+        (kind, false) => kind.name().to_owned(),
+        (AdapterKind::None, true) => "head".to_owned(),
+        (kind, true) => format!("{}+head", kind.name()),
     }
-    .name()
 }
 
 /// How an adapter is trained: everything here can change its bytes.
@@ -119,6 +133,10 @@ struct MethodTable {
     title: String,
     /// What is trained: `none` (the backbone as it is), `lora`, or `ptuning2` (keys and values before every layer).
     adapter: AdapterKind,
+    /// Train a linear classifier over the labels with the adapter (or alone, with `adapter = "none"`), on the hidden state
+    /// of the prompt's last token; it is evaluated with `answer = "head"` (default false).
+    #[serde(default)]
+    head: bool,
 
     /// LoRA: width of the low-rank update (default 8).
     rank: Option<usize>,
@@ -126,7 +144,8 @@ struct MethodTable {
     alpha: Option<f64>,
     /// LoRA: probability that an input of the update is dropped in training (default 0.1).
     dropout: Option<f64>,
-    /// LoRA: names of the linear layers that are updated, such as `q_proj` (default `q_proj` and `v_proj`).
+    /// LoRA: names of the linear layers that are updated, such as `q_proj` (default: queries and values, as
+    /// the model's family calls them).
     target_modules: Option<Vec<String>>,
 
     /// P-Tuning v2: keys and values before every layer's own (default 32).
@@ -220,8 +239,8 @@ impl TryFrom<MethodTable> for Method {
     fn try_from(t: MethodTable) -> Result<Self, String> {
         t.refuse_foreign_keys()?;
         let (training, safeguards) = (t.training()?, t.safeguards()?);
-        let title = t.title.clone();
-        Ok(Self { title, adapter: t.adapter_spec()?, training, safeguards })
+        let (title, head) = (t.title.clone(), t.head);
+        Ok(Self { title, adapter: t.adapter_spec()?, head, training, safeguards })
     }
 }
 
@@ -257,19 +276,18 @@ impl MethodTable {
         match self.adapter {
             AdapterKind::None => Ok(AdapterSpec::None(UntrainedSpec {})),
             AdapterKind::Lora => {
+                if self.target_modules.as_ref().is_some_and(Vec::is_empty) {
+                    return Err("`target_modules` names no layer; leave it out for the usual ones".to_owned());
+                }
                 let spec = LoraSpec {
                     rank: self.rank.unwrap_or(8),
                     alpha: self.alpha.unwrap_or(32.0),
                     dropout: self.dropout.unwrap_or(0.1),
-                    target_modules: self
-                        .target_modules
-                        .unwrap_or_else(|| ["q_proj", "v_proj"].map(str::to_owned).into()),
+                    // Left out: the usual ones of the model's family, which isn't known here.
+                    target_modules: self.target_modules.unwrap_or_default(),
                 };
                 positive("rank", spec.rank)?;
                 within("dropout", spec.dropout, 0.0, 0.99)?;
-                if spec.target_modules.is_empty() {
-                    return Err("`target_modules` names no layer; leave it out for the usual ones".to_owned());
-                }
                 Ok(AdapterSpec::Lora(spec))
             }
             AdapterKind::Ptuning2 => {
@@ -383,7 +401,7 @@ mod tests {
         let m = method(json!({ "title": "LoRA", "adapter": "lora" })).unwrap();
         assert_eq!((m.training, m.safeguards), (TrainingSpec::default(), Safeguards::default()));
         let AdapterSpec::Lora(lora) = m.adapter else { panic!() };
-        assert_eq!((lora.rank, lora.target_modules), (8, vec!["q_proj".to_owned(), "v_proj".to_owned()]));
+        assert_eq!((lora.rank, lora.target_modules.len()), (8, 0));
         assert!(method(json!({ "adapter": "lora" })).unwrap_err().contains("title"));
     }
 
@@ -399,6 +417,19 @@ mod tests {
         assert_eq!(m.safeguards.checkpoint_every_steps, Some(2));
         let AdapterSpec::Ptuning2(p) = m.adapter else { panic!() };
         assert_eq!((p.virtual_tokens, p.init), (4, PrefixInit::Text { text: String::new() }));
+    }
+
+    #[test]
+    fn a_head_makes_any_method_a_trained_one() {
+        let parsed = |keys: Value| method(keys).unwrap();
+        assert!(!parsed(json!({ "title": "Z", "adapter": "none" })).is_trained());
+        let alone = parsed(json!({ "title": "H", "adapter": "none", "head": true, "steps": 3 }));
+        assert!(alone.is_trained() && alone.head);
+        assert_eq!(adapter_name(&alone.adapter, true), "head");
+        let lora = parsed(json!({ "title": "L", "adapter": "lora" }));
+        assert!(!lora.head);
+        assert_eq!(adapter_name(&lora.adapter, false), "lora");
+        assert_eq!(adapter_name(&lora.adapter, true), "lora+head");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     engine::Progress,
     error::{Error, Result},
-    eval::rank,
+    eval::{classify, rank},
     models::{Adapter, Backbone, Mode},
 };
 
@@ -29,7 +29,7 @@ pub struct Training<'a> {
     pub backbone: &'a dyn Backbone,
     /// Trained in place.
     pub adapter: &'a dyn Adapter,
-    /// `lora`, `ptuning2`, ... for the summary.
+    /// `lora`, `ptuning2`, `lora+head`, ... for the summary.
     pub adapter_name: &'a str,
     pub samples: &'a [Sample],
     /// Held-out samples for the accuracy curve; may be empty.
@@ -47,7 +47,7 @@ pub struct Training<'a> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingSummary {
-    /// `lora`, `ptuning2`, ...
+    /// `lora`, `ptuning2`, `lora+head`, ...
     pub adapter: String,
     /// Optimiser steps.
     pub steps: u64,
@@ -61,7 +61,7 @@ pub struct TrainingSummary {
     pub batch_size: u64,
     /// At its peak.
     pub learning_rate: f64,
-    /// Answer and end tokens that the loss was taken over, repetitions included.
+    /// Answer and end tokens that the loss was taken over (for a head: labels), repetitions included.
     pub labelled_tokens: u64,
     pub trainable_parameters: u64,
     /// Mean loss (nats per labelled token) of each optimiser step's batch, `[steps]`.
@@ -72,7 +72,7 @@ pub struct TrainingSummary {
     pub dev: Vec<DevPoint>,
 }
 
-/// Ranked answers on held-out examples after `step` optimiser steps.
+/// Ranked (for a head: classified) answers on held-out examples after `step` optimiser steps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DevPoint {
@@ -175,15 +175,28 @@ impl Training<'_> {
     /// accumulation changes rounding and nothing else.
     fn gradients(&self, batch: &[&Sample], step: u64, parameters: &[(String, Var)]) -> Result<StepResult> {
         let parts = self.spec.accumulation.min(batch.len()).max(1);
-        let packed: Vec<PackedBatch> =
-            batch.chunks(batch.len().div_ceil(parts)).map(|part| PackedBatch::new(part, self.answers)).collect();
+        let head = self.adapter.head();
+        let pack = |part: &[&Sample]| match head {
+            Some(_) => PackedBatch::of_prompts(part, self.backbone.is_causal()),
+            None => PackedBatch::new(part, self.answers),
+        };
+        let packed: Vec<PackedBatch> = batch.chunks(batch.len().div_ceil(parts)).map(pack).collect();
         let labelled: usize = packed.iter().map(|p| p.targets.len()).sum();
         let mut sum: Option<Vec<Tensor>> = None;
         let mut loss = 0.0;
         for (part, packed) in packed.iter().enumerate() {
             let pass = step * self.spec.accumulation as u64 + part as u64;
-            let hidden = self.backbone.forward(&packed.tree, self.adapter, Mode::Train { seed: self.seed, pass })?;
-            let nll = self.backbone.nll(&hidden, &packed.rows, &packed.targets)?;
+            let mode = Mode::Train { seed: self.seed, pass };
+            let nll = match head {
+                Some(head) => {
+                    let summaries = self.backbone.summaries(&packed.tree, &packed.leaves, self.adapter, mode)?;
+                    head.nll(&summaries, &packed.targets)?
+                }
+                None => {
+                    let hidden = self.backbone.forward(&packed.tree, self.adapter, mode)?;
+                    self.backbone.nll(&hidden, &packed.rows, &packed.targets)?
+                }
+            };
             loss += nll.to_vec1::<f32>()?.into_iter().map(f64::from).sum::<f64>();
             let gradients = collect(parameters, &(nll.sum_all()? / labelled as f64)?.backward()?)?;
             sum = Some(match sum {
@@ -219,7 +232,10 @@ impl Training<'_> {
 
     fn measure_dev(&self, step: u64) -> Result<DevPoint> {
         let prompts: Vec<&[u32]> = self.dev.iter().map(|s| s.prompt.as_slice()).collect();
-        let scores = rank::rank(self.backbone, self.adapter, &prompts, self.answers, |_| Ok(()))?;
+        let scores = match self.adapter.head() {
+            Some(head) => classify::classify(self.backbone, self.adapter, head, &prompts, |_| Ok(()))?,
+            None => rank::rank(self.backbone, self.adapter, &prompts, self.answers, |_| Ok(()))?,
+        };
         let correct = scores.iter().zip(self.dev).filter(|(s, sample)| rank::best(s) == sample.label as usize).count();
         let point = DevPoint { step, n: self.dev.len() as u64, correct: correct as u64 };
         self.progress.message(&format!("step {step}: {} of {} dev examples right", point.correct, point.n));
@@ -344,7 +360,11 @@ mod tests {
     use super::*;
     use crate::{
         engine::Unwatched,
-        models::{AdapterSpec, Decoder, adapters, load_decoder},
+        models::{
+            AdapterSpec, Decoder,
+            adapters::{self, Head, WithHead},
+            load_decoder,
+        },
         store::Digest,
         train::{Length, checkpoint_path},
     };
@@ -420,11 +440,19 @@ mod tests {
             checkpoint: Option<PathBuf>,
             progress: &dyn Progress,
         ) -> Result<(Vec<u8>, TrainingSummary)> {
-            let trained = adapters::create(adapter, &self.backbone, 1, None)?;
+            self.train_in_place(adapters::create(adapter, &self.backbone, 1, None)?.as_ref(), checkpoint, progress)
+        }
+
+        fn train_in_place(
+            &self,
+            adapter: &dyn Adapter,
+            checkpoint: Option<PathBuf>,
+            progress: &dyn Progress,
+        ) -> Result<(Vec<u8>, TrainingSummary)> {
             let training = Training {
                 backbone: &self.backbone,
-                adapter: trained.as_ref(),
-                adapter_name: crate::train::adapter_name(adapter),
+                adapter,
+                adapter_name: "tiny",
                 samples: &self.samples,
                 dev: &[],
                 answers: &self.answers,
@@ -435,7 +463,7 @@ mod tests {
                 progress,
             };
             let summary = training.run()?;
-            Ok((trained.save("tiny")?.weights, summary))
+            Ok((adapter.save("tiny")?.weights, summary))
         }
     }
 
@@ -464,12 +492,60 @@ mod tests {
             assert!(path.exists());
             let resumed = case.train(&adapter, Some(path), &Unwatched).unwrap();
             assert_eq!(resumed.1, summary);
-            assert!(resumed.0 == straight, "{} differs after a stop", adapter_name_of(&adapter));
+            assert!(resumed.0 == straight, "{adapter:?} differs after a stop");
         }
     }
 
-    fn adapter_name_of(spec: &AdapterSpec) -> &'static str {
-        crate::train::adapter_name(spec)
+    /// The adapter of `spec` with a fresh head for the two labels.
+    fn with_head(spec: &AdapterSpec, case: &Case) -> WithHead {
+        let head = Head::new(2, &case.backbone, 1).unwrap();
+        WithHead { adapter: adapters::create(spec, &case.backbone, 1, None).unwrap(), head }
+    }
+
+    fn heads() -> [AdapterSpec; 3] {
+        [lora(), ptuning2(), AdapterSpec::None(adapters::UntrainedSpec {})]
+    }
+
+    #[test]
+    fn a_head_learns_the_labels_with_an_adapter_or_alone() {
+        let case = Case::new(TrainingSpec { length: Length::Epochs(30.0), learning_rate: 5e-2, ..spec() });
+        for adapter in heads() {
+            let trained = with_head(&adapter, &case);
+            let values = |adapter: &dyn Adapter| -> Vec<(String, Vec<f32>)> {
+                let flat = |v: &Var| v.flatten_all().unwrap().to_vec1().unwrap();
+                adapter.parameters().iter().map(|(name, v)| (name.clone(), flat(v))).collect()
+            };
+            let before = values(&trained);
+            let (_, summary) = case.train_in_place(&trained, None, &Unwatched).unwrap();
+            let last = summary.loss[summary.loss.len() - 1];
+            assert!(last < 0.3, "{adapter:?}: {} -> {last}", summary.loss[0]);
+            assert_eq!(summary.labelled_tokens, 30 * 14);
+            for ((name, before), (_, after)) in before.iter().zip(values(&trained)) {
+                assert_ne!(*before, after, "{name} is trained, too");
+            }
+            let saved = trained.save("tiny").unwrap();
+            let loaded = adapters::load(&saved.config, &saved.weights, &case.backbone).unwrap();
+            let head = loaded.head().unwrap();
+            let prompts: Vec<&[u32]> = case.samples.iter().map(|s| s.prompt.as_slice()).collect();
+            let scores = classify::classify(&case.backbone, loaded.as_ref(), head, &prompts, |_| Ok(())).unwrap();
+            for (scores, sample) in scores.iter().zip(&case.samples) {
+                assert_eq!(rank::best(scores), sample.label as usize, "{adapter:?}: {}", sample.id);
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_resumes_exactly() {
+        for adapter in heads() {
+            let case = Case::new(spec());
+            let straight = case.train_in_place(&with_head(&adapter, &case), None, &Unwatched).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let path = checkpoint_path(folder.path());
+            let stop = StopAfter { limit: 3, done: AtomicU64::new(0) };
+            case.train_in_place(&with_head(&adapter, &case), Some(path.clone()), &stop).unwrap_err();
+            let resumed = case.train_in_place(&with_head(&adapter, &case), Some(path), &Unwatched).unwrap();
+            assert!(resumed == straight, "{adapter:?} differs after a stop");
+        }
     }
 
     #[test]

@@ -25,7 +25,10 @@ use tokenizers::{
     },
 };
 
-use super::{LibraryTokenizer, TextModel, model::Files};
+use super::{
+    LibraryTokenizer, TextModel,
+    model::{Files, Origin},
+};
 use crate::error::{At, Error, IoAt, Result};
 
 /// How text is cut into the words that BPE works on.
@@ -87,7 +90,7 @@ pub fn find(files: &Files) -> Result<Option<&Path>> {
     }
 }
 
-pub fn load(path: &Path, _: &Files) -> Result<TextModel> {
+pub fn load(path: &Path, _: &Origin<'_>) -> Result<TextModel> {
     let file = File::open(path).io_at("open", path)?;
     let content = Content::read(&mut BufReader::new(file)).map_err(|e| {
         Error::input(format!("{}: not a readable GGUF file: {e}", path.display()))
@@ -133,6 +136,7 @@ pub(super) fn text_model(metadata: &HashMap<String, Value>) -> Result<TextModel>
             .transpose()?
             .map(str::to_owned),
         context: context.and_then(|n| usize::try_from(n).ok()),
+        separate_answers: false,
     })
 }
 
@@ -314,10 +318,10 @@ mod tests {
         let path = dir.path().join("m.gguf");
         std::fs::write(&path, b"GGUF\x03\0\0\0\x01").unwrap();
         let files = Files::from([("m.gguf".to_owned(), path.clone())]);
-        let e = TextModel::load(&files).unwrap_err();
+        let e = TextModel::load(&files, None).unwrap_err();
         assert!(e.message.contains("not a readable GGUF file"), "{e}");
         let two = Files::from([("a.gguf".to_owned(), path.clone()), ("b.gguf".to_owned(), path)]);
-        assert!(TextModel::load(&two).unwrap_err().message.contains("a.gguf, b.gguf"));
+        assert!(TextModel::load(&two, None).unwrap_err().message.contains("a.gguf, b.gguf"));
     }
 
     static MODELS: std::sync::LazyLock<[TextModel; 3]> =
@@ -341,7 +345,7 @@ mod tests {
             return;
         };
         let files = Files::from([("m.gguf".to_owned(), path.into())]);
-        let m = TextModel::load(&files).unwrap();
+        let m = TextModel::load(&files, None).unwrap();
         assert_eq!((m.context, m.eos(), m.tokenizer.vocab_size()), (Some(8192), Some(2), 49152));
         let cases: &[(&str, &[u32])] = &[
             ("Hello world", &[19556, 905]),

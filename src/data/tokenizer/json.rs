@@ -8,11 +8,14 @@ use std::{
 use serde_json::Value;
 use tokenizers::models::ModelWrapper;
 
-use super::{LibraryTokenizer, TextModel, model::Files};
+use super::{
+    LibraryTokenizer, TextModel,
+    model::{Files, Origin},
+};
 use crate::error::{At, Error, IoAt, Result};
 
 const TOKENIZER: &str = "tokenizer.json";
-const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const CHAT_TEMPLATE: &str = "chat_template.jinja";
 const MODEL_CONFIG: &str = "config.json";
 
@@ -23,7 +26,7 @@ pub fn find(files: &Files) -> Result<Option<&Path>> {
     Ok(files.get(TOKENIZER).map(PathBuf::as_path))
 }
 
-pub fn load(path: &Path, files: &Files) -> Result<TextModel> {
+pub fn load(path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
     let bytes = std::fs::read(path).io_at("read", path)?;
     let inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| {
         Error::input(format!("{TOKENIZER}: {e}")).help("the file is damaged or newer than this program knows")
@@ -34,31 +37,39 @@ pub fn load(path: &Path, files: &Files) -> Result<TextModel> {
         ModelWrapper::WordLevel(_) => "WordLevel",
         ModelWrapper::Unigram(_) => "Unigram",
     };
-    let config = json(files, TOKENIZER_CONFIG)?;
-    let named = named_tokens(&config);
-    let template = match files.get(CHAT_TEMPLATE) {
-        Some(path) => Some(std::fs::read_to_string(path).io_at("read", path)?),
-        None => config_template(&config),
-    };
-    let model_config = json(files, MODEL_CONFIG)?;
     Ok(TextModel {
         kind: format!("{TOKENIZER} {model}"),
         tokenizer: Box::new(LibraryTokenizer::new(inner).at(TOKENIZER)?),
-        named,
-        chat_template: template,
-        context: CONTEXT_KEYS.iter().find_map(|key| model_config[*key].as_u64()).and_then(|n| usize::try_from(n).ok()),
+        named: named_tokens(&json(origin.files, TOKENIZER_CONFIG)?),
+        chat_template: chat_template(origin.files)?.or_else(|| origin.convention.map(|c| c.chat_template.clone())),
+        context: context(origin.files)?,
+        separate_answers: origin.convention.is_some_and(|c| c.separate_answers),
     })
 }
 
+/// The template that a model's files bring, if any.
+pub(super) fn chat_template(files: &Files) -> Result<Option<String>> {
+    match files.get(CHAT_TEMPLATE) {
+        Some(path) => std::fs::read_to_string(path).io_at("read", path).map(Some),
+        None => Ok(config_template(&json(files, TOKENIZER_CONFIG)?)),
+    }
+}
+
+/// Tokens that a model was made to read at most, where its files say it.
+pub(super) fn context(files: &Files) -> Result<Option<usize>> {
+    let config = json(files, MODEL_CONFIG)?;
+    Ok(CONTEXT_KEYS.iter().find_map(|key| config[*key].as_u64()).and_then(|n| usize::try_from(n).ok()))
+}
+
 /// The file as JSON; null where the model has no such file.
-fn json(files: &Files, name: &str) -> Result<Value> {
+pub(super) fn json(files: &Files, name: &str) -> Result<Value> {
     let Some(path) = files.get(name) else { return Ok(Value::Null) };
     let bytes = std::fs::read(path).io_at("read", path)?;
     serde_json::from_slice(&bytes).map_err(|e| Error::input(format!("{name}: {e}")).help("the file is damaged"))
 }
 
 /// `bos_token` and its like are a string, or an object that holds it as `content`.
-fn named_tokens(config: &Value) -> BTreeMap<String, String> {
+pub(super) fn named_tokens(config: &Value) -> BTreeMap<String, String> {
     let names = ["bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"];
     let text = |v: &Value| v.as_str().or_else(|| v["content"].as_str()).map(str::to_owned);
     names.iter().filter_map(|name| Some(((*name).to_owned(), text(&config[*name])?))).collect()
@@ -102,7 +113,7 @@ mod tests {
             dir.path(),
             &[(TOKENIZER, WORDS), (TOKENIZER_CONFIG, config), (MODEL_CONFIG, r#"{"max_position_embeddings": 7}"#)],
         );
-        let m = TextModel::load(&files).unwrap();
+        let m = TextModel::load(&files, None).unwrap();
         assert_eq!(m.kind, "tokenizer.json WordLevel");
         assert_eq!(m.eos(), Some(3));
         assert_eq!(m.context, Some(7));
@@ -121,7 +132,7 @@ mod tests {
               {"id": 1, "content": "ab", "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}],
             "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["ab", -1.0], ["a", -2.0], ["b", -2.0]]}}"#;
         let files = files(dir.path(), &[(TOKENIZER, text)]);
-        let m = TextModel::load(&files).unwrap();
+        let m = TextModel::load(&files, None).unwrap();
         assert_eq!(m.tokenizer.encode("bab").unwrap(), [3, 2, 3]);
         assert_eq!(m.tokenizer.encode("x").unwrap(), [0]);
     }
@@ -130,8 +141,8 @@ mod tests {
     fn damaged_files() {
         let dir = tempfile::tempdir().unwrap();
         let cut = files(dir.path(), &[(TOKENIZER, &WORDS[..200])]);
-        assert!(TextModel::load(&cut).unwrap_err().message.starts_with("tokenizer.json:"));
+        assert!(TextModel::load(&cut, None).unwrap_err().message.starts_with("tokenizer.json:"));
         let bad_config = files(dir.path(), &[(TOKENIZER, WORDS), (TOKENIZER_CONFIG, "{")]);
-        assert!(TextModel::load(&bad_config).unwrap_err().message.starts_with("tokenizer_config.json:"));
+        assert!(TextModel::load(&bad_config, None).unwrap_err().message.starts_with("tokenizer_config.json:"));
     }
 }

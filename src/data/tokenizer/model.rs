@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Specials, gguf, json};
+use super::{Convention, Specials, gguf, json, sentencepiece, wordpiece};
 use crate::error::{Error, Result};
 
 /// Files of a model by the names they were published under.
@@ -36,6 +36,8 @@ pub struct TextModel {
     pub chat_template: Option<String>,
     /// Tokens that the model was made to read at most, where the files say it.
     pub context: Option<usize>,
+    /// See [`Convention::separate_answers`].
+    pub separate_answers: bool,
 }
 
 impl fmt::Debug for TextModel {
@@ -44,29 +46,39 @@ impl fmt::Debug for TextModel {
     }
 }
 
+/// Where a tokenizer comes from.
+pub struct Origin<'a> {
+    /// All files of the model.
+    pub files: &'a Files,
+    /// What the model's family adds to them.
+    pub convention: Option<&'a Convention>,
+}
+
 /// A tokenizer format: how to recognise it among a model's files, and how to read it.
 struct Format {
     describes: &'static str,
     /// The file that holds the tokenizer, if there is one of this format.
     find: fn(&Files) -> Result<Option<&Path>>,
-    load: fn(&Path, &Files) -> Result<TextModel>,
+    load: fn(&Path, &Origin<'_>) -> Result<TextModel>,
 }
 
 /// In order of preference.
-const FORMATS: [Format; 2] = [
+const FORMATS: [Format; 4] = [
     Format { describes: "tokenizer.json", find: json::find, load: json::load },
+    Format { describes: "tokenizer.model", find: sentencepiece::find, load: sentencepiece::load },
+    Format { describes: "vocab.txt", find: wordpiece::find, load: wordpiece::load },
     Format { describes: "*.gguf", find: gguf::find, load: gguf::load },
 ];
 
 impl TextModel {
-    /// Reads the tokenizer among a model's `files`.
+    /// Reads the tokenizer among a model's `files`; `convention` is that of its family ([`Convention::of`]).
     ///
     /// # Errors
     /// If no file holds a known format, or if the file is damaged or uses what isn't supported.
-    pub fn load(files: &Files) -> Result<Self> {
+    pub fn load(files: &Files, convention: Option<&Convention>) -> Result<Self> {
         for format in &FORMATS {
             if let Some(path) = (format.find)(files)? {
-                return (format.load)(path, files);
+                return (format.load)(path, &Origin { files, convention });
             }
         }
         let known: Vec<_> = FORMATS.iter().map(|f| f.describes).collect();
@@ -88,7 +100,7 @@ mod tests {
     #[test]
     fn no_tokenizer() {
         let files = Files::from([("model.safetensors".to_owned(), PathBuf::from("x"))]);
-        let e = TextModel::load(&files).unwrap_err();
+        let e = TextModel::load(&files, None).unwrap_err();
         assert!(e.message.contains("model.safetensors"), "{e}");
         assert!(e.help.unwrap().contains("tokenizer.json"));
     }

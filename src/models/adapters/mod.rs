@@ -1,5 +1,6 @@
 //! What is trained on top of a frozen backbone. One file a method, one line each in [`AdapterSpec`] and [`create`].
 
+mod head;
 mod lora;
 mod none;
 mod peft;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Backbone;
 use crate::error::{Error, Result};
 
+pub use head::{Head, WithHead};
 pub use lora::{Lora, LoraSpec};
 pub use none::{Untrained, UntrainedSpec};
 pub use peft::{CONFIG_FILE, WEIGHTS_FILE, load};
@@ -71,6 +73,11 @@ pub trait Adapter: Send + Sync {
         Ok(None)
     }
 
+    /// The classifier that answers in place of the model's words.
+    fn head(&self) -> Option<&Head> {
+        None
+    }
+
     /// The adapter in PEFT's file format. `base_model` names the backbone for the reader.
     fn save(&self, base_model: &str) -> Result<SavedAdapter>;
 }
@@ -97,6 +104,16 @@ impl AdapterSpec {
             Self::Ptuning2(PrefixTuningSpec { init: PrefixInit::Text { text }, .. }) => Some(text),
             _ => None,
         }
+    }
+
+    /// LoRA that names no layers changes these.
+    pub fn with_usual_targets(mut self, usual: &[&str]) -> Self {
+        if let Self::Lora(LoraSpec { target_modules, .. }) = &mut self
+            && target_modules.is_empty()
+        {
+            target_modules.extend(usual.iter().map(|t| (*t).to_owned()));
+        }
+        self
     }
 
     /// Whether there is anything to train.

@@ -7,7 +7,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Adapter, Lora, LoraSpec, PrefixTuning};
+use super::{Adapter, Head, Lora, LoraSpec, PrefixTuning, SavedAdapter, Untrained, WithHead};
 use crate::{
     error::{At, Error, Result},
     models::{Backbone, Dims},
@@ -67,6 +67,36 @@ pub(super) fn prefix_config(dims: Dims, virtual_tokens: usize, base_model: &str)
     }))
 }
 
+/// Where PEFT keeps a head beside an adapter that wraps layers (LoRA), and beside one that doesn't (a prefix).
+const HEAD_PLACES: [&str; 2] = ["base_model.model.", "base_model."];
+
+/// `bare` with a head in PEFT's format for sequence classification (`SEQ_CLS`). PEFT has no format for a head alone; its
+/// configuration then has `peft_type` null.
+pub(super) fn save_head(bare: Option<SavedAdapter>, head: &Head, base_model: &str) -> Result<SavedAdapter> {
+    let (mut config, mut tensors) = match bare {
+        Some(bare) => {
+            let tensors = candle_core::safetensors::load_buffer(&bare.weights, &Device::Cpu)?;
+            (serde_json::from_slice(&bare.config)?, tensors.into_iter().collect::<BTreeMap<_, _>>())
+        }
+        None => {
+            let config = json!({ "peft_type": null, "base_model_name_or_path": base_model, "inference_mode": true });
+            (config, BTreeMap::new())
+        }
+    };
+    config["task_type"] = json!("SEQ_CLS");
+    let [wrapped, beside] = HEAD_PLACES;
+    let place = if config["peft_type"] == "PREFIX_TUNING" {
+        beside
+    } else {
+        config["modules_to_save"] = json!([head.name()]);
+        wrapped
+    };
+    for (name, var) in head.named() {
+        tensors.insert(format!("{place}{}.{name}", head.name()), var.as_detached_tensor());
+    }
+    Ok(SavedAdapter { config: pretty(config)?, weights: weights(&tensors)? })
+}
+
 /// A safetensors file with its tensors in alphabetical order.
 pub(super) fn weights(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(tensors.len());
@@ -84,7 +114,8 @@ pub(super) fn weights(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
 
 #[derive(Deserialize)]
 struct Kind {
-    peft_type: String,
+    /// None: a head alone.
+    peft_type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -120,7 +151,7 @@ pub fn load(config: &[u8], weights: &[u8], backbone: &dyn Backbone) -> Result<Bo
         Error::input(format!("{WEIGHTS_FILE}: not a whole safetensors file ({e})"))
             .help("the file is cut short or damaged")
     })?;
-    let tensor = |name: &str, shape: [usize; 2]| -> Result<Tensor> {
+    let tensor = |name: &str, shape: &[usize]| -> Result<Tensor> {
         let tensor = stored.get(name).ok_or_else(|| Error::input(format!("no tensor `{name}`")).at(WEIGHTS_FILE))?;
         if tensor.dims() != shape {
             let found = tensor.dims();
@@ -129,8 +160,9 @@ pub fn load(config: &[u8], weights: &[u8], backbone: &dyn Backbone) -> Result<Bo
         }
         Ok(tensor.to_dtype(DType::F32)?)
     };
-    match kind.peft_type.as_str() {
-        "LORA" => {
+    let adapter: Box<dyn Adapter> = match kind.peft_type.as_deref() {
+        None => Box::new(Untrained),
+        Some("LORA") => {
             let config: LoraConfig = parse(config)?;
             let odd = [
                 ("use_rslora", config.use_rslora),
@@ -148,20 +180,36 @@ pub fn load(config: &[u8], weights: &[u8], backbone: &dyn Backbone) -> Result<Bo
                 target_modules: config.target_modules,
             };
             let adapter = Lora::build(&spec, backbone, |path, inputs, outputs| {
-                let a = tensor(&lora_name(path, 'A'), [spec.rank, inputs])?;
-                let b = tensor(&lora_name(path, 'B'), [outputs, spec.rank])?;
+                let a = tensor(&lora_name(path, 'A'), &[spec.rank, inputs])?;
+                let b = tensor(&lora_name(path, 'B'), &[outputs, spec.rank])?;
                 Ok((Var::from_tensor(&a)?, Var::from_tensor(&b)?))
             })
             .at(CONFIG_FILE)?;
-            Ok(Box::new(adapter))
+            Box::new(adapter)
         }
-        "PREFIX_TUNING" => {
+        Some("PREFIX_TUNING") => {
             let config: PrefixConfig = parse(config)?;
             let dims = backbone.dims();
-            let table = tensor(PREFIX_NAME, [config.num_virtual_tokens, dims.layers * 2 * dims.kv_width()])?;
-            Ok(Box::new(PrefixTuning::from_table(table, dims)?))
+            let table = tensor(PREFIX_NAME, &[config.num_virtual_tokens, dims.layers * 2 * dims.kv_width()])?;
+            Box::new(PrefixTuning::from_table(table, dims)?)
         }
-        other => Err(Error::input(format!("`peft_type` is `{other}`")).at(CONFIG_FILE))
-            .map_err(|e| e.help("adapters of type LORA and PREFIX_TUNING can be read")),
+        Some(other) => {
+            return Err(Error::input(format!("`peft_type` is `{other}`")).at(CONFIG_FILE))
+                .map_err(|e| e.help("adapters of type LORA and PREFIX_TUNING can be read"));
+        }
+    };
+    let head_name = backbone.head_name();
+    let weight = HEAD_PLACES.iter().find_map(|place| {
+        let name = format!("{place}{head_name}.weight");
+        stored.get(&name).map(|tensor| (place, name, tensor.dims().first().copied().unwrap_or(0)))
+    });
+    match weight {
+        Some((place, name, labels)) => {
+            let weight = tensor(&name, &[labels, backbone.dims().hidden])?;
+            let bias = tensor(&format!("{place}{head_name}.bias"), &[labels])?;
+            Ok(Box::new(WithHead { adapter, head: Head::from_tensors(head_name, &weight, &bias)? }))
+        }
+        None if kind.peft_type.is_none() => Err(Error::input("`peft_type` is missing").at(CONFIG_FILE)),
+        None => Ok(adapter),
     }
 }

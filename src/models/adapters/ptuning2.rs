@@ -180,7 +180,7 @@ impl Adapter for PrefixTuning {
 }
 
 /// A trained `x W^T + b`; `[rows, inputs]` to `[rows, outputs]`.
-fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Candle<Tensor> {
+pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Candle<Tensor> {
     let out = bias.detach().broadcast_as((x.dim(0)?, weight.dim(0)?))?.force_contiguous()?;
     gemm::add(&out, &x.detach(), &weight.detach().t()?, 1.0)?;
     record(&[x, weight, bias], out, TrainedLinear)

@@ -1,7 +1,7 @@
 //! Attention over a token tree, with an optional prefix of keys and values.
 //!
-//! A segment's queries see the prefix, their ancestors and themselves; nothing else is computed. Queries are worked off in
-//! blocks of a segment: for each block and key/value head, the keys it sees are gathered into one small matrix. Backward
+//! A segment's queries see the prefix, their ancestors and themselves (causal), or the prefix and their whole segment
+//! (two-sided); nothing else is computed. Queries are worked off in blocks of a segment: for each block and key/value head, the keys it sees are gathered into one small matrix. Backward
 //! computes the probabilities again. Each key/value head is one task, with its blocks in a fixed order, so that the
 //! gradients of shared keys are summed in that order.
 
@@ -53,10 +53,12 @@ pub struct Pattern {
 #[derive(Debug)]
 struct Block {
     queries: Range<usize>,
-    /// Runs of tokens that are seen, in order; the last run ends with the block's last query and is seen causally.
+    /// Runs of tokens that are seen, in order. Where the block is causal, the last run ends with its last query.
     seen: Vec<Range<usize>>,
     /// Tokens in `seen`.
     keys: usize,
+    /// A query doesn't see the queries after it.
+    causal: bool,
 }
 
 impl Pattern {
@@ -82,11 +84,36 @@ impl Pattern {
                 let mut seen = ancestors.clone();
                 seen.push(segment.start..stop);
                 let keys = seen.iter().map(ExactSizeIterator::len).sum();
-                blocks.push(Block { queries: start..stop, seen, keys });
+                blocks.push(Block { queries: start..stop, seen, keys, causal: true });
                 start = stop;
             }
         }
         Arc::new(Self { blocks, tokens: tree.len(), from })
+    }
+
+    /// Every token of a segment sees all of its segment, and nothing else.
+    pub fn two_sided(tree: &TokenTree) -> Arc<Self> {
+        Self::of_segments(tree, usize::MAX)
+    }
+
+    /// As [`Pattern::two_sided`], for the first token of each segment alone. Other rows of the result are zero.
+    pub fn first_of_each(tree: &TokenTree) -> Arc<Self> {
+        Self::of_segments(tree, 1)
+    }
+
+    /// The first `asking` tokens of each segment see all of it.
+    fn of_segments(tree: &TokenTree, asking: usize) -> Arc<Self> {
+        let blocks = tree.segments().iter().flat_map(|segment| {
+            let (start, len) = (segment.start, segment.len);
+            let end = start + len.min(asking);
+            (start..end).step_by(BLOCK).map(move |from| Block {
+                queries: from..(from + BLOCK).min(end),
+                seen: vec![start..start + len],
+                keys: len,
+                causal: false,
+            })
+        });
+        Arc::new(Self { blocks: blocks.collect(), tokens: tree.len(), from: 0 })
     }
 }
 
@@ -138,7 +165,8 @@ impl Operands<'_> {
         to.p.resize(m * n, 0.0);
         multiply((m, n, dim), &mut to.p, row_major(n), false, &to.q, row_major(dim), &to.k, transposed(dim), 1.0);
         for (r, p) in to.p.chunks_exact_mut(n).enumerate() {
-            let visible = n - (block.queries.len() - 1 - r / group);
+            let later = if block.causal { block.queries.len() - 1 - r / group } else { 0 };
+            let visible = n - later;
             math::softmax(&mut p[..visible]);
             p[visible..].fill(0.0);
         }
@@ -361,12 +389,14 @@ mod tests {
         tree
     }
 
+    fn owners(tree: &TokenTree) -> Vec<usize> {
+        tree.segments().iter().enumerate().flat_map(|(i, s)| vec![i; s.len]).collect()
+    }
+
     /// The same with a dense mask and candle's own ops.
     fn plain(qkv: &Tensor, prefix: &Tensor, tree: &TokenTree) -> Result<Tensor> {
-        let n = tree.len();
-        let virtual_tokens = prefix.dim(1)?;
-        let owner: Vec<usize> = tree.segments().iter().enumerate().flat_map(|(i, s)| vec![i; s.len]).collect();
-        let sees = |i: usize, j: usize| {
+        let owner = owners(tree);
+        masked(qkv, prefix, |i, j| {
             let mut above = Some(owner[i]);
             while let Some(s) = above {
                 if s == owner[j] {
@@ -375,7 +405,13 @@ mod tests {
                 above = tree.segments()[s].parent;
             }
             false
-        };
+        })
+    }
+
+    fn masked(qkv: &Tensor, prefix: &Tensor, sees: impl Fn(usize, usize) -> bool) -> Result<Tensor> {
+        let n = qkv.dim(0)?;
+        let virtual_tokens = prefix.dim(1)?;
+        let sees = &sees;
         let mask: Vec<f32> = (0..n)
             .flat_map(|i| {
                 (0..virtual_tokens)
@@ -419,6 +455,31 @@ mod tests {
         let loss = |qkv: &Tensor, prefix: &Tensor| (forward(qkv, prefix, HEADS, &pattern)? * &g)?.sum_all();
         assert_gradient(&qkv, &d_qkv, |x| loss(x, &prefix));
         assert_gradient(&prefix, &d_prefix, |x| loss(&qkv, x));
+        Ok(())
+    }
+
+    #[test]
+    fn two_sided_segments_agree_with_a_dense_mask() -> Result<()> {
+        let mut tree = TokenTree::new();
+        for len in [5, 70, 1, 33] {
+            tree.push(None, &vec![0; len]);
+        }
+        let qkv = Var::from_tensor(&random(&[tree.len(), HEADS.row()], 1))?;
+        let prefix = Var::from_tensor(&random(&[2, 3, 16], 2))?;
+        let owner = owners(&tree);
+        let whole = masked(&qkv, &prefix, |i, j| owner[i] == owner[j])?;
+        let first: Vec<f32> = (0..tree.len()).map(|i| f32::from(i == 0 || owner[i] != owner[i - 1])).collect();
+        let first = Tensor::from_vec(first, (tree.len(), 1), &Device::Cpu)?;
+        let g = random(&[tree.len(), 32], 3);
+        for (pattern, want) in
+            [(Pattern::two_sided(&tree), whole.clone()), (Pattern::first_of_each(&tree), whole.broadcast_mul(&first)?)]
+        {
+            assert_close(&forward(&qkv, &prefix, HEADS, &pattern)?, &want, 1e-5);
+            let (d_qkv, d_prefix) = backward(&qkv, &prefix, &g, HEADS, &pattern)?;
+            let grads = (want * &g)?.sum_all()?.backward()?;
+            assert_close(&d_qkv, grads.get(&qkv).unwrap(), 1e-5);
+            assert_close(&d_prefix, grads.get(&prefix).unwrap(), 1e-5);
+        }
         Ok(())
     }
 

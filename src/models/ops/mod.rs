@@ -5,7 +5,9 @@
 
 pub mod attention;
 pub mod dropout;
+pub mod gelu;
 pub mod gemm;
+pub mod layer_norm;
 mod math;
 pub mod nll;
 pub mod rms_norm;

@@ -120,6 +120,11 @@ impl<'a> Loader<'a> {
         self.weights.tensor(name, &[rows, columns], self.dtype.into(), self.device)
     }
 
+    /// A small frozen matrix, in f32 whatever the backbone's number format.
+    pub fn table(&self, name: &str, rows: usize, columns: usize) -> Result<Tensor> {
+        self.weights.tensor(name, &[rows, columns], DType::F32, self.device)
+    }
+
     /// A norm's weight or a bias, in f32.
     pub fn vector(&self, name: &str, len: usize) -> Result<Tensor> {
         self.weights.tensor(name, &[len], DType::F32, self.device)

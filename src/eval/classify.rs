@@ -1,0 +1,31 @@
+//! Answers by head: a linear classifier on what the backbone makes of a prompt.
+
+use super::rows::{TOKEN_BUDGET, groups, pack};
+use crate::{
+    error::Result,
+    models::{Adapter, Backbone, Mode, adapters::Head},
+    train::shared_beginning,
+};
+
+/// Logits of every label for every prompt, `[prompts][labels]`. `done` hears how many prompts are finished and may stop the
+/// work with an error.
+///
+/// # Errors
+/// Those of the backbone and of `done`.
+pub fn classify(
+    backbone: &dyn Backbone,
+    adapter: &dyn Adapter,
+    head: &Head,
+    prompts: &[&[u32]],
+    mut done: impl FnMut(usize) -> Result<()>,
+) -> Result<Vec<Vec<f64>>> {
+    let shared = if backbone.is_causal() { shared_beginning(prompts) } else { 0 };
+    let mut scores = Vec::with_capacity(prompts.len());
+    for group in groups(prompts, shared, 0, TOKEN_BUDGET) {
+        let (tree, leaves) = pack(&prompts[group], shared);
+        let logits = head.logits(&backbone.summaries(&tree, &leaves, adapter, Mode::Eval)?)?.to_vec2::<f32>()?;
+        scores.extend(logits.into_iter().map(|row| row.into_iter().map(f64::from).collect()));
+        done(scores.len())?;
+    }
+    Ok(scores)
+}

@@ -1,0 +1,141 @@
+//! Answers by generation: the most likely token, one after the other, until the end token.
+
+use super::rows::{TOKEN_BUDGET, groups, pack};
+use crate::{
+    error::Result,
+    models::{Adapter, Backbone, greedy},
+    train::shared_beginning,
+};
+
+/// Token ids that follow each prompt, without `end`, at most `longest` of them. Prompts are worked off in rows that share
+/// their common beginning; keys and values of what was read are kept. `done` hears how many prompts are finished and may
+/// stop the work with an error.
+///
+/// # Errors
+/// Those of the backbone and of `done`.
+pub fn generate(
+    backbone: &dyn Backbone,
+    adapter: &dyn Adapter,
+    prompts: &[&[u32]],
+    end: u32,
+    longest: usize,
+    done: impl FnMut(usize) -> Result<()>,
+) -> Result<Vec<Vec<u32>>> {
+    generate_in_rows(backbone, adapter, prompts, (end, longest), TOKEN_BUDGET, done)
+}
+
+fn generate_in_rows(
+    backbone: &dyn Backbone,
+    adapter: &dyn Adapter,
+    prompts: &[&[u32]],
+    (end, longest): (u32, usize),
+    budget: usize,
+    mut done: impl FnMut(usize) -> Result<()>,
+) -> Result<Vec<Vec<u32>>> {
+    let shared = shared_beginning(prompts);
+    let mut answers = Vec::with_capacity(prompts.len());
+    for group in groups(prompts, shared, longest, budget) {
+        let (tree, leaves) = pack(&prompts[group], shared);
+        answers.extend(greedy(backbone, adapter, tree, &leaves, &[end], longest)?);
+        done(answers.len())?;
+    }
+    Ok(answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use candle_core::{DType, Device, Tensor};
+
+    use super::*;
+    use crate::models::{
+        Decoder,
+        adapters::{self, Untrained},
+        load_decoder, reference,
+    };
+
+    fn backbone() -> Decoder {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
+        let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
+        load_decoder("llama", &files.into(), &Device::Cpu).unwrap()
+    }
+
+    fn prefix(backbone: &Decoder) -> Box<dyn Adapter> {
+        let spec =
+            serde_json::json!({ "adapter": "ptuning2", "virtual_tokens": 3, "init": { "from": "normal", "std": 0.5 } });
+        adapters::create(&serde_json::from_value(spec).unwrap(), backbone, 5, None).unwrap()
+    }
+
+    fn prompts() -> Vec<Vec<u32>> {
+        (0..40u32).map(|i| [1, 4, 6].into_iter().chain((0..=i % 9).map(|j| 10 + (i * 7 + j) % 200)).collect()).collect()
+    }
+
+    /// The definition: the whole text is read anew for every token, on the plain path.
+    fn plain(backbone: &Decoder, adapter: &dyn Adapter, prompt: &[u32], end: u32, longest: usize) -> Vec<u32> {
+        let mut text = prompt.to_vec();
+        while text.len() < prompt.len() + longest {
+            let row = |numbers: Vec<u32>| Tensor::new(vec![numbers], &Device::Cpu).unwrap();
+            let batch = reference::Batch {
+                ids: &row(text.clone()),
+                mask: &row(vec![1; text.len()]).to_dtype(DType::I64).unwrap(),
+                positions: &row((0..text.len() as u32).collect()).to_dtype(DType::I64).unwrap(),
+            };
+            let logits = reference::logits(backbone, adapter, &batch).unwrap().get(0).unwrap();
+            let next = logits.get(text.len() - 1).unwrap().argmax(0).unwrap().to_scalar::<u32>().unwrap();
+            if next == end {
+                break;
+            }
+            text.push(next);
+        }
+        text.split_off(prompt.len())
+    }
+
+    #[test]
+    fn equals_the_plain_path_step_by_step() {
+        let backbone = backbone();
+        let prompts = prompts();
+        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        for adapter in [&Untrained as &dyn Adapter, prefix(&backbone).as_ref()] {
+            // An end token that does occur, so that some answers stop early.
+            let end = plain(&backbone, adapter, prompts[0], u32::MAX, 3)[2];
+            let answers = generate(&backbone, adapter, &prompts, end, 5, |_| Ok(())).unwrap();
+            let expected: Vec<_> = prompts.iter().map(|p| plain(&backbone, adapter, p, end, 5)).collect();
+            assert_eq!(answers, expected);
+            assert!(answers.iter().any(|a| a.len() < 5) && answers.iter().any(|a| a.len() == 5), "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn neither_rows_nor_threads_change_an_answer() {
+        let backbone = backbone();
+        let adapter = prefix(&backbone);
+        let prompts = prompts();
+        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        let answers = |budget: usize, threads: usize| {
+            crate::models::testing::with_threads(threads, || {
+                generate_in_rows(&backbone, adapter.as_ref(), &prompts, (2, 6), budget, |_| Ok(())).unwrap()
+            })
+        };
+        let one_by_one = answers(1, 1);
+        assert_eq!(one_by_one.len(), prompts.len());
+        for (budget, threads) in [(64, 1), (TOKEN_BUDGET, 1), (TOKEN_BUDGET, 3), (1, 3)] {
+            assert_eq!(answers(budget, threads), one_by_one, "{budget} tokens on {threads} threads");
+        }
+    }
+
+    #[test]
+    fn the_context_is_the_end() {
+        let backbone = backbone();
+        let context = backbone.dims.max_positions;
+        let prompt: Vec<u32> = (0..context as u32 - 3).map(|i| 10 + i % 200).collect();
+        let answers = generate(&backbone, &Untrained, &[&prompt, &prompt[1..]], u32::MAX, 9, |_| Ok(())).unwrap();
+        assert_eq!(answers.iter().map(Vec::len).collect::<Vec<_>>(), [3, 4]);
+    }
+
+    #[test]
+    fn the_work_stops_when_asked() {
+        let stop = |_| Err(crate::error::Error::interrupted("stop"));
+        assert!(generate(&backbone(), &Untrained, &[&[1, 2]], 2, 4, stop).is_err());
+    }
+}
