@@ -203,8 +203,7 @@ fn train(fixture: &Fixture, condition: &str, compute: Compute) -> Errors {
     let meta = &fixture.meta["adamw"];
     let settings = AdamWParams { weight_decay: meta["weight_decay"].as_f64().unwrap(), ..AdamWParams::default() };
     let mut adamw = AdamW::new(parameters.clone(), settings);
-    let (grads, after) =
-        (fixture.named(&format!("{condition}.grad.")), fixture.named(&format!("{condition}.after.")));
+    let (grads, after) = (fixture.named(&format!("{condition}.grad.")), fixture.named(&format!("{condition}.after.")));
     assert_eq!(parameters.len(), grads.len());
     let mut losses = Vec::new();
     for step in 0..meta["steps"].as_u64().unwrap() {
@@ -401,7 +400,10 @@ fn dropout_is_active_in_training_only_and_repeats() {
         adapter.head().unwrap().nll(&summaries, &fixture.labels()).unwrap().mean_all().unwrap()
     };
     let value = |mode: Mode| loss(mode).to_scalar::<f32>().unwrap();
-    let (first, second) = (Mode::Train { seed: 1, pass: 0 }, Mode::Train { seed: 1, pass: 1 });
+    let (first, second) = (
+        Mode::Train { seed: 1, pass: 0, checkpointing: false },
+        Mode::Train { seed: 1, pass: 1, checkpointing: false },
+    );
     assert_eq!(value(first), value(first));
     assert_ne!(value(first), value(second));
     assert_ne!(value(first), value(Mode::Eval));
@@ -429,8 +431,7 @@ fn what_an_encoder_cant_do_is_said() {
     let mut tree = TokenTree::new();
     let leaf = tree.push(None, &vec![1; context]);
     let adapter = stirred(&every_adapter()[2].1, fixture);
-    let summaries =
-        |adapter: &dyn Adapter| fixture.model.summaries(&tree, &[leaf], adapter, Mode::Eval).map(drop);
+    let summaries = |adapter: &dyn Adapter| fixture.model.summaries(&tree, &[leaf], adapter, Mode::Eval).map(drop);
     assert!(summaries(&adapters::Untrained).is_ok());
     let e = summaries(adapter.as_ref()).unwrap_err();
     assert!(e.message.contains("prefix of 6") && e.help.unwrap().contains(&(context - 6).to_string()), "{}", e.message);

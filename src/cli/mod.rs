@@ -1,6 +1,7 @@
 //! Commands, terminal view, exit codes.
 
 mod args;
+mod bench;
 mod explain;
 mod graph;
 mod pin;
@@ -88,6 +89,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Pin(args) => pin::pin(&args),
         Command::Clean(args) => tidy::clean(&args),
         Command::Gc(args) => tidy::gc(&args),
+        Command::Bench(args) => bench::bench(&args),
         Command::Schema => {
             let schema = config::json_schema(&stages::vocabulary());
             print(&format!("{}\n", serde_json::to_string_pretty(&schema).map_err(Error::from)?));

@@ -13,6 +13,7 @@ use super::{
     autograd::{Backward, Input, record},
     blocks::{attend, check_ids, prefixes},
     cache::KvCache,
+    checkpointing::checkpointed,
     linear::{Changes, Projection},
     ops::{
         add_in_place,
@@ -36,7 +37,7 @@ pub struct Norm {
 }
 
 /// The frozen weights of one layer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Layer {
     pub attention_norm: Norm,
     /// Queries, keys and values, side by side.
@@ -68,7 +69,7 @@ impl Decoder {
     }
 
     fn projections(&self) -> impl Iterator<Item = &Arc<Projection>> {
-        self.layers.iter().flat_map(|l| [&l.qkv, &l.output, &l.gate_up, &l.down])
+        self.layers.iter().flat_map(Layer::projections)
     }
 
     /// Hidden states of the tokens at `from` and later, and what `observe` wants to know of each layer's queries, keys and
@@ -98,32 +99,57 @@ impl Decoder {
         let prefixes = prefixes(adapter, self.dims, &self.device)?;
         let ids = Tensor::new(ids, &self.device)?;
         let mut x = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
+        let view = View { rotary: self.rotary, heads: self.heads(), angles, pattern };
+        let checkpointing = matches!(mode, Mode::Train { checkpointing: true, .. });
         for (i, (layer, prefix)) in self.layers.iter().zip(&prefixes).enumerate() {
-            let qkv = self.attention_input(layer, &x, &angles, layer.qkv.changes(adapter, mode)?)?;
-            let qkv = observe(i, qkv)?;
-            let seen = attend(&qkv, prefix, self.heads(), &pattern)?;
-            let x_mid = attention_output(layer, &seen, &x, layer.output.changes(adapter, mode)?)?;
-            let (gate_up, down) = (layer.gate_up.changes(adapter, mode)?, layer.down.changes(adapter, mode)?);
-            x = mlp(layer, &x_mid, gate_up, down)?;
+            let changes = layer.changes(adapter, mode)?;
+            x = if checkpointing {
+                let (layer, view) = (layer.clone(), view.clone());
+                let flat = Changes::join(&changes)?;
+                checkpointed("decoder-layer", [&x, prefix, &flat], move |x, prefix, flat| {
+                    layer.forward(&view, x, prefix, Changes::split(&changes, flat)?, |qkv| Ok(qkv))
+                })?
+            } else {
+                layer.forward(&view, &x, prefix, changes, |qkv| observe(i, qkv))?
+            };
         }
         let y = rms_norm::forward(&x.detach(), &self.norm.weight, self.norm.eps)?;
         Ok(record(&[&x], y, FinalNorm(self.norm.clone()))?)
     }
+}
 
-    /// Norm, projections and rotation.
-    fn attention_input(&self, layer: &Layer, x: &Tensor, angles: &Tensor, changes: Changes) -> Candle<Tensor> {
-        let node = AttentionInput {
-            norm: layer.attention_norm.clone(),
-            projection: layer.qkv.clone(),
-            changes: changes.clone(),
-            angles: angles.clone(),
-            rotary: self.rotary,
-            heads: self.heads(),
-        };
-        let normed = rms_norm::forward(&x.detach(), &node.norm.weight, node.norm.eps)?;
-        let qkv = node.projection.forward(&normed, &changes, None)?;
-        rotary::rotate(&qkv, angles, self.rotary, self.dims.heads + self.dims.kv_heads, self.dims.head_dim)?;
-        record(&[x, &changes.flat], qkv, node)
+/// What all layers of a forward pass have in common.
+#[derive(Clone)]
+struct View {
+    rotary: Rotary,
+    heads: Heads,
+    angles: Tensor,
+    pattern: Arc<Pattern>,
+}
+
+impl Layer {
+    fn projections(&self) -> [&Arc<Projection>; 4] {
+        [&self.qkv, &self.output, &self.gate_up, &self.down]
+    }
+
+    /// What `adapter` changes, in the order of [`Layer::projections`].
+    fn changes(&self, adapter: &dyn Adapter, mode: Mode) -> Candle<[Changes; 4]> {
+        let [qkv, output, gate_up, down] = self.projections().map(|p| p.changes(adapter, mode));
+        Ok([qkv?, output?, gate_up?, down?])
+    }
+
+    fn forward<E: From<candle_core::Error>>(
+        &self,
+        view: &View,
+        x: &Tensor,
+        prefix: &Tensor,
+        [qkv, output, gate_up, down]: [Changes; 4],
+        observe: impl FnOnce(Tensor) -> std::result::Result<Tensor, E>,
+    ) -> std::result::Result<Tensor, E> {
+        let qkv = observe(attention_input(self, view, x, qkv)?)?;
+        let seen = attend(&qkv, prefix, view.heads, &view.pattern)?;
+        let mid = attention_output(self, &seen, x, output)?;
+        Ok(mlp(self, &mid, gate_up, down)?)
     }
 }
 
@@ -191,6 +217,22 @@ impl Backbone for Decoder {
         })?;
         Ok(out)
     }
+}
+
+/// Norm, projections and rotation.
+fn attention_input(layer: &Layer, view: &View, x: &Tensor, changes: Changes) -> Candle<Tensor> {
+    let node = AttentionInput {
+        norm: layer.attention_norm.clone(),
+        projection: layer.qkv.clone(),
+        changes: changes.clone(),
+        angles: view.angles.clone(),
+        rotary: view.rotary,
+        heads: view.heads,
+    };
+    let normed = rms_norm::forward(&x.detach(), &node.norm.weight, node.norm.eps)?;
+    let qkv = node.projection.forward(&normed, &changes, None)?;
+    rotary::rotate(&qkv, &view.angles, view.rotary, view.heads.queries + view.heads.keys, view.heads.dim)?;
+    record(&[x, &changes.flat], qkv, node)
 }
 
 /// `attention` through the output projection, added to `x`.

@@ -15,6 +15,7 @@ use super::{
     adapters::{Adapter, Untrained},
     autograd::{Backward, Input, record},
     blocks::{attend, check_ids, prefixes},
+    checkpointing::checkpointed,
     linear::{Changes, Projection},
     ops::{
         add_in_place,
@@ -45,7 +46,7 @@ impl Norm {
 }
 
 /// The frozen weights of one layer, with the norm of what enters it: the embedding's, or the end of the layer before.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Layer {
     pub norm: Norm,
     /// Queries, keys and values, side by side.
@@ -86,7 +87,8 @@ impl Encoder {
         }
         let longest = tree.segments().iter().map(|s| s.len).max().unwrap_or(0);
         if longest + virtual_tokens > self.dims.max_positions {
-            let beside = if virtual_tokens > 0 { format!(" behind a prefix of {virtual_tokens}") } else { String::new() };
+            let beside =
+                if virtual_tokens > 0 { format!(" behind a prefix of {virtual_tokens}") } else { String::new() };
             return Err(Error::input(format!(
                 "a text of {longest} tokens{beside} is longer than the model's context of {}",
                 self.dims.max_positions
@@ -116,26 +118,73 @@ impl Encoder {
         let virtual_tokens = prefixes.first().map_or(Ok(0), |p| p.dim(1))?;
         let pattern = Pattern::two_sided(tree);
         let mut s = self.embed(tree, virtual_tokens)?;
+        let (heads, checkpointing) = (self.heads(), matches!(mode, Mode::Train { checkpointing: true, .. }));
         for (i, (layer, prefix)) in self.layers.iter().zip(&prefixes).enumerate() {
-            let x = layer.norm.forward(&s.detach())?;
-            let qkv = attention_input(layer, &s, &x, layer.qkv.changes(adapter, mode)?)?;
-            observe(&qkv)?;
-            let output = layer.output.changes(adapter, mode)?;
-            let mid = if first_tokens && i + 1 == self.layers.len() {
+            let changes = layer.changes(adapter, mode)?;
+            s = if first_tokens && i + 1 == self.layers.len() {
                 // Nothing reads the last layer's other rows.
                 let firsts: Vec<u32> = tree.segments().iter().map(|s| s.start as u32).collect();
                 let firsts = Tensor::new(firsts, &self.device)?;
-                let seen = attend(&qkv, prefix, self.heads(), &Pattern::first_of_each(tree))?;
-                let of_firsts = |t: &Tensor| t.index_select(&firsts, 0);
-                attention_output(layer, &of_firsts(&seen)?, &of_firsts(&s)?, of_firsts(&x)?, output)?
+                layer.forward(
+                    &s,
+                    prefix,
+                    changes,
+                    heads,
+                    &Pattern::first_of_each(tree),
+                    Some(&firsts),
+                    &mut *observe,
+                )?
+            } else if checkpointing {
+                let (layer, pattern) = (layer.clone(), pattern.clone());
+                let flat = Changes::join(&changes)?;
+                checkpointed("encoder-layer", [&s, prefix, &flat], move |s, prefix, flat| {
+                    let changes = Changes::split(&changes, flat)?;
+                    layer.forward(s, prefix, changes, heads, &pattern, None, &mut |_| Candle::Ok(()))
+                })?
             } else {
-                let seen = attend(&qkv, prefix, self.heads(), &pattern)?;
-                attention_output(layer, &seen, &s, x, output)?
+                layer.forward(&s, prefix, changes, heads, &pattern, None, &mut *observe)?
             };
-            s = mlp(layer, &mid, layer.up.changes(adapter, mode)?, layer.down.changes(adapter, mode)?)?;
         }
         let y = self.norm.forward(&s.detach())?;
         Ok(record(&[&s], y, FinalNorm(self.norm.clone()))?)
+    }
+}
+
+impl Layer {
+    fn projections(&self) -> [&Arc<Projection>; 4] {
+        [&self.qkv, &self.output, &self.up, &self.down]
+    }
+
+    /// What `adapter` changes, in the order of [`Layer::projections`].
+    fn changes(&self, adapter: &dyn Adapter, mode: Mode) -> Candle<[Changes; 4]> {
+        let [qkv, output, up, down] = self.projections().map(|p| p.changes(adapter, mode));
+        Ok([qkv?, output?, up?, down?])
+    }
+
+    /// `only`: the tokens that ask by `pattern`, where they aren't all.
+    #[expect(clippy::too_many_arguments, reason = "what a layer reads")]
+    fn forward<E: From<candle_core::Error>>(
+        &self,
+        s: &Tensor,
+        prefix: &Tensor,
+        [qkv, output, up, down]: [Changes; 4],
+        heads: Heads,
+        pattern: &Arc<Pattern>,
+        only: Option<&Tensor>,
+        observe: &mut dyn FnMut(&Tensor) -> std::result::Result<(), E>,
+    ) -> std::result::Result<Tensor, E> {
+        let x = self.norm.forward(&s.detach())?;
+        let qkv = attention_input(self, s, &x, qkv)?;
+        observe(&qkv)?;
+        let seen = attend(&qkv, prefix, heads, pattern)?;
+        let mid = match only {
+            Some(rows) => {
+                let pick = |t: &Tensor| t.index_select(rows, 0);
+                attention_output(self, &pick(&seen)?, &pick(s)?, pick(&x)?, output)?
+            }
+            None => attention_output(self, &seen, s, x, output)?,
+        };
+        Ok(mlp(self, &mid, up, down)?)
     }
 }
 
@@ -154,7 +203,7 @@ impl Backbone for Encoder {
     }
 
     fn modules(&self) -> Vec<Module> {
-        let layers = self.layers.iter().flat_map(|l| [&l.qkv, &l.output, &l.up, &l.down]);
+        let layers = self.layers.iter().flat_map(Layer::projections);
         layers.chain([&self.pooler]).flat_map(|p| p.modules().unwrap_or_default()).collect()
     }
 
@@ -273,8 +322,7 @@ impl Backward for AttentionOutput {
 
     fn backward(&self, inputs: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
         let [seen, s, flat] = inputs else { candle_core::bail!("three inputs expected") };
-        let (d_seen, d_flat) =
-            self.projection.backward(&seen.tensor, &self.changes, grad, seen.needed, flat.needed)?;
+        let (d_seen, d_flat) = self.projection.backward(&seen.tensor, &self.changes, grad, seen.needed, flat.needed)?;
         let ds = s.needed.then(|| self.norm.backward(&s.tensor, grad)).transpose()?;
         Ok(vec![d_seen, ds, d_flat])
     }
@@ -347,8 +395,7 @@ impl Backward for Pooler {
     fn backward(&self, inputs: &[Input], output: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
         let [x, flat] = inputs else { candle_core::bail!("two inputs expected") };
         let d_inner = (grad * output.sqr()?.affine(-1.0, 1.0)?)?;
-        let (dx, d_flat) =
-            self.projection.backward(&x.tensor, &self.changes, &d_inner, x.needed, flat.needed)?;
+        let (dx, d_flat) = self.projection.backward(&x.tensor, &self.changes, &d_inner, x.needed, flat.needed)?;
         Ok(vec![dx, d_flat])
     }
 }

@@ -52,6 +52,25 @@ struct Part {
     dropout: Option<Dropout>,
 }
 
+impl Changes {
+    /// The flat tensors of several projections as one.
+    pub fn join<const N: usize>(changes: &[Self; N]) -> Result<Tensor> {
+        Tensor::cat(&changes.each_ref().map(|c| &c.flat), 0)
+    }
+
+    /// The same changes with what [`Changes::join`] joined, or something of its shape, in place of their own tensors.
+    pub fn split<const N: usize>(changes: &[Self; N], joined: &Tensor) -> Result<[Self; N]> {
+        let mut parts = changes.clone();
+        let mut from = 0;
+        for part in &mut parts {
+            let len = part.flat.elem_count();
+            part.flat = joined.narrow(0, from, len)?;
+            from += len;
+        }
+        Ok(parts)
+    }
+}
+
 /// A layer, its change, its first column and its width in the output.
 type Slice<'a> = (&'a Linear, Option<Part>, usize, usize);
 
@@ -91,7 +110,7 @@ impl Projection {
                 None => None,
                 Some(low) => {
                     let dropout = match mode {
-                        Mode::Train { seed, pass } if low.dropout > 0.0 => {
+                        Mode::Train { seed, pass, .. } if low.dropout > 0.0 => {
                             let key = random::key(seed, pass, &linear.path);
                             let key = u64::from_le_bytes(std::array::from_fn(|i| key[i]));
                             Some(Dropout { p: low.dropout, key })
