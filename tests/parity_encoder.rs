@@ -11,9 +11,9 @@ use std::{
 use candle_core::{DType, Device, Tensor, Var};
 use emopipe::{
     models::{
-        Adapter, AdapterSpec, Backbone, Encoder, Mode, TokenTree,
+        Adapter, AdapterSpec, Backbone, BackboneSpec, ConfigTable, Dtype, Encoder, Mode, TokenTree,
         adapters::{self, CONFIG_FILE, Head, LoraSpec, PrefixInit, PrefixTuningSpec, WEIGHTS_FILE, WithHead},
-        load_encoder, reference,
+        load, load_encoder, reference,
     },
     train::adamw::{AdamW, AdamWParams, clip_grad_norm, collect},
 };
@@ -410,10 +410,69 @@ fn dropout_is_active_in_training_only_and_repeats() {
     assert_gradients("dropout", adapter.as_ref(), || loss(first));
 }
 
+/// Encoders are also published without the head's prefix, and long ago with TensorFlow's names.
+#[test]
+fn published_names_make_no_difference() {
+    let fixture = &fixtures()[0];
+    let rename = |name: &str| {
+        let name = name.strip_prefix("bert.").unwrap_or(name);
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+    };
+    let weights = read_tensors(&fixture.folder.join("model.safetensors"));
+    let renamed = weights.iter().map(|(name, t)| (rename(name), t.clone())).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    std::fs::write(&path, serialized(&renamed)).unwrap();
+    let files = [("config.json".to_owned(), fixture.folder.join("config.json")), ("model.safetensors".to_owned(), path)];
+    let model = load_encoder("bert", &files.into(), &Device::Cpu).unwrap();
+    assert_eq!(model.modules(), fixture.model.modules());
+    let none = adapters::Untrained;
+    let other = Fixture { model, name: String::new(), folder: PathBuf::new(), meta: Value::Null, expected: fixture.expected.clone() };
+    assert_eq!(error(&packed(&other, &none), &packed(fixture, &none)), 0.0);
+}
+
+/// Frozen matrices in half precision compute like the same matrices rounded.
+#[test]
+fn half_precision_is_rounding_alone() {
+    let fixture = &fixtures()[0];
+    let files: BTreeMap<_, _> =
+        ["config.json", "model.safetensors"].map(|f| (f.to_owned(), fixture.folder.join(f))).into();
+    let spec = BackboneSpec { family: "bert".into(), dtype: Dtype::Bf16, config: ConfigTable::new() };
+    let half = load(&spec, &files, &Device::Cpu).unwrap();
+    let rounded = |(name, t): (String, Tensor)| {
+        // What stays in f32: norms, biases, and what positions and sentences add.
+        let small = t.dims().len() == 1 || name.contains("position") || name.contains("token_type");
+        (name, if small { t } else { t.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap() })
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let weights = read_tensors(&fixture.folder.join("model.safetensors"));
+    std::fs::write(&path, serialized(&weights.into_iter().map(rounded).collect())).unwrap();
+    let files = [("config.json".to_owned(), files["config.json"].clone()), ("model.safetensors".to_owned(), path)];
+    let whole = load_encoder("bert", &files.into(), &Device::Cpu).unwrap();
+
+    let mut tree = TokenTree::new();
+    let leaves: Vec<usize> = fixture.sentences().iter().map(|ids| tree.push(None, ids)).collect();
+    let numbers = |model: &dyn Backbone| {
+        let adapter = adapters::create(&every_adapter()[0].1, model, 5, None).unwrap();
+        let summaries = model.summaries(&tree, &leaves, adapter.as_ref(), Mode::Eval).unwrap();
+        let gradients = collect(&adapter.parameters(), &summaries.sum_all().unwrap().backward().unwrap()).unwrap();
+        (summaries.detach(), gradients)
+    };
+    let (got, want) = (numbers(half.as_ref()), numbers(&whole));
+    let mut errors = Errors::default();
+    errors.note("summaries", &got.0, &want.0);
+    for (got, want) in got.1.iter().zip(&want.1) {
+        errors.note("grad", got, want);
+    }
+    errors.check("bert-tiny, bf16", EXACT);
+    assert!(error(&got.0, &numbers(&fixture.model).0) > EXACT, "nothing was rounded");
+}
+
 #[test]
 fn a_prefix_made_of_a_text_holds_its_keys_and_values() {
     let fixture = &fixtures()[0];
-    let text = &fixture.sentences()[0][..6];
+    let text = &fixture.sentences().into_iter().max_by_key(Vec::len).unwrap()[..6];
     let init = PrefixInit::Text { text: "six tokens".into() };
     let spec = AdapterSpec::Ptuning2(PrefixTuningSpec { virtual_tokens: 6, projection: None, init });
     let adapter = adapters::create(&spec, &fixture.model, 0, Some(text)).unwrap();
