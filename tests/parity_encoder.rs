@@ -423,11 +423,18 @@ fn published_names_make_no_difference() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     std::fs::write(&path, serialized(&renamed)).unwrap();
-    let files = [("config.json".to_owned(), fixture.folder.join("config.json")), ("model.safetensors".to_owned(), path)];
+    let files =
+        [("config.json".to_owned(), fixture.folder.join("config.json")), ("model.safetensors".to_owned(), path)];
     let model = load_encoder("bert", &files.into(), &Device::Cpu).unwrap();
     assert_eq!(model.modules(), fixture.model.modules());
     let none = adapters::Untrained;
-    let other = Fixture { model, name: String::new(), folder: PathBuf::new(), meta: Value::Null, expected: fixture.expected.clone() };
+    let other = Fixture {
+        model,
+        name: String::new(),
+        folder: PathBuf::new(),
+        meta: Value::Null,
+        expected: fixture.expected.clone(),
+    };
     assert_eq!(error(&packed(&other, &none), &packed(fixture, &none)), 0.0);
 }
 

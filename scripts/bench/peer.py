@@ -95,14 +95,14 @@ def train(args, workload):
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3)
-    seconds, tokens, padding, loss = [], 0, 0, None
+    seconds, processor, tokens, padding, loss = [], 0.0, 0, 0, None
     for number, task in enumerate(workload["tasks"]):
         labels = [ids + [task["end"]] for ids in task["labels"]]
         samples = prompts(task, task["train"], args.batch * args.steps, vocab)
         order = torch.randperm(len(samples)).tolist()
         batches = [order[i : i + args.batch] for i in range(0, len(order), args.batch)]
         for step, batch in enumerate([batches[0]] * (args.warmup if number == 0 else 0) + batches):
-            begun = time.perf_counter()
+            begun, before = time.perf_counter(), time.process_time()
             answers = [labels[i % len(labels)] if decoder else [] for i in batch]
             rows = [samples[i] + answer for i, answer in zip(batch, answers)]
             ids, mask = padded(rows, args.device, left=decoder)
@@ -120,13 +120,15 @@ def train(args, workload):
             loss = loss.item()
             if number or step >= args.warmup:
                 seconds.append(time.perf_counter() - begun)
+                processor += time.process_time() - before
                 tokens += sum(map(len, rows))
                 padding += ids.numel()
     total = sum(seconds)
     return {
         "batch": args.batch, "steps": len(seconds), "trainable": sum(p.numel() for p in trained),
         "examples_per_s": round(len(seconds) * args.batch / total, 3), "tokens_per_s": round(tokens / total, 3),
-        "computed_tokens_per_s": round(padding / total, 3), "median_step_s": statistics.median(seconds), "loss": loss,
+        "computed_tokens_per_s": round(padding / total, 3),
+        "examples_per_processor_s": round(len(seconds) * args.batch / processor, 3), "median_step_s": statistics.median(seconds), "loss": loss,
     }
 
 
@@ -134,18 +136,19 @@ def train(args, workload):
 def evaluate(args, workload):
     model, decoder, vocab = build(args, max(len(t["labels"]) for t in workload["tasks"]))
     model.eval()
-    count, tokens, seconds = 0, 0, 0.0
+    count, tokens, seconds, processor = 0, 0, 0.0, 0.0
     for number, task in enumerate(workload["tasks"]):
         asked = prompts(task, task["test"], args.examples, vocab)
         if number == 0:
             answer(args, model, task, asked[:1])
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), time.process_time()
         answer(args, model, task, asked)
         seconds += time.perf_counter() - begun
+        processor += time.process_time() - before
         count += len(asked)
         tokens += sum(map(len, asked))
     return {"answer": args.answer, "examples": count, "examples_per_s": round(count / seconds, 3),
-            "tokens_per_s": round(tokens / seconds, 3)}
+            "tokens_per_s": round(tokens / seconds, 3), "examples_per_processor_s": round(count / processor, 3)}
 
 
 def answer(args, model, task, asked):

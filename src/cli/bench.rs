@@ -66,7 +66,7 @@ fn on_threads<T: Send>(threads: Option<usize>, work: impl FnOnce() -> Result<T> 
 fn train(args: &BenchModelArgs, batch: usize, steps: u64, warmup: u64) -> Result<Value> {
     let bench = Bench::new(args)?;
     let mut seconds = Vec::new();
-    let (mut tokens, mut computed, mut loss) = (0, 0.0, 0.0);
+    let (mut tokens, mut computed, mut loss, mut processor) = (0, 0.0, 0.0, 0.0);
     for (i, task) in bench.workload.tasks.iter().enumerate() {
         let lengths: Vec<usize> = task.train.iter().copied().cycle().take(batch * steps as usize).collect();
         let samples = task.samples(&lengths, bench.backbone.dims().vocab);
@@ -75,8 +75,10 @@ fn train(args: &BenchModelArgs, batch: usize, steps: u64, warmup: u64) -> Result
             bench.steps(task, adapter.as_ref(), &samples, batch, warmup, &Clock::default())?;
         }
         let clock = Clock::default();
+        let before = processor_seconds();
         let last = bench.steps(task, adapter.as_ref(), &samples, batch, steps, &clock)?;
         loss = last.map_or(f64::NAN, f64::from);
+        processor += since(before);
         seconds.extend(clock.laps());
         computed += clock.measured("tokens_per_second") * clock.measured("train_seconds");
         tokens += samples.iter().map(|s| bench.tokens(task, s)).sum::<usize>();
@@ -90,7 +92,7 @@ fn train(args: &BenchModelArgs, batch: usize, steps: u64, warmup: u64) -> Result
         json!({
             "batch": batch, "steps": seconds.len(), "trainable": trainable,
             "examples_per_s": rate(examples as f64, total), "tokens_per_s": rate(tokens as f64, total),
-            "computed_tokens_per_s": rate(computed, total), "median_step_s": median(&mut seconds), "loss": loss,
+            "computed_tokens_per_s": rate(computed, total), "examples_per_processor_s": rate(examples as f64, processor), "median_step_s": median(&mut seconds), "loss": loss,
         }),
     ))
 }
@@ -99,7 +101,7 @@ fn train(args: &BenchModelArgs, batch: usize, steps: u64, warmup: u64) -> Result
 fn evaluate(args: &BenchModelArgs, answer: BenchAnswer, examples: usize, longest: usize) -> Result<Value> {
     let bench = Bench::new(args)?;
     let vocab = bench.backbone.dims().vocab;
-    let (mut count, mut tokens, mut seconds) = (0, 0, 0.0);
+    let (mut count, mut tokens, mut seconds, mut processor) = (0, 0, 0.0, 0.0);
     for (i, task) in bench.workload.tasks.iter().enumerate() {
         let lengths: Vec<usize> = task.test.iter().copied().cycle().take(examples).collect();
         let samples = task.samples(&lengths, vocab);
@@ -109,8 +111,9 @@ fn evaluate(args: &BenchModelArgs, answer: BenchAnswer, examples: usize, longest
         if i == 0 {
             run(&prompts[..1])?;
         }
-        let begun = Instant::now();
+        let (begun, before) = (Instant::now(), processor_seconds());
         run(&prompts)?;
+        processor += since(before);
         seconds += begun.elapsed().as_secs_f64();
         count += samples.len();
         tokens += lengths.iter().sum::<usize>();
@@ -121,6 +124,7 @@ fn evaluate(args: &BenchModelArgs, answer: BenchAnswer, examples: usize, longest
         json!({
             "answer": answer, "examples": count,
             "examples_per_s": rate(count as f64, seconds), "tokens_per_s": rate(tokens as f64, seconds),
+            "examples_per_processor_s": rate(count as f64, processor),
         }),
     ))
 }
@@ -337,9 +341,24 @@ impl Progress for Clock {
     }
 }
 
+fn since(before: Option<f64>) -> f64 {
+    before.zip(processor_seconds()).map_or(f64::NAN, |(from, to)| to - from)
+}
+
 /// With three significant digits after the point.
 fn rate(count: f64, seconds: f64) -> f64 {
     (count / seconds.max(1e-9) * 1000.0).round() / 1000.0
+}
+
+/// Processor seconds of this process's threads so far, where the system tells: on a machine with other work, they say more
+/// than the clock.
+fn processor_seconds() -> Option<f64> {
+    let threads = std::fs::read_dir("/proc/self/task").ok()?;
+    let nanoseconds = |thread: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    Some(threads.filter_map(|thread| nanoseconds(thread.ok()?)).sum::<f64>() / 1e9)
 }
 
 fn median(values: &mut [f64]) -> Option<f64> {

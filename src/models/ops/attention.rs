@@ -11,7 +11,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 use rayon::prelude::*;
 
 use super::{
-    Shared,
+    Shared, buffers,
     gemm::{multiply, row_major, transposed},
     math, values,
 };
@@ -177,7 +177,7 @@ impl Operands<'_> {
         let Heads { queries, keys, dim } = self.heads;
         let group = self.heads.group();
         let width = queries * dim;
-        let mut out = vec![0f32; (pattern.tokens - pattern.from) * width];
+        let mut out = buffers::zeros((pattern.tokens - pattern.from) * width);
         let target = Shared(out.as_mut_ptr());
         let tasks = pattern.blocks.len() * keys;
         (0..tasks).into_par_iter().for_each_init(
@@ -202,7 +202,7 @@ impl Operands<'_> {
 
     /// Gradients of `qkv` and, behind it, of the prefix.
     fn backward(&self, pattern: &Pattern, grad: &[f32]) -> Vec<f32> {
-        let mut out = vec![0f32; self.qkv.len() + self.prefix.len()];
+        let mut out = buffers::zeros(self.qkv.len() + self.prefix.len());
         let target = Shared(out.as_mut_ptr());
         (0..self.heads.keys).into_par_iter().for_each(|head| {
             let mut scratch = BackwardScratch::default();
@@ -366,7 +366,9 @@ pub fn backward(
 ) -> Result<(Tensor, Tensor)> {
     let both = qkv.apply_op3_no_bwd(prefix, grad, &Backward { heads, pattern: pattern.clone() })?;
     let own = both.narrow(0, 0, qkv.elem_count())?.reshape(qkv.shape())?;
-    Ok((own, both.narrow(0, qkv.elem_count(), prefix.elem_count())?.reshape(prefix.shape())?))
+    // A copy: nobody else holds the storage of the larger one.
+    let of_prefix = both.narrow(0, qkv.elem_count(), prefix.elem_count())?.force_contiguous()?;
+    Ok((own, of_prefix.reshape(prefix.shape())?))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::values;
+use super::{buffers, values};
 
 /// Numbers that one task of the pool masks; a multiple of the four that share a hash.
 const TASK: usize = 1 << 15;
@@ -25,7 +25,7 @@ impl CustomOp1 for Dropout {
         let x = values("dropout", x, lx)?;
         let threshold = (self.p * 65536.0).round() as u64;
         let scale = (1.0 / (1.0 - self.p)) as f32;
-        let mut out = vec![0f32; x.len()];
+        let mut out = buffers::take(x.len());
         out.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).enumerate().for_each(|(task, (y, x))| {
             for (i, (y, x)) in y.chunks_mut(4).zip(x.chunks(4)).enumerate() {
                 let hash = mix(self.key.wrapping_add((task * TASK / 4 + i) as u64));

@@ -9,6 +9,7 @@ use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 
 use self::kernel::Product;
+use super::buffers;
 
 /// Products with fewer multiplications than this aren't worth a second thread.
 const PARALLEL_FROM: usize = 1 << 19;
@@ -204,7 +205,7 @@ pub fn add(dst: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<()> {
 
 /// `scale * a b`
 pub fn product(a: &Tensor, b: &Tensor, scale: f64) -> Result<Tensor> {
-    let dst = Tensor::zeros((a.dim(0)?, b.dim(1)?), a.dtype(), a.device())?;
+    let dst = buffers::tensor((a.dim(0)?, b.dim(1)?), a.device())?;
     set(&dst, a, b, scale)?;
     Ok(dst)
 }
