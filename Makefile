@@ -6,6 +6,7 @@
 PIPELINE ?= pipelines/paper.toml
 PROFILE  ?=
 MIRROR   ?=
+DATA     ?=
 ARGS     ?=
 
 BIN     := target/release/emopipe
@@ -20,10 +21,10 @@ $(BIN): $(SOURCES)
 	@touch $@
 
 reproduce: $(BIN)
-	@$(BIN) run $(PIPELINE) $(if $(PROFILE),--profile $(PROFILE)) $(if $(MIRROR),--mirror $(MIRROR)) $(ARGS)
+	@$(BIN) run $(PIPELINE) $(if $(PROFILE),--profile $(PROFILE)) $(if $(MIRROR),--mirror $(MIRROR)) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 plan: $(BIN)
-	@$(BIN) plan $(PIPELINE) $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
+	@$(BIN) plan $(PIPELINE) $(if $(PROFILE),--profile $(PROFILE)) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 test:
 	cargo test --release --locked

@@ -10,6 +10,7 @@ pub mod error;
 pub mod eval;
 pub mod fetch;
 pub mod models;
+pub mod remote;
 pub mod report;
 pub mod stages;
 pub mod store;

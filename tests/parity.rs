@@ -559,7 +559,8 @@ fn a_prefix_made_of_a_text_acts_like_the_text() {
         let mut tree = TokenTree::new();
         tree.push(None, text);
         for ((keys, values), prefix) in fixture.model.keys_values(text).unwrap().iter().zip(&prefixes) {
-            assert_eq!(error(keys, &prefix.keys), 0.0);
+            // Turned as PEFT keeps them, and back.
+            assert!(error(keys, &prefix.keys) < 1e-6);
             assert_eq!(error(values, &prefix.values), 0.0);
         }
         let saved = adapter.save("some/model").unwrap();

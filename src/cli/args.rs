@@ -37,6 +37,10 @@ pub enum Command {
     Gc(GcArgs),
     /// Measure what training and evaluation cost on this machine; prints one JSON line.
     Bench(BenchArgs),
+    /// Send results to the remote store.
+    Push(PushArgs),
+    /// Fetch results from the remote store.
+    Pull(PullArgs),
     /// Print the JSON Schema of pipeline files, for editors.
     Schema,
     /// Print a completion script for a shell.
@@ -59,6 +63,9 @@ pub struct PipelineArgs {
     /// Folder of the store [default: `cache` in the pipeline's root].
     #[arg(long, env = "EMOPIPE_STORE", value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// Folder with the files that can't be downloaded, as NAME/FILE [default: `data` in the pipeline's root].
+    #[arg(long, env = "EMOPIPE_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// Folder laid out as HOST/PATH that is tried before the network.
     #[arg(long, env = "EMOPIPE_MIRROR", value_name = "DIR")]
     pub mirror: Option<PathBuf>,
@@ -146,6 +153,25 @@ pub enum GraphFormat {
 }
 
 #[derive(Args)]
+pub struct PushArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Stages or actions to send [default: all].
+    pub targets: Vec<String>,
+    /// Send again what the remote has already.
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Args)]
+pub struct PullArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Stages or actions to fetch [default: all].
+    pub targets: Vec<String>,
+}
+
+#[derive(Args)]
 pub struct CleanArgs {
     #[command(flatten)]
     pub pipeline: PipelineArgs,
@@ -163,6 +189,9 @@ pub struct GcArgs {
     /// Folder of the store [default: `cache` in the first pipeline's root, or here].
     #[arg(long, env = "EMOPIPE_STORE", value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// Folder with the files that can't be downloaded [default: `data` in each pipeline's root].
+    #[arg(long, env = "EMOPIPE_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// Only list what would go.
     #[arg(short = 'n', long)]
     pub dry_run: bool,

@@ -6,6 +6,7 @@ mod explain;
 mod graph;
 mod pin;
 mod plan;
+mod remote;
 mod run;
 mod status;
 mod tidy;
@@ -20,7 +21,7 @@ use std::{
 use clap::{CommandFactory, Parser};
 
 use crate::{
-    config::{self, Diagnostic, LoadOptions, SourceMap},
+    config::{self, Diagnostic, LoadOptions, RemoteConfig, SourceMap},
     engine::{plan::Plan, worker},
     error::{Category, Error, Result},
     stages,
@@ -90,6 +91,8 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Clean(args) => tidy::clean(&args),
         Command::Gc(args) => tidy::gc(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Push(args) => remote::push(&args),
+        Command::Pull(args) => remote::pull(&args),
         Command::Schema => {
             let schema = config::json_schema(&stages::vocabulary());
             print(&format!("{}\n", serde_json::to_string_pretty(&schema).map_err(Error::from)?));
@@ -113,11 +116,37 @@ fn print(text: &str) {
 
 /// Reads a pipeline and plans it; all problems come back together, rendered.
 fn load(args: &PipelineArgs) -> Result<Plan, Failure> {
+    Ok(load_all(args)?.plan)
+}
+
+/// The folder with files that people fetch by hand: `--data`, EMOPIPE_DATA, or `data` in the pipeline's root.
+fn data_folder(args: &PipelineArgs, root: &Path) -> Result<PathBuf> {
+    let folder = args.data.clone().unwrap_or_else(|| root.join("data"));
+    std::path::absolute(&folder).map_err(|e| Error::io("find", &folder, &e))
+}
+
+/// A plan, and what else its files say.
+struct Planned {
+    plan: Plan,
+    /// The texts that diagnostics point into.
+    sources: SourceMap,
+    remote: RemoteConfig,
+}
+
+/// As [`load`], with all that belongs to the plan.
+fn load_all(args: &PipelineArgs) -> Result<Planned, Failure> {
     let options = LoadOptions { profile: args.profile.clone(), set: args.set.clone() };
-    let loaded = config::load(&args.pipeline, &options, &stages::vocabulary());
+    let mut loaded = config::load(&args.pipeline, &options, &stages::vocabulary());
     let mut found = loaded.diagnostics;
+    if let Some(spec) = &mut loaded.spec {
+        let data = data_folder(args, &spec.pipeline.root)?;
+        stages::locate(spec, &data);
+        stages::pin(spec)?;
+    }
     match loaded.spec.map(|spec| Plan::new(spec, stages::REGISTRY)) {
-        Some(Ok(plan)) if found.is_empty() => return Ok(plan),
+        Some(Ok(plan)) if found.is_empty() => {
+            return Ok(Planned { plan, sources: loaded.sources, remote: loaded.remote });
+        }
         Some(Err(more)) => {
             for problem in more {
                 if !found.iter().any(|p| p.message == problem.message && p.span == problem.span) {

@@ -2,25 +2,28 @@
 
 use std::collections::HashMap;
 
-use super::{Failure, Outcome, args::PipelineArgs, print, problems};
+use super::{Failure, Outcome, args::PipelineArgs, data_folder, print, problems};
 use crate::{
     config::{self, LoadOptions},
     error::Error,
     fetch::{Fetcher, Settings},
-    stages,
+    stages::{self, SourceEntry},
 };
 
 pub fn pin(args: &PipelineArgs) -> Outcome {
     let options = LoadOptions { profile: args.profile.clone(), set: args.set.clone() };
     let loaded = config::load(&args.pipeline, &options, &stages::vocabulary());
-    let Some(spec) = loaded.spec.filter(|_| loaded.diagnostics.is_empty()) else {
+    let Some(mut spec) = loaded.spec.filter(|_| loaded.diagnostics.is_empty()) else {
         return Err(problems(&loaded.diagnostics, &loaded.sources, &args.pipeline));
     };
+    let data = data_folder(args, &spec.pipeline.root)?;
+    stages::locate(&mut spec, &data);
     let entries = stages::unpinned(&spec).map_err(|found| problems(&found, &loaded.sources, &args.pipeline))?;
     if entries.is_empty() {
         print("every source is pinned\n");
         return Ok(());
     }
+    let absent: Vec<_> = entries.iter().filter_map(SourceEntry::absent).collect();
     let mut settings = Settings::from_env();
     if args.mirror.is_some() {
         settings.mirror = args.mirror.clone();
@@ -30,12 +33,13 @@ pub fn pin(args: &PipelineArgs) -> Outcome {
         tempfile::tempdir().map_err(|e| Failure::Error(Error::environment(format!("no temporary folder: {e}"))))?;
     // Definitions often name the same bytes more than once.
     let mut known: HashMap<String, crate::store::Digest> = HashMap::new();
-    for entry in entries {
-        let digest = match known.get(&entry.source.url) {
+    for entry in entries.iter().filter(|entry| entry.absent().is_none()) {
+        let url = entry.source.url.clone().unwrap_or_default();
+        let digest = match known.get(&url) {
             Some(digest) => *digest,
             None => fetcher.digest_of(&entry.source, &entry.name, work.path(), &())?.digest,
         };
-        known.insert(entry.source.url.clone(), digest);
+        known.insert(url, digest);
         let Some(file) = loaded.sources.path(entry.span) else {
             return Err(Error::input(format!(
                 "{} wasn't read from a file, so it can't be pinned",
@@ -48,5 +52,6 @@ pub fn pin(args: &PipelineArgs) -> Outcome {
         config::set_string(file, &key, &digest.to_string())?;
         print(&format!("{}: {} = {digest}\n", file.display(), key.join(".")));
     }
-    Ok(())
+    // What is there is pinned all the same.
+    if absent.is_empty() { Ok(()) } else { Err(problems(&absent, &loaded.sources, &args.pipeline)) }
 }

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::{Outcome, args::PlanArgs, load, open_store, print, run::selection, view::bytes};
+use super::{Outcome, Planned, args::PlanArgs, load_all, open_store, print, problems, run::selection, view::bytes};
 use crate::engine::plan::Forecast;
 
 pub fn plan(args: &PlanArgs) -> Outcome {
-    let plan = load(&args.pipeline)?;
+    let Planned { plan, sources, .. } = load_all(&args.pipeline)?;
     let store = open_store(&args.pipeline, &plan)?;
     let (selected, forced) = plan.select(&selection(&args.selection))?;
     let forecasts = plan.forecast(&store, &forced);
@@ -42,5 +42,6 @@ pub fn plan(args: &PlanArgs) -> Outcome {
     let profile = plan.spec.profile.as_ref().map_or_else(String::new, |p| format!(", profile {p}"));
     let _ = writeln!(out, "{}{profile}: {run} to run, {cached} cached", plan.spec.pipeline.name);
     print(&out);
-    Ok(())
+    let missing = plan.missing(&selected, &forced, &store);
+    if missing.is_empty() { Ok(()) } else { Err(problems(&missing, &sources, &args.pipeline.pipeline)) }
 }

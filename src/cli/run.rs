@@ -9,9 +9,9 @@ use std::{
 };
 
 use super::{
-    Failure, Outcome,
+    Failure, Outcome, Planned,
     args::{RunArgs, SelectionArgs},
-    load, open_store,
+    load_all, open_store, problems, remote,
     view::View,
 };
 use crate::{
@@ -21,11 +21,21 @@ use crate::{
         schedule::{self, Options},
     },
     error::Error,
+    remote::{Remote, secrets},
 };
 
 pub fn run(args: &RunArgs) -> Outcome {
-    let plan = load(&args.pipeline)?;
+    let Planned { plan, sources, remote } = load_all(&args.pipeline)?;
+    let remote = if args.offline { None } else { remote::settings(remote)? };
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
+    let (selected, forced) = plan.select(&selection(&args.selection))?;
+    // A remote may have what is to be fetched by hand, if it can be asked for.
+    let pulls = remote.as_ref().is_some_and(|remote| remote.pull);
+    let needed = selected.into_iter().filter(|i| !pulls || plan.actions[*i].resolved.keyless).collect();
+    let missing = plan.missing(&needed, &forced, &store);
+    if !missing.is_empty() {
+        return Err(problems(&missing, &sources, &args.pipeline.pipeline));
+    }
     let machine = machine::resources();
     let options = Options {
         machine: Resources {
@@ -37,6 +47,8 @@ pub fn run(args: &RunArgs) -> Outcome {
         keep_going: args.keep_going,
         selection: selection(&args.selection),
         env: environment(args)?,
+        withheld: if remote.is_some() { secrets::variables() } else { Vec::new() },
+        remote: remote.map(Remote::new),
     };
     let stop = listen()?;
     let mut view = View::new(std::io::stderr().is_terminal());

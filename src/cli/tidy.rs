@@ -42,6 +42,7 @@ pub fn gc(args: &GcArgs) -> Outcome {
                 profile: profile.clone(),
                 set: Vec::new(),
                 store: folder.clone(),
+                data: args.data.clone(),
                 mirror: None,
             };
             let plan = load(&pipeline)?;

@@ -15,6 +15,9 @@ use crate::engine::{
 /// Without a terminal, one line of progress per action at most this often.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
 
+/// Results that the remote lacks in the last words; the journal has all.
+const UNPUSHED_SHOWN: usize = 10;
+
 struct Active {
     bar: ProgressBar,
     began: Instant,
@@ -29,6 +32,8 @@ pub struct View {
     terminal: bool,
     active: HashMap<String, Active>,
     exported: Vec<(String, String, usize)>,
+    /// When a line last told that results are being sent.
+    pushing: Option<Instant>,
 }
 
 impl View {
@@ -37,7 +42,7 @@ impl View {
         let bars = MultiProgress::with_draw_target(target);
         let overall = bars.add(ProgressBar::new(0));
         overall.set_style(style("{elapsed_precise} [{bar:32}] {pos}/{len} actions  {msg}"));
-        Self { bars, overall, terminal, active: HashMap::new(), exported: Vec::new() }
+        Self { bars, overall, terminal, active: HashMap::new(), exported: Vec::new(), pushing: None }
     }
 
     fn line(&self, text: &str) {
@@ -63,7 +68,14 @@ impl View {
         }
         let time = duration(summary.elapsed.as_secs_f64());
         if summary.ran == 0 && summary.failed.is_empty() && summary.skipped == 0 && !summary.interrupted {
-            eprintln!("nothing to do: all {} results are in the store ({time})", summary.reused);
+            match summary.remote.pulled {
+                (0, _) => eprintln!("nothing to do: all {} results are in the store ({time})", summary.reused),
+                (n, size) => eprintln!(
+                    "nothing to compute: all {} results are in the store, {n} of them from the remote, {} ({time})",
+                    summary.reused,
+                    bytes(size)
+                ),
+            }
         } else {
             let mut parts = vec![format!("{} ran", summary.ran), format!("{} reused", summary.reused)];
             if !summary.failed.is_empty() {
@@ -74,6 +86,27 @@ impl View {
             }
             let end = if summary.interrupted { "interrupted; the next run goes on from here: " } else { "" };
             eprintln!("{end}{} in {time}", parts.join(", "));
+            let (pulled, size) = summary.remote.pulled;
+            if pulled > 0 {
+                eprintln!("{pulled} of the reused results came from the remote, {}", bytes(size));
+            }
+        }
+        let (pushed, size) = summary.remote.pushed;
+        if pushed > 0 {
+            eprintln!("{pushed} results sent to the remote, {}", bytes(size));
+        }
+        let unpushed = &summary.remote.unpushed;
+        if !unpushed.is_empty() {
+            eprintln!(
+                "{} results weren't sent to the remote; the next run, or `emopipe push`, tries again:",
+                unpushed.len()
+            );
+            for (name, error) in unpushed.iter().take(UNPUSHED_SHOWN) {
+                eprintln!("  {name}: {}", error.message);
+            }
+            if let Some(more) = unpushed.len().checked_sub(UNPUSHED_SHOWN).filter(|n| *n > 0) {
+                eprintln!("  and {more} more");
+            }
         }
         for (action, folder, written) in &self.exported {
             let what = match written {
@@ -126,6 +159,20 @@ impl Observer for View {
                     .set_message(profile.as_ref().map_or_else(|| pipeline.clone(), |p| format!("{pipeline} ({p})")));
             }
             Event::Reused { .. } => self.overall.inc(1),
+            Event::Pulled { action, bytes: size, .. } => self.line(&format!("pulled {action}  {}", bytes(*size))),
+            Event::RemoteFailed { action, error } => {
+                self.line(&format!("remote {action}: {}", error.message));
+                if let Some(help) = &error.help {
+                    self.line(&format!("       help: {help}"));
+                }
+            }
+            Event::Pushing { results, sent } => {
+                self.overall.set_message(format!("sending {results} results to the remote, {} so far", bytes(*sent)));
+                if !self.terminal && self.pushing.is_none_or(|t| t.elapsed() >= PLAIN_INTERVAL) {
+                    self.pushing = Some(Instant::now());
+                    self.line(&format!("sending {results} results to the remote, {} so far", bytes(*sent)));
+                }
+            }
             Event::Started { action, threads, reasons, attempt, .. } => {
                 let bar = self.bars.add(ProgressBar::new(0));
                 bar.set_style(style("  {prefix} [{bar:8}] {wide_msg}"));
@@ -167,7 +214,7 @@ impl Observer for View {
             Event::Exported { action, folder, written } => {
                 self.exported.push((action.clone(), folder.clone(), *written))
             }
-            Event::Measured { .. } | Event::RunFinished { .. } => {}
+            Event::Measured { .. } | Event::Pushed { .. } | Event::RunFinished { .. } => {}
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use super::{
-    Diagnostic, Key, LoadOptions, Node, Pipeline, SourceMap, Span, Spec, Table, Value, Vocabulary,
+    Diagnostic, Key, LoadOptions, Node, Pipeline, RemoteConfig, SourceMap, Span, Spec, Table, Value, Vocabulary,
     de::from_node,
     diagnostic::Sink,
     files::{Files, tidy},
@@ -14,6 +14,7 @@ use super::{
     merge::overlay,
     parse::parse_value,
     pipeline::{PROFILE_KEYS, PipelineTable, lineage},
+    remote,
     stage::{Expander, Stage},
     suggest::help_for,
 };
@@ -23,6 +24,8 @@ use super::{
 pub struct Loaded {
     /// There unless the files could not be read at all. Complete only without diagnostics.
     pub spec: Option<Spec>,
+    /// The `[remote]` table: beside the specification, since it changes where results lie and never what they are.
+    pub remote: RemoteConfig,
     pub sources: SourceMap,
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -34,9 +37,14 @@ pub fn load(path: &Path, options: &LoadOptions, vocabulary: &Vocabulary) -> Load
     let mut sources = SourceMap::default();
     let mut sink = Sink::default();
     let layout = Layout::new(vocabulary);
-    let spec = merged(path, options, &layout, vocabulary, &mut sources, &mut sink)
-        .map(|(root, profile)| specify(path, root, profile, vocabulary, &sources, &mut sink));
-    Loaded { spec, sources, diagnostics: sink.finish() }
+    let mut remote = RemoteConfig::default();
+    let spec = merged(path, options, &layout, vocabulary, &mut sources, &mut sink).map(|(mut root, profile)| {
+        if let Some((_, node)) = root.shift_remove("remote") {
+            remote = remote::read(&node, &mut sources, &mut sink);
+        }
+        specify(path, root, profile, vocabulary, &sources, &mut sink)
+    });
+    Loaded { spec, remote, sources, diagnostics: sink.finish() }
 }
 
 /// The top-level tables that there can be.
@@ -45,7 +53,7 @@ struct Layout {
 }
 
 /// Top-level tables besides those of definitions.
-pub(super) const TABLES: [&str; 4] = ["pipeline", "axes", "params", "stages"];
+pub(super) const TABLES: [&str; 5] = ["pipeline", "axes", "params", "stages", "remote"];
 
 impl Layout {
     fn new(vocabulary: &Vocabulary) -> Self {

@@ -11,6 +11,7 @@ use super::{
     Node, ResourceRequest, Value, Vocabulary,
     load::TABLES,
     pipeline::{PROFILE_KEYS, PipelineTable},
+    remote::RemoteTable,
     stage::COMMON_KEYS,
 };
 
@@ -20,6 +21,7 @@ const DEFS: &str = "#/$defs/";
 pub fn json_schema(vocabulary: &Vocabulary) -> Json {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let pipeline = generator.subschema_for::<PipelineTable>().to_value();
+    let remote = generator.subschema_for::<RemoteTable>().to_value();
     let resources = generator.subschema_for::<ResourceRequest>().to_value();
     let mut schemas = |entries: &[super::Entry]| -> Vec<(&'static str, Json)> {
         entries.iter().map(|entry| (entry.name, (entry.schema)(&mut generator).to_value())).collect()
@@ -31,7 +33,7 @@ pub fn json_schema(vocabulary: &Vocabulary) -> Json {
 
     let mut full = Map::new();
     full.insert("include".into(), include());
-    full.extend(tables(&pipeline, &resources, &definitions, &kinds, false, &mut copies));
+    full.extend(tables([&pipeline, &remote], &resources, &definitions, &kinds, false, &mut copies));
     let mut overlay = Map::new();
     for key in PROFILE_KEYS {
         let schema = match key {
@@ -40,7 +42,7 @@ pub fn json_schema(vocabulary: &Vocabulary) -> Json {
         };
         overlay.insert(key.into(), schema);
     }
-    overlay.extend(tables(&pipeline, &resources, &definitions, &kinds, true, &mut copies));
+    overlay.extend(tables([&pipeline, &remote], &resources, &definitions, &kinds, true, &mut copies));
     full.insert("profile".into(), map_of(object(overlay), "Overlays, chosen with `--profile NAME`"));
 
     let mut root = Map::new();
@@ -71,7 +73,7 @@ fn map_of(values: Json, description: &str) -> Json {
 
 /// The tables that a file and, with `partial`, a profile can have.
 fn tables(
-    pipeline: &Json,
+    [pipeline, remote]: [&Json; 2],
     resources: &Json,
     definitions: &[(&'static str, Json)],
     kinds: &[(&'static str, Json)],
@@ -83,6 +85,7 @@ fn tables(
     for table in TABLES {
         let schema = match table {
             "pipeline" => copies.adapt(pipeline, plain),
+            "remote" => copies.adapt(remote, plain),
             "axes" => map_of(list(), "Lists that `\"all\"` in a matrix stands for"),
             "params" => json!({ "description": "Values for `${params.NAME}`", "type": "object" }),
             _ => map_of(

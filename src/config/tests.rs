@@ -896,7 +896,7 @@ fn the_schema_has_the_keys_that_the_parser_takes() {
         keys.sort();
         keys
     };
-    let tables = ["pipeline", "axes", "params", "stages", "task", "method"];
+    let tables = ["pipeline", "axes", "params", "stages", "remote", "task", "method"];
     assert_eq!(keys(&schema, "/properties"), sorted(&[&tables[..], &["include", "profile"]].concat()));
     let profile = "/properties/profile/additionalProperties/properties";
     assert_eq!(keys(&schema, profile), sorted(&[&tables[..], &pipeline::PROFILE_KEYS].concat()));

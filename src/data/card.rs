@@ -24,6 +24,9 @@ pub struct Card {
     /// What the dataset is, in a sentence or two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// Where the text is from, such as `movie reviews`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
     /// Language of the text, such as `English`.
     pub language: String,
     /// What the labels measure, such as `sentiment intensity`. Reports show it; only emotion is called `emotion`.
@@ -114,6 +117,9 @@ pub struct Fields {
     /// What the words in the split column mean, where they aren't `train`, `dev` and `test`.
     #[serde(default)]
     pub splits: BTreeMap<String, Split>,
+    /// Files among the sources that list, one a line, the values of the split column that belong to a split.
+    #[serde(default)]
+    pub split_lists: BTreeMap<Split, String>,
 }
 
 /// What becomes of texts that are equal but for case and white space.
@@ -161,10 +167,18 @@ impl Card {
     /// The files to read, in order.
     pub fn files(&self) -> Vec<FileSpec> {
         if self.files.is_empty() {
-            self.source.keys().map(|name| FileSpec { name: name.clone(), split: None, label: None }).collect()
+            let is_list = |name: &&String| self.fields.split_lists.values().any(|list| list == *name);
+            let rows = self.source.keys().filter(|name| !is_list(name));
+            rows.map(|name| FileSpec { name: name.clone(), split: None, label: None }).collect()
         } else {
             self.files.clone()
         }
+    }
+
+    /// Files whose pin is of a local copy: nobody has compared it with what was published.
+    pub fn local_files(&self) -> BTreeSet<String> {
+        let local = |source: &serde_json::Value| source.get("local").and_then(serde_json::Value::as_bool) == Some(true);
+        self.source.iter().filter(|(_, source)| local(source)).map(|(name, _)| name.clone()).collect()
     }
 
     /// What is wrong with the card as a whole.
@@ -210,14 +224,17 @@ impl Card {
             found.push(Problem::new("source", "the card names no file").help("add `[dataset.NAME.source.\"FILE\"]`"));
         }
         let mut seen = BTreeSet::new();
-        for file in &self.files {
-            if !self.source.contains_key(&file.name) {
+        let lists = self.fields.split_lists.values().map(|name| ("fields.split_lists", name));
+        for (key, name) in self.files.iter().map(|file| ("files", &file.name)).chain(lists) {
+            if !self.source.contains_key(name) {
                 let known: Vec<_> = self.source.keys().map(String::as_str).collect();
                 found.push(
-                    Problem::new("files", format!("`{}` is not among the sources", file.name))
+                    Problem::new(key, format!("`{name}` is not among the sources"))
                         .help(format!("sources: {}", known.join(", "))),
                 );
             }
+        }
+        for file in &self.files {
             if !seen.insert(&file.name) {
                 found.push(Problem::new("files", format!("`{}` is listed twice", file.name)));
             }
@@ -244,6 +261,13 @@ impl Card {
         }
         if by_file > 0 && by_file < self.files.len() {
             found.push(Problem::new("files", "some files have a split and some have none"));
+        }
+        let lists = &self.fields.split_lists;
+        if !lists.is_empty() && (self.fields.split.is_none() || !self.fields.splits.is_empty()) {
+            found.push(
+                Problem::new("fields.split_lists", "lists of splits need a column, and no `splits` beside them")
+                    .help("name the column whose values the files list: `fields.split = \"...\"`"),
+            );
         }
         if let Some(fractions) = &self.split {
             found.extend(fractions.problems().into_iter().map(|message| Problem::new("split", message)));

@@ -19,7 +19,7 @@ pub use card::Card;
 pub use definitions::{TaskDefinition, definitions};
 pub use prepare::{Example, Prepared, Recipe, read_examples, write_examples};
 pub use split::Split;
-pub use summary::Summary;
+pub use summary::{Pin, SourceFile, Summary};
 pub use task::Task;
 pub use tokens::{Answer, LengthStats, TOKENS_FILE, TOKENS_INFO_FILE, TokensInfo};
 

@@ -16,10 +16,13 @@ use super::{
     readers::{Encoding, Format, Record, Records},
     scheme::{Assigned, Raw, Scheme},
     split::{Fractions, Split, TextHash},
-    summary::{Comparison, DuplicateCounts, SplitCounts, Summary},
+    summary::{Comparison, DuplicateCounts, Pin, SourceFile, SplitCounts, Summary},
     task::Limit,
 };
-use crate::error::{At, Error, Result};
+use crate::{
+    error::{At, Error, Result},
+    store::Digest,
+};
 
 /// Everything that decides which examples come out of a dataset's files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +46,8 @@ pub struct Recipe {
     pub scheme: Scheme,
     pub limit: Limit,
     pub expected_rows: Option<u64>,
+    /// Files whose pin is not the card's.
+    pub local_files: BTreeSet<String>,
 }
 
 /// A labelled utterance.
@@ -102,6 +107,7 @@ impl Recipe {
             scheme: scheme.clone(),
             limit,
             expected_rows: card.expect.rows,
+            local_files: card.local_files(),
         }
     }
 
@@ -113,18 +119,34 @@ impl Recipe {
     /// Whatever is wrong with the files, with file and line; counts that are not the card's; splits or classes without
     /// examples.
     pub fn prepare(&self, mut bytes: impl FnMut(&str) -> Result<Vec<u8>>) -> Result<Prepared> {
+        let mut sources = Vec::new();
+        let mut content = |name: &str| -> Result<Vec<u8>> {
+            let bytes = bytes(name)?;
+            sources.push(SourceFile {
+                name: name.to_owned(),
+                bytes: bytes.len() as u64,
+                blake3: Digest::of(&bytes),
+                pin: if self.local_files.contains(name) { Pin::Local } else { Pin::Canonical },
+            });
+            Ok(bytes)
+        };
+        let mut lists = SplitLists::default();
+        for (split, name) in &self.fields.split_lists {
+            lists.read(*split, name, &content(name)?, self.encoding).map_err(|e| e.at(name))?;
+        }
         let mut rows = Vec::new();
         let mut files = IndexMap::new();
         for file in &self.files {
-            let records = self.read.read(&file.name, &bytes(&file.name)?, self.encoding)?;
+            let records = self.read.read(&file.name, &content(&file.name)?, self.encoding)?;
             files.insert(file.name.clone(), records.rows.len() as u64);
-            self.read_rows(file, &records, &mut rows).map_err(|e| e.at(&file.name))?;
+            self.read_rows(file, &records, &mut lists, &mut rows).map_err(|e| e.at(&file.name))?;
         }
+        lists.check_used(self.fields.split.as_deref().unwrap_or_default())?;
         check_ids(&rows)?;
 
         let read = self.count(rows.iter());
-        let dialogues = self.fields.dialogue.is_some().then(|| distinct(&rows, |e| e.dialogue.as_deref()));
-        let speakers = self.fields.speaker.is_some().then(|| distinct(&rows, |e| e.speaker.as_deref()));
+        let dialogues = Some(distinct(&rows, |e| e.dialogue.as_deref())).filter(|n| *n > 0);
+        let speakers = Some(distinct(&rows, |e| e.speaker.as_deref())).filter(|n| *n > 0);
         let mut dropped = BTreeMap::new();
         rows.retain(|row| match &row.dropped {
             Some(reason) => {
@@ -158,6 +180,7 @@ impl Recipe {
             notes: self.notes.clone(),
             labels: self.scheme.labels.clone(),
             files,
+            sources,
             read,
             dropped,
             duplicates,
@@ -169,19 +192,19 @@ impl Recipe {
         Ok(Prepared { examples: rows.into_iter().map(|row| row.example).collect(), summary })
     }
 
-    fn read_rows(&self, file: &FileSpec, records: &Records, rows: &mut Vec<Row>) -> Result<()> {
+    fn read_rows(&self, file: &FileSpec, records: &Records, lists: &mut SplitLists, rows: &mut Vec<Row>) -> Result<()> {
         let columns = Columns::new(&self.fields, file, records)?;
         for record in &records.rows {
-            let row = self.read_row(file, &columns, record).map_err(|e| e.at(format!("line {}", record.line)))?;
+            let values = Values { record, columns: &records.columns };
+            let row = self.read_row(file, &columns, &values, lists).map_err(|e| e.at(&record.place))?;
             rows.push(row);
         }
         Ok(())
     }
 
-    fn read_row(&self, file: &FileSpec, columns: &Columns, record: &Record) -> Result<Row> {
-        let get = |column: usize| record.values[column].as_str();
-        let value = columns.value.map(|column| rating(get(column))).transpose()?;
-        let raw_label = columns.label.map(get).or(file.label.as_deref());
+    fn read_row(&self, file: &FileSpec, columns: &Columns, row: &Values, lists: &mut SplitLists) -> Result<Row> {
+        let value = columns.value.map(|column| rating(row.get(column)?)).transpose()?;
+        let raw_label = columns.label.map(|column| row.get(column)).transpose()?.or(file.label.as_deref());
         let raw = match (self.scheme.bins.is_empty(), value, raw_label) {
             (false, Some(value), _) => Raw::Value(value),
             (true, _, Some(label)) => Raw::Label(label),
@@ -192,13 +215,13 @@ impl Recipe {
                 )));
             }
         };
-        let text = normalize(&self.normalize, get(columns.text));
+        let text = normalize(&self.normalize, row.get(columns.text)?);
         let folded = fold(&text);
         let salt = self.split.as_ref().and_then(|s| s.salt.as_deref()).unwrap_or(&self.dataset);
         let hash = TextHash::new(salt, &folded);
         let split = match (file.split, columns.split, &self.split) {
             (Some(split), _, _) => split,
-            (_, Some(column), _) => self.named_split(get(column))?,
+            (_, Some(column), _) => self.named_split(row.get(column)?, lists)?,
             (_, _, Some(fractions)) => fractions.draw(&hash),
             _ => return Err(Error::internal("nothing says how rows are split")),
         };
@@ -213,15 +236,16 @@ impl Recipe {
             Assigned::Dropped(_) => (0, false),
         };
         let id = if columns.id.is_empty() {
-            format!("{}:{}", file.name, record.line)
+            format!("{}:{}", file.name, row.record.place.id())
         } else {
-            columns.id.iter().map(|column| get(*column)).collect::<Vec<_>>().join("/")
+            columns.id.iter().map(|column| row.get(*column)).collect::<Result<Vec<_>>>()?.join("/")
         };
         // Files may number their dialogues from the beginning again.
-        let dialogue = columns.dialogue.map(get).map(|name| match self.files.len() {
+        let dialogue = columns.dialogue.map(|column| row.get(column)).transpose()?.map(|name| match self.files.len() {
             1 => name.to_owned(),
             _ => format!("{}:{name}", file.name),
         });
+        let speaker = columns.speaker.and_then(|column| row.optional(column)).filter(|name| !name.is_empty());
         Ok(Row {
             words: self.words.count(&text),
             example: Example {
@@ -232,7 +256,7 @@ impl Recipe {
                 split,
                 value,
                 dialogue,
-                speaker: columns.speaker.map(get).filter(|name| !name.is_empty()).map(str::to_owned),
+                speaker: speaker.map(str::to_owned),
             },
             hash,
             dropped,
@@ -240,7 +264,10 @@ impl Recipe {
         })
     }
 
-    fn named_split(&self, name: &str) -> Result<Split> {
+    fn named_split(&self, name: &str, lists: &mut SplitLists) -> Result<Split> {
+        if !self.fields.split_lists.is_empty() {
+            return lists.split_of(name);
+        }
         let splits = &self.fields.splits;
         let split = if splits.is_empty() { Split::from_name(name) } else { splits.get(name).copied() };
         split.ok_or_else(|| {
@@ -325,6 +352,7 @@ impl Recipe {
                 split != Split::Dev
                     || self.files.iter().any(|f| f.split == Some(split))
                     || self.fields.splits.values().any(|s| *s == split)
+                    || self.fields.split_lists.contains_key(&split)
             }
         }
     }
@@ -409,6 +437,82 @@ impl Columns {
             speaker: find(&fields.speaker)?,
             split: find(&fields.split)?,
         })
+    }
+}
+
+/// The values of a row, with errors that name the column.
+struct Values<'a> {
+    record: &'a Record,
+    columns: &'a [String],
+}
+
+impl<'a> Values<'a> {
+    fn get(&self, column: usize) -> Result<&'a str> {
+        self.optional(column).ok_or_else(|| {
+            let names = self.columns.iter().enumerate();
+            let have: Vec<_> = names.filter(|(i, _)| self.optional(*i).is_some()).map(|(_, n)| n.as_str()).collect();
+            Error::input(format!("no `{}` here; there is: {}", self.columns[column], have.join(", ")))
+                .help("correct the file, or `fields` in the dataset's card")
+        })
+    }
+
+    fn optional(&self, column: usize) -> Option<&'a str> {
+        self.record.values.get(column)?.as_deref()
+    }
+}
+
+/// Which values of the split column belong to which split, where files list them.
+#[derive(Default)]
+struct SplitLists {
+    entries: IndexMap<String, Listed>,
+}
+
+struct Listed {
+    split: Split,
+    /// File and line.
+    place: String,
+    used: bool,
+}
+
+impl SplitLists {
+    /// Adds the lines of a file. Empty ones don't count.
+    fn read(&mut self, split: Split, file: &str, bytes: &[u8], encoding: Encoding) -> Result<()> {
+        let text = encoding.decode(bytes)?;
+        for (i, line) in text.lines().enumerate() {
+            let (name, number) = (line.trim(), i + 1);
+            if name.is_empty() {
+                continue;
+            }
+            let listed = Listed { split, place: format!("{file}: line {number}"), used: false };
+            if let Some(first) = self.entries.get(name) {
+                return Err(Error::input(format!("line {number}: `{name}` is listed twice; first in {}", first.place))
+                    .help("a value can belong to one split only"));
+            }
+            self.entries.insert(name.to_owned(), listed);
+        }
+        Ok(())
+    }
+
+    fn split_of(&mut self, name: &str) -> Result<Split> {
+        match self.entries.get_mut(name) {
+            Some(listed) => {
+                listed.used = true;
+                Ok(listed.split)
+            }
+            None => Err(Error::input(format!("`{name}` is in none of the lists of splits"))
+                .help("are the lists of the same version as the data? They are the files under `fields.split_lists`")),
+        }
+    }
+
+    /// Every listed value must occur.
+    fn check_used(&self, column: &str) -> Result<()> {
+        match self.entries.iter().find(|(_, listed)| !listed.used) {
+            None => Ok(()),
+            Some((name, listed)) => {
+                Err(Error::input(format!("{}: no row has `{name}` in the column `{column}`", listed.place))
+                    .help("is the data complete, and are the lists of the same version?"))
+            }
+        }
     }
 }
 

@@ -6,7 +6,10 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::{card::Duplicates, split::Split};
-use crate::error::{At, Error, IoAt, Result};
+use crate::{
+    error::{At, Error, IoAt, Result},
+    store::Digest,
+};
 
 /// All counts of a prepared dataset, and what a reader must know to judge them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +28,8 @@ pub struct Summary {
     pub labels: Vec<String>,
     /// Rows of each file.
     pub files: IndexMap<String, u64>,
+    /// Every file that was read, lists of splits included.
+    pub sources: Vec<SourceFile>,
     /// All rows; classes count those that the scheme has a class for.
     pub read: Vec<SplitCounts>,
     /// Rows left out, by reason. Duplicates are not among them.
@@ -38,6 +43,26 @@ pub struct Summary {
     pub dialogues: Option<u64>,
     /// Speakers among all rows, where the dataset names them.
     pub speakers: Option<u64>,
+}
+
+/// A file that a dataset was read from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceFile {
+    pub name: String,
+    pub bytes: u64,
+    pub blake3: Digest,
+    pub pin: Pin,
+}
+
+/// Who says that a file is the right one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pin {
+    /// The dataset's card.
+    Canonical,
+    /// Nobody: the pin was taken from a local copy, or given for one run.
+    Local,
 }
 
 /// Counts of one split.
@@ -81,6 +106,11 @@ impl Summary {
     /// Rows in all files.
     pub fn rows(&self) -> u64 {
         self.files.values().sum()
+    }
+
+    /// Files of which nobody has said that they are the published ones.
+    pub fn local_copies(&self) -> impl Iterator<Item = &SourceFile> {
+        self.sources.iter().filter(|file| file.pin == Pin::Local)
     }
 
     pub fn write(&self, path: &Path) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Cards and files through [`Recipe::prepare`]: small hand-written ones always, the real ones where they are at hand.
+//! Cards and small hand-written files through [`Recipe::prepare`]. `tests/datasets.rs` has the real ones.
 
 use std::{
     collections::BTreeMap,
@@ -6,11 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use proptest::prelude::*;
+
 use super::{
     card::{Card, Duplicates},
     prepare::{Prepared, Recipe},
     split::Split,
-    summary::SplitCounts,
+    summary::{Pin, SplitCounts},
     task::Limit,
 };
 use crate::error::{Error, IoAt, Result};
@@ -286,10 +288,139 @@ fn all_cards() -> Vec<(String, Card)> {
 #[test]
 fn every_card_of_the_project_is_sound() {
     let all = all_cards();
-    assert!(all.len() >= 6);
+    assert!(all.len() >= 12);
+    for (name, card) in &all {
+        for (scheme_name, scheme) in &card.schemes {
+            assert!(scheme.expect.kept.contains_key(&Split::Test), "{name}, scheme {scheme_name}, asserts no count");
+        }
+    }
     for (name, card) in all.into_iter().chain(cards(&fixtures().join("datasets.toml"))) {
         assert_eq!(card.problems(), [], "{name}");
-        assert!(card.expect.rows.is_some() || name == "clips" || name == "sentences", "{name} asserts no count");
+    }
+}
+
+/// A recipe of one of the paper's datasets, without the counts of its real files.
+fn paper_recipe(name: &str, scheme: &str) -> Recipe {
+    let mut card = all_cards().into_iter().find(|(n, _)| n == name).unwrap().1;
+    card.expect = Default::default();
+    let mut scheme_table = card.schemes[scheme].clone();
+    scheme_table.expect = Default::default();
+    Recipe::new(name, &card, scheme, &scheme_table, no_limit())
+}
+
+/// Prepares from `tests/fixtures/datasets/paper`, with the text of a file changed on the way.
+fn prepare_paper(recipe: &Recipe, change: impl Fn(&str, String) -> String) -> Result<Prepared> {
+    recipe.prepare(|file| {
+        let path = fixtures().join("paper").join(&recipe.dataset).join(file);
+        Ok(change(file, fs::read_to_string(&path).io_at("read", &path)?).into_bytes())
+    })
+}
+
+#[test]
+fn dialogues_are_read_from_lists_of_lists() {
+    let friends = prepare_paper(&paper_recipe("friends", "7"), |_, text| text).unwrap();
+    let s = &friends.summary;
+    assert_eq!((s.rows(), s.dialogues, s.speakers), (32, Some(8), Some(4)));
+    assert_eq!(s.dropped, BTreeMap::from([("label `non-neutral`".to_owned(), 4)]));
+    let of = |text: &str| friends.examples.iter().find(|e| e.text == text).unwrap();
+    let married = of("Wait\u{2026} you two are married?");
+    assert_eq!((married.label.as_str(), married.split), ("surprise", Split::Train));
+    assert_eq!(married.id, "Friends_train.json:2/2");
+    assert_eq!(married.dialogue.as_deref(), Some("Friends_train.json:2"));
+    assert_eq!(of("He didn\u{2019}t even say goodbye.").speaker.as_deref(), Some("Ida"));
+
+    let mastodon = prepare_paper(&paper_recipe("mastodon", "3"), |_, text| text).unwrap().summary;
+    assert_eq!((mastodon.dialogues, mastodon.speakers), (Some(4), None));
+    assert_eq!(mastodon.labels.iter().map(|l| total(&mastodon.kept, l)).collect::<Vec<_>>(), [4, 4, 4]);
+}
+
+#[test]
+fn lists_of_series_make_the_splits_of_m3ed() {
+    let m3ed = prepare_paper(&paper_recipe("m3ed", "7"), |_, text| text).unwrap();
+    let s = &m3ed.summary;
+    assert_eq!((s.rows(), s.dialogues, s.speakers), (28, Some(8), Some(8)));
+    assert_eq!(
+        s.kept.iter().map(|c| (c.split, c.examples)).collect::<Vec<_>>(),
+        [(Split::Train, 14), (Split::Dev, 7), (Split::Test, 7)]
+    );
+    let afraid = m3ed.examples.iter().find(|e| e.text == "外面好像有人。").unwrap();
+    assert_eq!((afraid.id.as_str(), afraid.label.as_str()), ("annotation.json:qiao/qiao_2/qiao_2_2", "fear"));
+    assert_eq!((afraid.dialogue.as_deref(), afraid.speaker.as_deref()), (Some("qiao_2"), Some("qiao-甲")));
+    assert_eq!(s.files.keys().collect::<Vec<_>>(), ["annotation.json"]);
+    let read: Vec<_> = s.sources.iter().map(|f| (f.name.as_str(), f.pin)).collect();
+    let lists = ["movie_list_train.txt", "movie_list_val.txt", "movie_list_test.txt", "annotation.json"];
+    assert_eq!(read, lists.map(|name| (name, Pin::Canonical)));
+}
+
+#[test]
+fn what_the_lists_of_splits_and_the_data_disagree_on_is_placed() {
+    let recipe = paper_recipe("m3ed", "7");
+    let with = |file: &'static str, change: fn(String) -> String| {
+        message(prepare_paper(&recipe, move |name, text| if name == file { change(text) } else { text }))
+    };
+    assert_eq!(
+        with("movie_list_val.txt", |text| text + "\n\nsan\n"),
+        "movie_list_val.txt: line 3: no row has `san` in the column `series`"
+    );
+    assert_eq!(
+        with("movie_list_val.txt", |text| text.replace("shan", "san")),
+        "annotation.json: series shan, dialogue shan_1, utterance shan_1_1: `shan` is in none of the lists of splits"
+    );
+    assert_eq!(
+        with("movie_list_test.txt", |text| text + "\nqiao"),
+        "movie_list_test.txt: line 2: `qiao` is listed twice; first in movie_list_train.txt: line 2"
+    );
+    assert_eq!(
+        with("annotation.json", |text| text.replacen("\"Sad\"", "\"Blue\"", 1)),
+        "annotation.json: series lan, dialogue lan_1, utterance lan_1_3: unknown label `Blue`; known: Anger, Disgust, Fear, \
+         Happy, Neutral, Sad, Surprise"
+    );
+    assert_eq!(
+        with("annotation.json", |text| text.replacen("\"Text\"", "\"Txt\"", 1)),
+        "annotation.json: series lan, dialogue lan_1, utterance lan_1_1: no `Text` here; there is: series, dialogue, utterance, \
+         Speaker, StartTime, EndTime, Txt, EmoAnnotation.final_main_emo, speaker"
+    );
+    let cut = with("annotation.json", |text| text.chars().take(400).collect());
+    assert_eq!(cut, "annotation.json: line 26, column 2: EOF while parsing a value");
+}
+
+#[test]
+fn both_usual_cuts_of_ratings_into_two_classes_are_there() {
+    let mosi = |scheme: &str| prepare_paper(&paper_recipe("mosi", scheme), |_, text| text).unwrap();
+    let classes = |p: &Prepared| p.summary.labels.iter().map(|l| total(&p.summary.kept, l)).collect::<Vec<_>>();
+    assert_eq!(
+        (classes(&mosi("2")), classes(&mosi("2-nonzero")), classes(&mosi("3"))),
+        (vec![4, 8], vec![4, 4], vec![4, 4, 4])
+    );
+    assert!(mosi("2").examples.iter().any(|e| e.text == "really funny, go see it" && e.id == "clip1/3"));
+    let sims = prepare_paper(&paper_recipe("ch-sims", "2"), |_, text| text).unwrap();
+    assert_eq!(classes(&sims), [8, 4]);
+    let wrong = prepare_paper(&paper_recipe("mosi", "2"), |_, text| text.replacen(",text,", ",txt,", 1));
+    assert_eq!(
+        message(wrong),
+        "label.csv: no column `text`; the columns are: video_id, clip_id, txt, label, label_T, label_A, label_V, annotation, mode"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
+
+    #[test]
+    fn counts_do_not_depend_on_the_order_of_rows_where_splits_are_drawn(
+        order in Just((0..17usize).collect::<Vec<_>>()).prop_shuffle()
+    ) {
+        let recipe = recipe("tweets", "3", no_limit());
+        let shuffled = prepare_with(&recipe, |text| {
+            let mut lines = text.lines();
+            let header = lines.next().unwrap();
+            let rows: Vec<&str> = lines.collect();
+            assert_eq!(rows.len(), order.len());
+            std::iter::once(header).chain(order.iter().map(|i| rows[*i])).collect::<Vec<_>>().join("\n")
+        })
+        .unwrap();
+        let straight = prepare(&recipe).unwrap();
+        let counts = |p: &Prepared| (p.summary.read.clone(), p.summary.available.clone(), p.summary.duplicates.clone());
+        prop_assert_eq!(counts(&shuffled), counts(&straight));
     }
 }
 
@@ -306,29 +437,11 @@ fn contradictions_in_a_card_are_found() {
     assert!(found(|c| c.fields.value = None).contains("schemes.2: scheme `2` needs a value"));
     assert!(found(|c| c.source.clear()).contains("names no file"));
     assert!(found(|c| c.schemes.clear()).contains("no label scheme"));
+    assert!(found(|c| c.fields.split_lists = BTreeMap::from([(Split::Test, "tests.txt".into())])).contains(
+        "fields.split_lists: `tests.txt` is not among the sources; fields.split_lists: lists of splits need a column"
+    ));
     assert!(
         found(|c| c.files = vec![super::card::FileSpec { name: "x".into(), split: None, label: None }])
             .contains("files: `x` is not among the sources")
     );
-}
-
-/// The files of all cards, each under its name in the folder `EMOPIPE_DATASETS`, give the counts that the cards expect.
-#[test]
-fn real_files_give_the_counts_of_their_cards() {
-    let Ok(folder) = std::env::var("EMOPIPE_DATASETS").map(PathBuf::from) else {
-        eprintln!("SKIPPED: EMOPIPE_DATASETS names no folder with the datasets' real files");
-        return;
-    };
-    for (name, card) in all_cards() {
-        for (scheme_name, scheme) in &card.schemes {
-            let recipe = Recipe::new(&name, &card, scheme_name, scheme, no_limit());
-            let prepared = recipe.prepare(|file| fs::read(folder.join(file)).io_at("read", &folder.join(file)));
-            let s = prepared.unwrap_or_else(|e| panic!("{name} {scheme_name}: {e}")).summary;
-            println!("{name} {scheme_name}: {} rows, left out {:?}, {:?}", s.rows(), s.dropped, s.duplicates);
-            println!("labelled {:?}", s.labels.iter().map(|l| (l.as_str(), total(&s.read, l))).collect::<Vec<_>>());
-            for split in &s.available {
-                println!("  {:?} {} {:?}", split.split, split.examples, split.classes);
-            }
-        }
-    }
 }

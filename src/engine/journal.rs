@@ -47,6 +47,28 @@ pub enum Event {
         key: Digest,
         artifact: Digest,
     },
+    /// A result was fetched from the remote store; `Reused` follows.
+    Pulled {
+        action: String,
+        key: Digest,
+        bytes: u64,
+    },
+    /// A result was sent to the remote store.
+    Pushed {
+        action: String,
+        key: Digest,
+        bytes: u64,
+    },
+    /// The remote store couldn't give or take a result. The run goes on without.
+    RemoteFailed {
+        action: String,
+        error: Error,
+    },
+    /// Everything is computed; results are still on their way to the remote store.
+    Pushing {
+        results: usize,
+        sent: u64,
+    },
     Started {
         action: String,
         key: Digest,

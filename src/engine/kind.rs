@@ -76,6 +76,11 @@ pub struct Resolved {
     pub resources: Resources,
     /// How often an environment error is tried again.
     pub retries: u32,
+    /// What has to be there before the action can run and isn't, such as a file that people have to put somewhere. A run that
+    /// would have to compute the action doesn't begin.
+    pub missing: Vec<Diagnostic>,
+    /// Something that is missing would be in the parameters, so the action has no key yet.
+    pub keyless: bool,
 }
 
 /// What an action occupies while it runs.

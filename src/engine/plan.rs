@@ -185,9 +185,29 @@ impl Plan {
         Ok((selected, resolve(&selection.force)?.into_iter().collect()))
     }
 
-    /// The description of an action whose inputs have these results.
+    /// What has to be there before the selected actions can run, and isn't.
+    pub fn missing(&self, selected: &HashSet<usize>, forced: &HashSet<usize>, store: &Store) -> Vec<Diagnostic> {
+        let lacking = |i: &usize| selected.contains(i) && !self.actions[*i].resolved.missing.is_empty();
+        let lacking: Vec<usize> = (0..self.actions.len()).filter(lacking).collect();
+        if lacking.is_empty() {
+            return Vec::new();
+        }
+        let forecasts = self.forecast(store, forced);
+        let to_run = lacking.into_iter().filter(|i| matches!(forecasts[*i], Forecast::Run { .. }));
+        let mut seen = HashSet::new();
+        to_run
+            .flat_map(|i| &self.actions[i].resolved.missing)
+            .filter(|found| seen.insert((&found.message, found.span)))
+            .cloned()
+            .collect()
+    }
+
+    /// The description of an action whose inputs have these results; none where it isn't complete yet.
     pub fn preimage(&self, i: usize, artifact: impl Fn(usize) -> Option<Digest>) -> Option<Preimage> {
         let action = &self.actions[i];
+        if action.resolved.keyless {
+            return None;
+        }
         let mut inputs = BTreeMap::new();
         for (role, sources) in &action.inputs {
             inputs.insert(role.clone(), sources.iter().map(|s| artifact(*s)).collect::<Option<Vec<_>>>()?);

@@ -2,6 +2,8 @@
 //!
 //! One thread owns all state; workers and in-process actions send it messages. Nothing here depends on what actions mean.
 
+mod sharing;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
@@ -24,6 +26,7 @@ use super::{
 };
 use crate::{
     error::{Category, Error, Result},
+    remote::{Pulled, Pushed, Remote},
     store::{Digest, Outcome, Store},
 };
 
@@ -31,7 +34,7 @@ use crate::{
 const TICK: Duration = Duration::from_millis(100);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// What actions may occupy together.
     pub machine: Resources,
@@ -42,6 +45,10 @@ pub struct Options {
     pub selection: Selection,
     /// Environment of workers, beyond this process's own.
     pub env: Vec<(String, String)>,
+    /// Variables of this process's environment that workers don't get.
+    pub withheld: Vec<String>,
+    /// Where results are also looked for and sent to.
+    pub remote: Option<Remote>,
 }
 
 /// How a run ended.
@@ -54,6 +61,17 @@ pub struct Summary {
     pub skipped: usize,
     pub interrupted: bool,
     pub elapsed: Duration,
+    pub remote: RemoteSummary,
+}
+
+pub use sharing::RemoteSummary;
+use sharing::Sharing;
+
+/// What the scheduler's thread hears of an action.
+enum Signal {
+    Worker(Message),
+    Pulled(Result<Pulled>),
+    Pushed(Result<Pushed>),
 }
 
 /// Runs the plan. `stop` counts the user's requests to stop: one ends workers at their next checkpoint, two end them now.
@@ -97,8 +115,10 @@ pub fn run(
         skipped: 0,
         stops_seen: 0,
         started: Instant::now(),
+        sharing: Sharing::default(),
     };
     scheduler.check_fits()?;
+    scheduler.prepare_sharing()?;
     scheduler.go(&receive, stop)
 }
 
@@ -137,7 +157,7 @@ struct Scheduler<'a> {
     folder: PathBuf,
     journal: Journal,
     observer: &'a mut dyn Observer,
-    send: Sender<(usize, Message)>,
+    send: Sender<(usize, Signal)>,
     states: Vec<State>,
     /// Inputs of each action that aren't known yet.
     missing: Vec<usize>,
@@ -154,6 +174,7 @@ struct Scheduler<'a> {
     skipped: usize,
     stops_seen: usize,
     started: Instant,
+    sharing: Sharing,
 }
 
 impl Scheduler<'_> {
@@ -184,7 +205,7 @@ impl Scheduler<'_> {
         Ok(())
     }
 
-    fn go(&mut self, receive: &Receiver<(usize, Message)>, stop: &AtomicUsize) -> Result<Summary> {
+    fn go(&mut self, receive: &Receiver<(usize, Signal)>, stop: &AtomicUsize) -> Result<Summary> {
         self.emit(Event::RunStarted {
             run: self.run.clone(),
             pipeline: self.plan.spec.pipeline.name.clone(),
@@ -210,11 +231,14 @@ impl Scheduler<'_> {
         loop {
             self.heed(stop);
             self.start_what_fits()?;
-            if self.running.is_empty() && (self.halted() || self.ready.is_empty() && self.delayed.is_empty()) {
+            let idle = self.ready.is_empty() && self.delayed.is_empty() && self.sharing.pulling.is_empty();
+            if self.running.is_empty() && (self.halted() || idle) && self.all_sent() {
                 break;
             }
             match receive.recv_timeout(TICK) {
-                Ok((i, message)) => self.handle(i, message)?,
+                Ok((i, Signal::Worker(message))) => self.handle(i, message)?,
+                Ok((i, Signal::Pulled(answer))) => self.pulled(i, answer)?,
+                Ok((i, Signal::Pushed(answer))) => self.pushed(i, answer),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("the scheduler lost its channel")),
             }
@@ -235,6 +259,7 @@ impl Scheduler<'_> {
             skipped: self.skipped,
             interrupted,
             elapsed: self.started.elapsed(),
+            remote: std::mem::take(&mut self.sharing.summary),
         };
         self.emit(Event::RunFinished {
             ran: summary.ran,
@@ -263,13 +288,20 @@ impl Scheduler<'_> {
             }
         }
         self.stops_seen = asked;
+        if let Some(remote) = &self.options.remote {
+            remote.cancel();
+            self.sharing.stopped.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Looks the action up; a result lets its readers go on, a miss makes it ready.
     fn inputs_known(&mut self, i: usize) -> Result<()> {
         let mut open = vec![i];
         while let Some(i) = open.pop() {
-            let Some(preimage) = self.preimage(i) else { continue };
+            let Some(preimage) = self.preimage(i) else {
+                self.not_available(i);
+                continue;
+            };
             let key = preimage.key();
             let outcome = if self.forced.contains(&i) { None } else { self.store.lookup(&key) };
             match outcome {
@@ -278,15 +310,22 @@ impl Scheduler<'_> {
                     self.reused += usize::from(self.selected.contains(&i));
                     let action = self.plan.actions[i].name.clone();
                     self.emit(Event::Reused { action, key, artifact: outcome.artifact });
+                    self.push_what_is_owed(i, key);
                     open.extend(self.done(i, &outcome)?);
                 }
-                None if self.selected.contains(&i) => {
-                    self.ready.insert(i);
-                }
-                None => self.not_available(i),
+                None if self.pull(i, key) => {}
+                None => self.not_in_store(i),
             }
         }
         Ok(())
+    }
+
+    fn not_in_store(&mut self, i: usize) {
+        if self.selected.contains(&i) {
+            self.ready.insert(i);
+        } else {
+            self.not_available(i);
+        }
     }
 
     /// An action outside of the selection has no result: what reads it, directly or through others, can't run.
@@ -372,6 +411,7 @@ impl Scheduler<'_> {
 
     fn start(&mut self, i: usize, occupies: Resources) -> Result<()> {
         let order = self.order(i, occupies.cores as usize)?;
+        self.owe(&order.key)?;
         let attempt = *self.attempts.entry(i).and_modify(|a| *a += 1).or_insert(1);
         self.emit(Event::Started {
             action: order.job.action.clone(),
@@ -394,10 +434,12 @@ impl Scheduler<'_> {
                 env.push(("CUDA_VISIBLE_DEVICES".to_owned(), visible.join(",")));
                 let log = self.log(i);
                 // The receiver outlives every sender; a failed send means that the run is over.
-                match worker::spawn(&order, &env, self.folder.join(log), move |m| drop(send.send((i, m)))) {
+                match worker::spawn(&order, &env, &self.options.withheld, self.folder.join(log), move |m| {
+                    drop(send.send((i, Signal::Worker(m))));
+                }) {
                     Ok(handle) => Some(handle),
                     Err(error) => {
-                        drop(self.send.send((i, Message::Failed { error })));
+                        drop(self.send.send((i, Signal::Worker(Message::Failed { error }))));
                         None
                     }
                 }
@@ -407,20 +449,16 @@ impl Scheduler<'_> {
                     (self.plan.actions[i].kind, Arc::clone(self.store), order.clone(), Arc::clone(&stop));
                 std::thread::spawn(move || {
                     let progress_send = send.clone();
-                    let reporter = Reporter::new(stop, move |m| drop(progress_send.send((i, m))));
+                    let reporter = Reporter::new(stop, move |m| drop(progress_send.send((i, Signal::Worker(m)))));
                     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                         execute(&order, kind, &store, &reporter)
                     }));
-                    drop(send.send((
-                        i,
-                        match result {
-                            Ok(Ok(outcome)) => Message::Done { outcome },
-                            Ok(Err(error)) => Message::Failed { error },
-                            Err(_) => {
-                                Message::Failed { error: Error::internal(format!("{} panicked", order.job.action)) }
-                            }
-                        },
-                    )));
+                    let message = match result {
+                        Ok(Ok(outcome)) => Message::Done { outcome },
+                        Ok(Err(error)) => Message::Failed { error },
+                        Err(_) => Message::Failed { error: Error::internal(format!("{} panicked", order.job.action)) },
+                    };
+                    drop(send.send((i, Signal::Worker(message))));
                 });
                 None
             }
@@ -504,6 +542,7 @@ impl Scheduler<'_> {
                     bytes: outcome.size(),
                     seconds: running.started.elapsed().as_secs_f64(),
                 });
+                self.push(i, running.order.key);
                 for next in self.done(i, &outcome)? {
                     self.inputs_known(next)?;
                 }

@@ -131,10 +131,11 @@ impl Handle {
     }
 }
 
-/// Starts a worker. `send` gets its messages, in order, the last one being [`Message::Done`] or [`Message::Failed`].
+/// Starts a worker with this process's environment, `env` added and `withheld` taken away. `send` gets its messages, in order, the last one being [`Message::Done`] or [`Message::Failed`].
 pub fn spawn(
     order: &Order,
     env: &[(String, String)],
+    withheld: &[String],
     log: PathBuf,
     send: impl Fn(Message) + Send + 'static,
 ) -> Result<Handle> {
@@ -151,6 +152,9 @@ pub fn spawn(
         .env("RAYON_NUM_THREADS", &threads)
         .env("POLARS_MAX_THREADS", &threads)
         .envs(env.iter().map(|(k, v)| (k, v)));
+    for name in withheld {
+        command.env_remove(name);
+    }
     // Out of the terminal's process group: Ctrl-C reaches the scheduler, which asks its workers to stop in good order.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);

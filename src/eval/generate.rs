@@ -138,4 +138,47 @@ mod tests {
         let stop = |_| Err(crate::error::Error::interrupted("stop"));
         assert!(generate(&backbone(), &Untrained, &[&[1, 2]], 2, 4, stop).is_err());
     }
+
+    /// A real model: rows of sixteen sentences give the same texts as one sentence after the other. Run with `--nocapture`
+    /// to see what they save.
+    #[test]
+    fn a_real_model_answers_the_same_in_rows() {
+        use crate::data::{chat::Chat, prompt::Instruction, tokenizer::TextModel};
+        let Some(path) = std::env::var_os("EMOPIPE_TEST_GGUF") else {
+            eprintln!(
+                "SKIPPED a_real_model_answers_the_same_in_rows: set EMOPIPE_TEST_GGUF to SmolLM2-135M-Instruct.Q4_1.gguf"
+            );
+            return;
+        };
+        let files = [("m.gguf".to_owned(), path.into())].into();
+        let backbone = load_decoder("llama", &files, &Device::Cpu).unwrap();
+        let model = TextModel::load(&files, None).unwrap();
+        let chat = Chat::new(&model, None).unwrap();
+        let words = ["Positive", "Negative", "Neutral"].map(str::to_owned);
+        let instruction = Instruction::new(crate::data::prompt::INSTRUCTION, &words).unwrap();
+        let subjects = ["film", "actor", "story", "music", "ending", "dinner", "weather", "trip"];
+        let views = ["was wonderful from start to end", "bored me to tears", "is on again at nine", "could be worse"];
+        let prompts: Vec<Vec<u32>> = subjects
+            .iter()
+            .flat_map(|s| views.iter().map(move |v| format!("the {s} {v} .")))
+            .map(|sentence| chat.prompt(&instruction.prompt(&sentence)).unwrap())
+            .collect();
+        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        let shared = shared_beginning(&prompts);
+        let sixteen = shared + prompts[..16].iter().map(|p| p.len() - shared + 12).sum::<usize>();
+        let timed = |budget: usize| {
+            let begun = std::time::Instant::now();
+            let end = (chat.end(), 12);
+            let answers = generate_in_rows(&backbone, &Untrained, &prompts, end, budget, |_| Ok(())).unwrap();
+            (answers, begun.elapsed().as_secs_f64())
+        };
+        let (one, slow) = timed(1);
+        let (many, fast) = timed(sixteen);
+        println!(
+            "32 answers: {slow:.2} s one by one, {fast:.2} s in rows of about 16, {:.1} times as fast",
+            slow / fast
+        );
+        println!("{:?}", model.tokenizer.decode(&many[0]).unwrap());
+        assert_eq!(one, many);
+    }
 }

@@ -394,7 +394,10 @@ impl Fetcher {
             (Some(place), None) => format!("put the file at {place} and pass `--mirror DIR` (or set EMOPIPE_MIRROR)"),
         };
         let help = match (&source.manual, failures.into_iter().find_map(|e| e.help)) {
-            (Some(manual), _) => manual.clone(),
+            (Some(manual), _) => match source.local_path() {
+                Some(path) => format!("{}\nput it at {}", manual.trim(), path.display()),
+                None => manual.clone(),
+            },
             (None, Some(help)) if place.is_some() => format!("{help}; or {by_hand}"),
             (None, Some(help)) => help,
             (None, None) if self.settings.offline => format!("{by_hand}, or allow the network"),

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{TokenTree, adapters::Adapter, cache::KvCache};
+use super::{TokenTree, adapters::Adapter, cache::KvCache, ops::rotary::Rotary};
 use crate::error::Result;
 
 /// The sizes of a backbone, and what of it there is.
@@ -64,6 +64,12 @@ pub trait Backbone: Send + Sync {
     fn dims(&self) -> Dims;
 
     fn device(&self) -> &Device;
+
+    /// The rotation of keys, where PEFT counts a prefix's tokens as positions: its prefix lies ahead of ours by as many
+    /// positions as it has tokens.
+    fn counted_prefix(&self) -> Option<Rotary> {
+        None
+    }
 
     /// Every linear layer that an adapter may change, in order of computation.
     fn modules(&self) -> Vec<Module>;

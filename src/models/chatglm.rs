@@ -49,6 +49,7 @@ pub fn load(from: &Loader) -> Result<Decoder> {
     Ok(Decoder {
         dims,
         rotary: Rotary { pairs: Pairs::Interleaved, dim: dims.head_dim / 2, theta: THETA },
+        counts_prefix: false,
         embedding: from.matrix("transformer.embedding.word_embeddings.weight", vocab, hidden)?,
         layers: (0..dims.layers).map(layer).collect::<Result<_>>()?,
         norm: norm("transformer.encoder.final_layernorm.weight")?,

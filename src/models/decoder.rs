@@ -65,6 +65,8 @@ pub struct Layer {
 pub struct Decoder {
     pub dims: Dims,
     pub rotary: Rotary,
+    /// Whether the model's published implementation, with a prefix, gives the first token the prefix's length as position.
+    pub counts_prefix: bool,
     /// `[vocab, hidden]`
     pub embedding: Tensor,
     pub layers: Vec<Layer>,
@@ -254,6 +256,10 @@ impl Backbone for Decoder {
 
     fn device(&self) -> &Device {
         &self.device
+    }
+
+    fn counted_prefix(&self) -> Option<Rotary> {
+        self.counts_prefix.then_some(self.rotary)
     }
 
     fn modules(&self) -> Vec<Module> {

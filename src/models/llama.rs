@@ -51,6 +51,7 @@ pub fn load(from: &Loader) -> Result<Decoder> {
     Ok(Decoder {
         dims,
         rotary: Rotary { pairs: Pairs::Halves, dim: head_dim, theta },
+        counts_prefix: true,
         embedding,
         layers: (0..dims.layers).map(layer).collect::<Result<_>>()?,
         norm: norm("model.norm.weight")?,

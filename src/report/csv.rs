@@ -8,13 +8,13 @@ use crate::{
     eval::metrics::Metric,
 };
 
-const NA: &str = "NA";
+pub(super) const NA: &str = "NA";
 
 fn number(x: f64) -> String {
     format!("{:.6}", x + 0.0)
 }
 
-fn write(rows: impl IntoIterator<Item = Vec<String>>) -> Result<String> {
+pub(super) fn write(rows: impl IntoIterator<Item = Vec<String>>) -> Result<String> {
     let mut writer = Writer::from_writer(Vec::new());
     for row in rows {
         writer.write_record(&row).map_err(Error::internal)?;

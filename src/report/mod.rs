@@ -5,6 +5,7 @@
 
 mod build;
 mod csv;
+mod datasets;
 mod evidence;
 mod format;
 mod html;
@@ -16,6 +17,7 @@ mod template;
 mod tests;
 
 pub use build::Report;
+pub use datasets::{DatasetEntry, DatasetLayout, Published, dataset_table};
 pub use evidence::{DatasetFacts, Evidence, Predictions, Run, SplitFacts};
 pub use layout::{Layout, Named, TableLayout};
 

@@ -13,7 +13,17 @@ pub(super) fn definition<T: DeserializeOwned>(
     kind: &str,
     name: &str,
 ) -> Result<T, Vec<Diagnostic>> {
-    config::from_node(cx.spec.definition(kind, name, span(cx, kind)).map_err(|d| vec![d])?)
+    definition_at(cx, kind, name, span(cx, kind))
+}
+
+/// The definition `[kind.name]`, which is named at `span`.
+pub(super) fn definition_at<T: DeserializeOwned>(
+    cx: &ResolveContext,
+    kind: &str,
+    name: &str,
+    span: Option<Span>,
+) -> Result<T, Vec<Diagnostic>> {
+    config::from_node(cx.spec.definition(kind, name, span).map_err(|d| vec![d])?)
 }
 
 /// Where the stage's key `key` has its value.

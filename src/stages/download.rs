@@ -63,16 +63,18 @@ impl StageKind for Download {
             check_selection(only, &selected, &cx.action.params)?;
             selected.retain(|entry| only.contains(&entry.name));
         }
-        let mut missing = Vec::new();
+        let (mut missing, mut unpinned, mut keyless) = (Vec::new(), Vec::new(), false);
         let mut files = serde_json::Map::new();
         let mut origins = serde_json::Map::new();
         for entry in selected {
+            let absent = entry.absent();
             match entry.source.blake3 {
                 Some(pin) => {
                     files.insert(entry.name.clone(), json!(pin));
                     origins.insert(entry.name, json!(entry.source));
                 }
-                None => missing.push(
+                None if absent.is_some() => keyless = true,
+                None => unpinned.push(
                     Diagnostic::new(format!(
                         "`{}` has no `blake3`, so nobody could tell whether it is the right file",
                         entry.name
@@ -82,9 +84,10 @@ impl StageKind for Download {
                     .help("run `emopipe pin PIPELINE`, which downloads it once and writes its hash"),
                 ),
             }
+            missing.extend(absent);
         }
-        if !missing.is_empty() {
-            return Err(missing);
+        if !unpinned.is_empty() {
+            return Err(unpinned);
         }
         Ok(Resolved {
             params: json!({ "files": files }),
@@ -92,6 +95,8 @@ impl StageKind for Download {
             numerics: None,
             resources: Resources { cores: 1, memory: 256 << 20, gpus: 0 },
             retries: 3,
+            missing,
+            keyless,
         })
     }
 
@@ -149,13 +154,33 @@ impl Watch for Watched<'_> {
 #[derive(Debug, Clone)]
 pub struct SourceEntry {
     /// The tables that lead to it: `["dataset", "movies", "source", "reviews.txt"]`.
-    pub key: Vec<String>,
+    pub key: [String; 4],
     /// Its name in the artifact.
     pub name: String,
     /// `file:` paths are absolute.
     pub source: Source,
     /// Where the entry is written.
     pub span: Span,
+}
+
+impl SourceEntry {
+    /// What people have to do, where the file is one that they have to fetch by hand and it isn't there.
+    pub fn absent(&self) -> Option<Diagnostic> {
+        let manual = self.source.manual.as_deref()?.trim();
+        let path = self.source.local_path();
+        if path.as_ref().is_some_and(|path| path.is_file()) || !(path.is_some() || self.source.by_hand()) {
+            return None;
+        }
+        let place = path.map_or_else(
+            || format!("{}/{} in the data folder", self.key[1], self.name),
+            |path| path.display().to_string(),
+        );
+        let what = format!("`{}` of {}.{} can't be downloaded, and it isn't here", self.name, self.key[0], self.key[1]);
+        Some(Diagnostic::new(what).at(self.span).label("to be fetched by hand").help(format!(
+            "{manual}\nput it at {place} (`--data DIR` names another folder)\n`emopipe pin PIPELINE` then writes its hash into the card; until then, reports call it \
+             a local copy"
+        )))
+    }
 }
 
 /// All sources of all definitions that have no pin yet, in the order of the files.
@@ -229,7 +254,7 @@ fn read_table(spec: &Spec, [kind, name]: [&str; 2], table: &Table) -> Result<Vec
                     diagnostics.push(Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(span) });
                 }
                 entries.push(SourceEntry {
-                    key: [kind, name, "source", file].map(str::to_owned).into(),
+                    key: [kind, name, "source", file].map(str::to_owned),
                     name: file.clone(),
                     source: source.relative_to(base(spec)),
                     span: key.span,
@@ -359,6 +384,7 @@ mod tests {
         assert!(first(&good, "from = \"dataset.d\"\nonly = [\"c.txt\"]").contains("a.txt, b.txt"));
         assert!(first(&good, "from = \"dataset.d\"\nonly = []").contains("nothing"));
         assert!(first(&definition("gopher://x"), "from = \"dataset.d\"").contains("gopher"));
+        assert!(first("[source.\"a.txt\"]\nsize = 1", "from = \"dataset.d\"").starts_with("the source has no `url`"));
         assert!(!Download.check(&node("from = \"dataset.d\"\nonyl = [\"a\"]")).is_empty());
     }
 
@@ -371,6 +397,20 @@ mod tests {
         assert_eq!(entries[0].key, ["dataset", "d", "source", "a.b"]);
         assert_eq!(found.span, Some(entries[0].span));
         assert!(unpinned(&spec(&definition("https://example.org/a"))).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_file_to_be_fetched_by_hand_is_missing_with_or_without_a_pin() {
+        let by_hand =
+            |rest: &str| resolve(&format!("[source.\"a.b\"]\nmanual = \"ask Ann\"\n{rest}"), "from = \"dataset.d\"");
+        let found = by_hand("").unwrap();
+        assert!(found.keyless && found.missing[0].help.as_ref().unwrap().starts_with("ask Ann\nput it at d/a.b"));
+        let pin = Digest::of(b"a");
+        let pinned = by_hand(&format!("url = \"file:/nowhere/a.b\"\nblake3 = \"{pin}\"")).unwrap();
+        assert!(!pinned.keyless && pinned.missing[0].help.as_ref().unwrap().contains("put it at /nowhere/a.b"));
+        assert_eq!(pinned.params["files"]["a.b"], json!(pin));
+        let web = by_hand(&format!("url = \"https://example.org/a\"\nblake3 = \"{pin}\"")).unwrap();
+        assert!(web.missing.is_empty(), "it may be had from there");
     }
 
     fn run(dir: &Path, offline: bool) -> Result<()> {

@@ -1,9 +1,11 @@
 //! One file a kind, one line each in the registry.
 
+mod dataset_table;
 mod definitions;
 mod download;
 mod evaluate;
 mod exec;
+mod local;
 mod prepare;
 mod report;
 #[cfg(test)]
@@ -22,11 +24,20 @@ use crate::{
 
 pub use download::{SourceEntry, unpinned};
 pub use evaluate::Evaluate;
+pub use local::{locate, pin};
 pub use train::Train;
 
 /// Every stage kind.
-pub static REGISTRY: Registry =
-    &[&download::Download, &prepare::Prepare, &tokenize::Tokenize, &Train, &Evaluate, &report::ReportKind, &exec::Exec];
+pub static REGISTRY: Registry = &[
+    &download::Download,
+    &prepare::Prepare,
+    &dataset_table::DatasetTable,
+    &tokenize::Tokenize,
+    &Train,
+    &Evaluate,
+    &report::ReportKind,
+    &exec::Exec,
+];
 
 /// What pipeline files may contain.
 pub fn vocabulary() -> Vocabulary {

@@ -32,7 +32,7 @@ impl StageKind for Prepare {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {
@@ -169,6 +169,7 @@ mod tests {
             ("negative = \"[-4, -0.5)\"", "negative = \"[-5, -0.5)\""),
             ("positive = 13", "positive = 12"),
             ("are left out.", "are dropped."),
+            ("url = \"file:ratings.txt\"", "url = \"file:ratings.txt\"\nlocal = true"),
         ] {
             assert!(!same(from, to), "{from}");
         }

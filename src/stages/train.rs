@@ -71,7 +71,7 @@ impl StageKind for Train {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {
@@ -115,7 +115,7 @@ impl StageKind for Train {
             unkeyed: json(&method.safeguards)?,
             numerics: Some(numerics(&Device::Cpu, model.dtype)),
             resources: Resources { cores: 1, memory: MEMORY, gpus: 0 },
-            retries: 0,
+            ..Resolved::default()
         })
     }
 

@@ -8,6 +8,7 @@
 //!   locks/KEY            held (flock) by the process that computes KEY; the kernel releases it when the process dies
 //!   work/KEY/            what an interrupted action keeps: partial downloads, checkpoints
 //!   tmp/                 staging; anything here may vanish
+//!   unsent/KEY           results that a remote store hasn't got yet
 //!   runs/RUN/            journal and worker logs of each run
 //! ```
 //!
@@ -19,6 +20,7 @@ mod blobs;
 mod digest;
 mod gc;
 mod index;
+mod unsent;
 
 use std::{
     collections::BTreeMap,
@@ -99,7 +101,7 @@ impl Store {
 
     /// Whether every blob of the outcome is there with its size.
     fn is_complete(&self, outcome: &Outcome) -> bool {
-        outcome.files.iter().all(|f| fs::metadata(self.blob(&f.digest)).is_ok_and(|m| m.len() == f.size))
+        outcome.files.iter().all(|f| self.holds(f))
     }
 
     /// Where each file of an outcome lies.
@@ -115,10 +117,20 @@ impl Store {
             files.push(FileEntry { name, digest, size });
         }
         let outcome = Outcome::new(files);
+        self.record(key, action, &outcome, preimage)?;
+        Ok(outcome)
+    }
+
+    /// Makes an outcome, all of whose blobs are in the store, an action's result.
+    pub fn record(&self, key: Digest, action: &str, outcome: &Outcome, preimage: &serde_json::Value) -> Result<()> {
         let record = self.preimage_path(&key);
         self.write_atomically(&record, serde_json::to_string_pretty(preimage)?.as_bytes())?;
-        self.index().append(key, action, &outcome)?;
-        Ok(outcome)
+        self.index().append(key, action, outcome)
+    }
+
+    /// Whether the blob of this file is there with its size.
+    pub fn holds(&self, file: &FileEntry) -> bool {
+        fs::metadata(self.blob(&file.digest)).is_ok_and(|m| m.len() == file.size)
     }
 
     /// Notes that `action` now stands for `key`, so that the next change is explained against it.

@@ -83,6 +83,19 @@ fn export_writes_only_what_differs() {
 }
 
 #[test]
+fn what_is_owed_to_a_remote_is_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+    assert!(store.unsent().unwrap().is_empty());
+    store.mark_sent(&a).unwrap();
+    store.mark_unsent(&a).unwrap();
+    store.mark_unsent(&b).unwrap();
+    store.mark_sent(&b).unwrap();
+    assert_eq!(Store::open(dir.path()).unwrap().unsent().unwrap(), HashSet::from([a]));
+}
+
+#[test]
 fn links_are_refused_as_outputs() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();

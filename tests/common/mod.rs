@@ -43,9 +43,11 @@ impl Project {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_emopipe"));
         command.args(arguments).current_dir(self.root());
-        for name in ["EMOPIPE_STORE", "EMOPIPE_MIRROR", "EMOPIPE_OFFLINE", "EMOPIPE_LOG"] {
+        for name in ["EMOPIPE_STORE", "EMOPIPE_MIRROR", "EMOPIPE_DATA", "EMOPIPE_OFFLINE", "EMOPIPE_LOG"] {
             command.env_remove(name);
         }
+        // Not the settings of whoever runs the tests.
+        command.env("XDG_CONFIG_HOME", self.path(".config"));
         command
     }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, Reader, Record, Records};
+use super::{Place, Problem, Reader, Record, Records};
 use crate::error::{Error, Result};
 
 /// Fields between delimiters, one row a line.
@@ -34,14 +34,14 @@ impl Reader for Delimited {
         } else if rows.is_empty() {
             Vec::new()
         } else {
-            rows.remove(0).values
+            rows.remove(0).values.into_iter().flatten().collect()
         };
         for row in &rows {
             let found = row.values.len();
             if found != columns.len() {
                 return Err(Error::input(format!(
-                    "line {}: {found} field{} where there are {} columns ({})",
-                    row.line,
+                    "{}: {found} field{} where there are {} columns ({})",
+                    row.place,
                     if found == 1 { "" } else { "s" },
                     columns.len(),
                     columns.join(", "),
@@ -82,18 +82,19 @@ impl Delimited {
                 let start = text.len() - rest.trim_start_matches(['\r', '\n']).len();
                 line += text[counted..start].matches('\n').count() as u64;
                 counted = start;
-                Ok(Record { line, values: record.iter().map(str::to_owned).collect() })
+                Ok(row(line, record.iter()))
             })
             .collect()
     }
 
     fn plain_rows(&self, text: &str) -> Vec<Record> {
         let most = if self.rest { self.columns.len().max(1) } else { usize::MAX };
-        (1..)
-            .zip(text.lines())
-            .map(|(line, row)| Record { line, values: row.splitn(most, self.delimiter).map(str::to_owned).collect() })
-            .collect()
+        (1..).zip(text.lines()).map(|(line, text)| row(line, text.splitn(most, self.delimiter))).collect()
     }
+}
+
+fn row<'a>(line: u64, fields: impl Iterator<Item = &'a str>) -> Record {
+    Record { place: Place::Line(line), values: fields.map(|field| Some(field.to_owned())).collect() }
 }
 
 #[cfg(test)]
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     fn values(records: &Records) -> Vec<Vec<&str>> {
-        records.rows.iter().map(|r| r.values.iter().map(String::as_str).collect()).collect()
+        records.rows.iter().map(|r| r.values.iter().flatten().map(String::as_str).collect()).collect()
     }
 
     #[test]
@@ -109,10 +110,10 @@ mod tests {
         let records = Delimited::default().read("label,text\nneg,\"a, \"\"b\"\"\r\nc\"\npos,d\n").unwrap();
         assert_eq!(records.columns, ["label", "text"]);
         assert_eq!(values(&records), [["neg", "a, \"b\"\r\nc"], ["pos", "d"]]);
-        assert_eq!(records.rows[1].line, 4);
+        assert_eq!(records.rows[1].place, Place::Line(4));
         let crlf =
             Delimited::default().read("label,text\r\nneg,\"a\rb\"\r\npos,\"c\r\n\r\nd\"\r\n\r\npos,e\r\n").unwrap();
-        assert_eq!(crlf.rows.iter().map(|r| r.line).collect::<Vec<_>>(), [2, 3, 7]);
+        assert_eq!(crlf.rows.iter().map(|r| r.place.id()).collect::<Vec<_>>(), ["2", "3", "7"]);
     }
 
     #[test]

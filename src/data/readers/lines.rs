@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Reader, Record, Records};
+use super::{Place, Reader, Record, Records};
 use crate::error::Result;
 
 /// Plain text: every line is a row with the one column `text`.
@@ -13,7 +13,8 @@ pub struct Lines {}
 
 impl Reader for Lines {
     fn read(&self, text: &str) -> Result<Records> {
-        let rows = (1..).zip(text.lines()).map(|(line, text)| Record { line, values: vec![text.to_owned()] }).collect();
+        let row = |(line, text): (u64, &str)| Record { place: Place::Line(line), values: vec![Some(text.to_owned())] };
+        let rows = (1..).zip(text.lines()).map(row).collect();
         Ok(Records { columns: vec!["text".to_owned()], rows })
     }
 }
@@ -25,7 +26,8 @@ mod tests {
     #[test]
     fn every_line_is_a_row_even_an_empty_one() {
         let records = Lines {}.read("好看\r\n\n  差").unwrap();
-        let rows: Vec<_> = records.rows.iter().map(|r| (r.line, r.values[0].as_str())).collect();
-        assert_eq!(rows, [(1, "好看"), (2, ""), (3, "  差")]);
+        let rows: Vec<_> = records.rows.iter().map(|r| r.values[0].as_deref()).collect();
+        assert_eq!(rows, ["好看", "", "  差"].map(Some));
+        assert_eq!(records.rows[2].place, Place::Line(3));
     }
 }

@@ -1,10 +1,14 @@
 //! File formats: bytes to rows of named strings. One file a format, and one line in [`Format`].
 
 mod delimited;
+mod json;
 mod lines;
 
 pub use delimited::Delimited;
+pub use json::Json;
 pub use lines::Lines;
+
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +21,7 @@ use crate::error::{Error, Result};
 #[serde(tag = "format", rename_all = "kebab-case")]
 pub enum Format {
     Delimited(Delimited),
+    Json(Json),
     Lines(Lines),
 }
 
@@ -35,6 +40,7 @@ impl Format {
     fn reader(&self) -> &dyn Reader {
         match self {
             Self::Delimited(reader) => reader,
+            Self::Json(reader) => reader,
             Self::Lines(reader) => reader,
         }
     }
@@ -67,10 +73,42 @@ pub struct Records {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    /// Line on which the row begins, counted from 1.
-    pub line: u64,
-    /// In the order of the columns.
-    pub values: Vec<String>,
+    pub place: Place,
+    /// In the order of the columns; none where the row has nothing there.
+    pub values: Vec<Option<String>>,
+}
+
+/// Where a row is in its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Line on which it begins, counted from 1.
+    Line(u64),
+    /// Names of the lists and tables that it lies in, and which of their members it is or is in.
+    Members(Vec<(String, String)>),
+}
+
+impl Place {
+    /// Tells the row from all others of its file: `12`, or `3/1`.
+    pub fn id(&self) -> String {
+        match self {
+            Self::Line(line) => line.to_string(),
+            Self::Members(members) => members.iter().map(|(_, member)| member.as_str()).collect::<Vec<_>>().join("/"),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    /// `line 12`, or `dialogue 3, turn 1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line}"),
+            Self::Members(members) if members.is_empty() => f.write_str("at the top"),
+            Self::Members(members) => {
+                let members: Vec<_> = members.iter().map(|(name, member)| format!("{name} {member}")).collect();
+                f.write_str(&members.join(", "))
+            }
+        }
+    }
 }
 
 impl Records {
@@ -103,7 +141,11 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    fn decode(self, bytes: &[u8]) -> Result<String> {
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// The first byte that isn't of this encoding, with its line.
+    pub fn decode(self, bytes: &[u8]) -> Result<String> {
         match self {
             Self::Utf8 => {
                 let text = std::str::from_utf8(bytes).map_err(|e| {

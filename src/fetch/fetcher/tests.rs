@@ -50,7 +50,14 @@ impl Lab {
 }
 
 fn source(url: impl Into<String>, bytes: &[u8]) -> Source {
-    Source { url: url.into(), blake3: Some(Digest::of(bytes)), size: None, mirrors: Vec::new(), manual: None }
+    Source {
+        url: Some(url.into()),
+        blake3: Some(Digest::of(bytes)),
+        size: None,
+        mirrors: Vec::new(),
+        manual: None,
+        local: false,
+    }
 }
 
 /// Collects notes and stops after some reports of bytes.
@@ -226,7 +233,7 @@ fn wrong_bytes_stop_and_nothing_is_kept() {
     source.mirrors = vec![format!("{}/mirror", server.url)];
     let e = lab.fetch(&source).unwrap_err();
     assert_eq!(e.category, Category::Input);
-    for part in [Digest::of(b"changed").to_string(), Digest::of(b"original").to_string(), source.url.clone()] {
+    for part in [Digest::of(b"changed").to_string(), Digest::of(b"original").to_string(), source.url.clone().unwrap()] {
         assert!(e.message.contains(&part), "{e}");
     }
     assert!(lab.kept().is_empty(), "{:?}", lab.kept());
@@ -295,7 +302,7 @@ fn local_files_are_copied_and_their_absence_is_known_early() {
     let fetcher = Fetcher::new(lab.settings.clone());
     let e = fetcher.check_reachable(&source, "f.bin").unwrap_err();
     assert!(e.message.contains("data.csv"), "{e}");
-    assert_eq!(e.help.unwrap(), "get data.csv from its authors");
+    assert_eq!(e.help.unwrap(), format!("get data.csv from its authors\nput it at {}", path.display()));
     fs::write(&path, "a,b").unwrap();
     fetcher.check_reachable(&source, "f.bin").unwrap();
     assert_eq!(lab.fetch(&source).unwrap(), b"a,b");

@@ -191,7 +191,7 @@ pub fn load(config: &[u8], weights: &[u8], backbone: &dyn Backbone) -> Result<Bo
             let config: PrefixConfig = parse(config)?;
             let dims = backbone.dims();
             let table = tensor(PREFIX_NAME, &[config.num_virtual_tokens, dims.layers * 2 * dims.kv_width()])?;
-            Box::new(PrefixTuning::from_table(table, dims)?)
+            Box::new(PrefixTuning::from_table(table, backbone)?)
         }
         Some(other) => {
             return Err(Error::input(format!("`peft_type` is `{other}`")).at(CONFIG_FILE))

@@ -10,7 +10,10 @@ use crate::{
     models::{
         Backbone, Dims,
         autograd::{Backward, Input, record},
-        ops::gemm,
+        ops::{
+            gemm,
+            rotary::{Rotary, rotate, rotate_back},
+        },
         random,
     },
 };
@@ -51,11 +54,14 @@ impl Default for PrefixInit {
 #[derive(Debug, Clone)]
 pub struct PrefixTuning {
     dims: Dims,
+    /// See [`Backbone::counted_prefix`].
+    counted: Option<Rotary>,
     encoder: Encoder,
 }
 
-/// Where the table `[virtual_tokens, layers * 2 * kv_width]` comes from; its columns are layer, then keys and values, then
-/// head, then place in the head.
+/// Where the table `[virtual_tokens, layers * 2 * kv_width]` comes from, as PEFT saves it; its columns are layer, then keys
+/// and values, then head, then place in the head. Where PEFT counts the prefix as positions, the table's keys are ahead of
+/// ours by as many positions as it has rows.
 #[derive(Debug, Clone)]
 enum Encoder {
     Table(Var),
@@ -113,12 +119,13 @@ impl PrefixTuning {
                 }
             }
         };
-        Ok(Self { dims, encoder })
+        Ok(Self { dims, counted: backbone.counted_prefix(), encoder })
     }
 
     /// With a table as PEFT saves it.
-    pub(super) fn from_table(table: Tensor, dims: Dims) -> Result<Self> {
-        Ok(Self { dims, encoder: Encoder::Table(Var::from_tensor(&table)?) })
+    pub(super) fn from_table(table: Tensor, backbone: &dyn Backbone) -> Result<Self> {
+        let encoder = Encoder::Table(Var::from_tensor(&table)?);
+        Ok(Self { dims: backbone.dims(), counted: backbone.counted_prefix(), encoder })
     }
 
     /// Keys and values of all layers: `[virtual_tokens, layers * 2 * kv_width]`.
@@ -140,7 +147,11 @@ fn from_text(backbone: &dyn Backbone, ids: &[u32], rows: usize) -> Result<Tensor
     for (keys, values) in backbone.keys_values(&ids)? {
         columns.extend([keys.flatten_from(1)?, values.flatten_from(1)?]);
     }
-    Ok(Tensor::cat(&columns, 1)?)
+    let table = Tensor::cat(&columns, 1)?;
+    Ok(match backbone.counted_prefix() {
+        Some(rotary) => Turn { rotary, dims: backbone.dims() }.ahead(&table)?,
+        None => table,
+    })
 }
 
 impl Adapter for PrefixTuning {
@@ -161,7 +172,11 @@ impl Adapter for PrefixTuning {
     }
 
     fn prefix(&self) -> Result<Option<Vec<LayerPrefix>>> {
-        let table = self.table()?;
+        let mut table = self.table()?;
+        if let Some(rotary) = self.counted {
+            let turn = Turn { rotary, dims: self.dims };
+            table = record(&[&table], turn.back(&table)?, turn)?;
+        }
         let (rows, kv) = (table.dim(0)?, self.dims.kv_width());
         let part = |i: usize| -> Candle<Tensor> {
             table.narrow(1, i * kv, kv)?.contiguous()?.reshape((rows, self.dims.kv_heads, self.dims.head_dim))
@@ -176,6 +191,45 @@ impl Adapter for PrefixTuning {
         let table = self.table()?.detach();
         let config = peft::prefix_config(self.dims, table.dim(0)?, base_model)?;
         Ok(SavedAdapter { config, weights: peft::weights(&[(peft::PREFIX_NAME.to_owned(), table)].into())? })
+    }
+}
+
+/// Turns a table's keys by as many positions as it has rows. Attention depends on distances alone: if the tokens' positions
+/// move along, it stays the same.
+struct Turn {
+    rotary: Rotary,
+    dims: Dims,
+}
+
+type Rotate = fn(&Tensor, &Tensor, Rotary, usize, usize) -> Candle<()>;
+
+impl Turn {
+    fn ahead(&self, table: &Tensor) -> Candle<Tensor> {
+        self.apply(table, rotate)
+    }
+
+    fn back(&self, table: &Tensor) -> Candle<Tensor> {
+        self.apply(table, rotate_back)
+    }
+
+    fn apply(&self, table: &Tensor, rotate: Rotate) -> Candle<Tensor> {
+        let Self { rotary, dims } = self;
+        let rows = table.dim(0)?;
+        let each = table.detach().force_contiguous()?.reshape((rows * dims.layers, 2 * dims.kv_width()))?;
+        let angles = rotary.table(&vec![rows as u32; rows * dims.layers], table.device())?;
+        rotate(&each, &angles, *rotary, dims.kv_heads, dims.head_dim)?;
+        each.reshape(table.shape())
+    }
+}
+
+impl Backward for Turn {
+    fn name(&self) -> &'static str {
+        "prefix-turn"
+    }
+
+    /// Of turning back.
+    fn backward(&self, _: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
+        Ok(vec![Some(self.ahead(grad)?)])
     }
 }
 

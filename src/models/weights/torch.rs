@@ -93,7 +93,9 @@ fn place(file: &Arc<WeightFile>, entries: &BTreeMap<String, Entry>, folder: &str
         return Err(damaged(WHAT, format!("a storage of {} bytes for {} numbers", entry.size, storage.len)));
     }
     let end = extent(&shape, &strides).and_then(|extent| extent.checked_add(offset));
-    if end.is_none_or(|end| end > storage.len) || shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).is_none() {
+    // A view may repeat numbers; weights don't, and their size is bounded by the file's.
+    let count = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+    if [end, count].iter().any(|n| n.is_none_or(|n| n > storage.len)) {
         return Err(damaged(WHAT, format!("shape {shape:?} at {offset} in a storage of {} numbers", storage.len)));
     }
     let at = entry.start + (offset * size) as u64;

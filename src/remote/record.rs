@@ -1,0 +1,95 @@
+//! How a result is written down in a remote store: the BLAKE3 of a JSON object, a space, and that object, on one line.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::Result,
+    store::{Digest, FileEntry, Outcome},
+};
+
+/// An action's result, as the remote store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Record {
+    pub key: Digest,
+    pub outcome: Outcome,
+    /// The blob that holds the description whose hash `key` is.
+    pub preimage: FileEntry,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Body {
+    key: Digest,
+    files: Vec<FileEntry>,
+    preimage: FileEntry,
+}
+
+impl Record {
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let body = Body { key: self.key, files: self.outcome.files.clone(), preimage: self.preimage.clone() };
+        let json = serde_json::to_string(&body)?;
+        Ok(format!("{} {json}\n", Digest::of(json.as_bytes())).into_bytes())
+    }
+
+    /// # Errors
+    /// What is wrong with a record that isn't whole, isn't that of `key`, or names files outside of their artifact.
+    pub fn decode(bytes: &[u8], key: &Digest) -> Result<Self, String> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "its record isn't text")?;
+        let (sum, json) = text.trim_end_matches('\n').split_once(' ').ok_or("its record is cut short")?;
+        if sum != Digest::of(json.as_bytes()).to_string() {
+            return Err("its record doesn't match its checksum".to_owned());
+        }
+        let body: Body = serde_json::from_str(json).map_err(|e| format!("its record isn't understood: {e}"))?;
+        if body.key != *key {
+            return Err(format!("its record is that of another key, {}", body.key.short()));
+        }
+        let mut seen = HashSet::new();
+        if let Some(file) = body.files.iter().find(|f| !stays_inside(&f.name) || !seen.insert(&f.name)) {
+            return Err(format!("its record names an impossible file, {:?}", file.name));
+        }
+        Ok(Self { key: body.key, outcome: Outcome::new(body.files), preimage: body.preimage })
+    }
+}
+
+/// Names become paths where results are exported; whoever can write to a remote must not choose those.
+fn stays_inside(name: &str) -> bool {
+    !name.contains(['\\', '\0']) && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(name: &str) -> Record {
+        let entry = |name: &str| FileEntry { name: name.to_owned(), digest: Digest::of(name.as_bytes()), size: 3 };
+        Record { key: Digest::of(b"k"), outcome: Outcome::new(vec![entry(name), entry("b")]), preimage: entry("p") }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let record = record("sub/a.txt");
+        assert_eq!(Record::decode(&record.encode().unwrap(), &record.key), Ok(record));
+    }
+
+    #[test]
+    fn every_flipped_or_missing_byte_is_noticed() {
+        let record = record("a");
+        let bytes = record.encode().unwrap();
+        for i in 0..bytes.len() - 1 {
+            assert!(Record::decode(&bytes[..i], &record.key).is_err(), "cut at {i}");
+            let mut flipped = bytes.clone();
+            flipped[i] ^= 1;
+            assert!(Record::decode(&flipped, &record.key).is_err(), "flipped at {i}");
+        }
+        assert!(Record::decode(&bytes, &Digest::of(b"other")).unwrap_err().contains("another key"));
+    }
+
+    #[test]
+    fn files_stay_inside_of_their_artifact() {
+        for name in ["../x", "/etc/x", "a/../../x", "a//b", "", ".", "a\\..\\x", "b"] {
+            let record = record(name);
+            assert!(Record::decode(&record.encode().unwrap(), &record.key).is_err(), "{name}");
+        }
+    }
+}

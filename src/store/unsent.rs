@@ -1,0 +1,36 @@
+//! Which results this store still owes to a remote store. A mark is set before an action starts and taken away when its
+//! result has been sent, so that a crash in between, or a remote that was away, is made up for by a later run.
+
+use std::{collections::HashSet, fs, io::ErrorKind};
+
+use super::{Digest, Store};
+use crate::error::{Error, IoAt, Result};
+
+const FOLDER: &str = "unsent";
+
+impl Store {
+    /// Keys that are marked; some may have no result.
+    pub fn unsent(&self) -> Result<HashSet<Digest>> {
+        let folder = self.root.join(FOLDER);
+        match fs::read_dir(&folder) {
+            Ok(entries) => Ok(entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect()),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(HashSet::new()),
+            Err(e) => Err(Error::io("read", &folder, &e)),
+        }
+    }
+
+    pub fn mark_unsent(&self, key: &Digest) -> Result<()> {
+        let folder = self.root.join(FOLDER);
+        fs::create_dir_all(&folder).io_at("create", &folder)?;
+        let mark = folder.join(key.to_string());
+        fs::write(&mark, "").io_at("write", &mark)
+    }
+
+    pub fn mark_sent(&self, key: &Digest) -> Result<()> {
+        let mark = self.root.join(FOLDER).join(key.to_string());
+        match fs::remove_file(&mark) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", &mark, &e)),
+            _ => Ok(()),
+        }
+    }
+}

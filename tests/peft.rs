@@ -1,0 +1,127 @@
+//! Our adapters in Python, and Python's here: the same logits from transformers and PEFT.
+//!
+//! Needs a Python with torch, transformers and peft (`EMOPIPE_PYTHON`, default `python3`), and skips loudly without. ChatGLM
+//! is left out: only its publisher's own modelling code could load it there, and that isn't ours to pass on.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::Path,
+    process::Command,
+};
+
+use candle_core::{Device, Tensor};
+use emopipe::models::{
+    Adapter, AdapterSpec, Backbone, Decoder, Mode, TokenTree,
+    adapters::{self, CONFIG_FILE, LoraSpec, PrefixInit, PrefixTuningSpec, WEIGHTS_FILE},
+    load_decoder,
+};
+use serde_json::json;
+
+const MODELS: [&str; 2] = ["llama-tiny", "qwen2-tiny"];
+
+/// Largest difference, relative to the largest logit.
+const TOLERANCE: f64 = 1e-4;
+
+const TEXTS: [&[u32]; 2] = [&[1, 17, 200, 3, 44, 45, 46, 9], &[250, 2]];
+
+fn python() -> Option<String> {
+    let python = std::env::var("EMOPIPE_PYTHON").unwrap_or_else(|_| "python3".into());
+    let ran = Command::new(&python).args(["-c", "import torch, transformers, peft"]).output();
+    ran.is_ok_and(|ran| ran.status.success()).then_some(python)
+}
+
+fn logits(model: &Decoder, adapter: &dyn Adapter, ids: &[u32]) -> Tensor {
+    let mut tree = TokenTree::new();
+    tree.push(None, ids);
+    let hidden = model.forward(&tree, adapter, Mode::Eval).unwrap();
+    model.logits(&hidden, &(0..ids.len() as u32).collect::<Vec<_>>()).unwrap()
+}
+
+fn error(got: &Tensor, want: &Tensor) -> f64 {
+    assert_eq!(got.dims(), want.dims());
+    let numbers = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let size = numbers(want).iter().fold(0f32, |a, b| a.max(b.abs()));
+    let off =
+        numbers(&(got - want).unwrap()).iter().fold(0f32, |a, b| if b.is_nan() { f32::NAN } else { a.max(b.abs()) });
+    f64::from(off / size)
+}
+
+/// Adapters of every kind, with numbers that matter: LoRA's `B` starts at zero.
+fn ours(model: &Decoder) -> BTreeMap<&'static str, Box<dyn Adapter>> {
+    let target_modules = ["q_proj", "v_proj", "down_proj"].map(str::to_owned).to_vec();
+    let lora = LoraSpec { rank: 4, alpha: 12.0, dropout: 0.1, target_modules };
+    let prefix = |projection| {
+        AdapterSpec::Ptuning2(PrefixTuningSpec { virtual_tokens: 5, projection, init: PrefixInit::Normal { std: 0.5 } })
+    };
+    let adapters = [("lora", AdapterSpec::Lora(lora)), ("prefix", prefix(None)), ("projected", prefix(Some(12)))];
+    let create = |(name, spec)| {
+        let adapter = adapters::create(&spec, model, 5, None).unwrap();
+        for (_, var) in adapter.parameters() {
+            let numbers: Vec<f32> = (0..var.elem_count()).map(|i| ((i * 17) % 23) as f32 / 115.0 - 0.1).collect();
+            let noise = Tensor::from_vec(numbers, var.shape(), &Device::Cpu).unwrap();
+            var.set(&(var.as_tensor() + noise).unwrap()).unwrap();
+        }
+        (name, adapter)
+    };
+    adapters.map(create).into_iter().collect()
+}
+
+#[test]
+fn adapters_mean_the_same_in_python() {
+    let Some(python) = python() else {
+        eprintln!(
+            "SKIPPED adapters_mean_the_same_in_python: set EMOPIPE_PYTHON to a Python with torch, transformers and peft"
+        );
+        return;
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    for name in MODELS {
+        let folder = root.join("fixtures").join(name);
+        let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
+        let model = load_decoder("llama", &files.into(), &Device::Cpu).unwrap();
+        let work = tempfile::tempdir().unwrap();
+        let path = |name: &str| work.path().join(name);
+
+        let ours = ours(&model);
+        for (name, adapter) in &ours {
+            let saved = adapter.save("tiny").unwrap();
+            fs::create_dir(path(name)).unwrap();
+            fs::write(path(name).join(CONFIG_FILE), saved.config).unwrap();
+            fs::write(path(name).join(WEIGHTS_FILE), saved.weights).unwrap();
+        }
+        let lora = json!({ "r": 3, "lora_alpha": 7, "target_modules": ["k_proj", "gate_proj", "o_proj"] });
+        let order = json!({
+            "model": folder,
+            "texts": TEXTS,
+            "load": ours.keys().map(|name| (*name, path(name))).collect::<BTreeMap<_, _>>(),
+            "make": {
+                "their lora": { "kind": "lora", "folder": path("their lora"), "config": lora },
+                "their prefix": { "kind": "prefix", "folder": path("their prefix"), "config": { "num_virtual_tokens": 7 } },
+            },
+            "results": path("results.safetensors"),
+        });
+        fs::write(path("order.json"), order.to_string()).unwrap();
+        let script = root.join("python/peft_logits.py");
+        let ran = Command::new(&python).arg(script).arg(path("order.json")).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        let results: HashMap<String, Tensor> =
+            candle_core::safetensors::load(path("results.safetensors"), &Device::Cpu).unwrap();
+
+        let check = |title: &str, adapter: &dyn Adapter| {
+            for (i, ids) in TEXTS.iter().enumerate() {
+                let error = error(&logits(&model, adapter, ids), &results[&format!("{title}.{i}")]);
+                println!("{name}, {title}, text {i}: {error:.1e}");
+                assert!(error <= TOLERANCE, "{name}, {title}, text {i}: off by {error:.2e}");
+            }
+        };
+        check("base", &adapters::Untrained);
+        for (title, adapter) in &ours {
+            check(title, adapter.as_ref());
+        }
+        for title in ["their lora", "their prefix"] {
+            let read = |file: &str| fs::read(path(title).join(file)).unwrap();
+            check(title, adapters::load(&read(CONFIG_FILE), &read(WEIGHTS_FILE), &model).unwrap().as_ref());
+        }
+    }
+}

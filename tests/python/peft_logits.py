@@ -1,0 +1,51 @@
+"""Logits of a tiny causal model under adapters, as transformers and PEFT compute them.
+
+peft_logits.py ORDER.json, where the order names a model folder, token ids of some texts, adapters to load, adapters to make
+(random, written where the order says) and the file for the results: one tensor [tokens, vocab] per adapter and text.
+"""
+
+import json
+import sys
+
+import torch
+from peft import LoraConfig, PeftModel, PrefixTuningConfig, get_peft_model
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
+
+KINDS = {"lora": LoraConfig, "prefix": PrefixTuningConfig}
+
+
+def base(order):
+    return AutoModelForCausalLM.from_pretrained(order["model"], torch_dtype=torch.float32).eval()
+
+
+def made(order, spec):
+    """A fresh adapter whose numbers matter: PEFT starts LoRA's B at zero."""
+    model = get_peft_model(base(order), KINDS[spec["kind"]](task_type="CAUSAL_LM", **spec["config"]))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.2)
+    model.save_pretrained(spec["folder"])
+    return PeftModel.from_pretrained(base(order), spec["folder"])
+
+
+def main():
+    torch.manual_seed(1)
+    torch.set_num_threads(1)
+    with open(sys.argv[1]) as file:
+        order = json.load(file)
+    models = {"base": base(order)}
+    for name, folder in order["load"].items():
+        models[name] = PeftModel.from_pretrained(base(order), folder)
+    for name, spec in order["make"].items():
+        models[name] = made(order, spec)
+    results = {}
+    with torch.no_grad():
+        for name, model in models.items():
+            for i, ids in enumerate(order["texts"]):
+                results[f"{name}.{i}"] = model.eval()(input_ids=torch.tensor([ids])).logits[0].contiguous()
+    save_file(results, order["results"])
+
+
+main()
