@@ -30,7 +30,7 @@ test:
 	cargo test --release --locked
 
 parity:
-	cargo test --release --locked --test parity --test tokenizer -- --nocapture
+	cargo test --release --locked --test parity --test parity_encoder --test tokenizer -- --nocapture
 
 bench:
 	cargo bench --locked

@@ -12,13 +12,29 @@ use std::{
 
 use candle_core::{Device, Tensor};
 use emopipe::models::{
-    Adapter, AdapterSpec, Backbone, Decoder, Mode, TokenTree,
-    adapters::{self, CONFIG_FILE, LoraSpec, PrefixInit, PrefixTuningSpec, WEIGHTS_FILE},
-    load_decoder,
+    Adapter, AdapterSpec, Backbone, BackboneSpec, ConfigTable, Dtype, Mode, TokenTree,
+    adapters::{self, CONFIG_FILE, Head, LoraSpec, PrefixInit, PrefixTuningSpec, WEIGHTS_FILE, WithHead},
+    load,
 };
 use serde_json::json;
 
-const MODELS: [&str; 2] = ["llama-tiny", "qwen2-tiny"];
+/// A fixture, and what its family calls some linear layers.
+struct Model {
+    name: &'static str,
+    family: &'static str,
+    /// Layers that our LoRA changes, and layers that theirs does.
+    targets: [&'static [&'static str]; 2],
+    /// Labels of a classification head; None: the model answers in words.
+    labels: Option<usize>,
+}
+
+const LLAMA: [&[&str]; 2] = [&["q_proj", "v_proj", "down_proj"], &["k_proj", "gate_proj", "o_proj"]];
+
+const MODELS: [Model; 3] = [
+    Model { name: "llama-tiny", family: "llama", targets: LLAMA, labels: None },
+    Model { name: "qwen2-tiny", family: "llama", targets: LLAMA, labels: None },
+    Model { name: "bert-tiny", family: "bert", targets: [&["query", "dense"], &["key", "value"]], labels: Some(5) },
+];
 
 /// Largest difference, relative to the largest logit.
 const TOLERANCE: f64 = 1e-4;
@@ -31,9 +47,14 @@ fn python() -> Option<String> {
     ran.is_ok_and(|ran| ran.status.success()).then_some(python)
 }
 
-fn logits(model: &Decoder, adapter: &dyn Adapter, ids: &[u32]) -> Tensor {
+/// `[tokens, vocab]`, or a head's `[labels]`.
+fn logits(model: &dyn Backbone, adapter: &dyn Adapter, ids: &[u32]) -> Tensor {
     let mut tree = TokenTree::new();
-    tree.push(None, ids);
+    let leaf = tree.push(None, ids);
+    if let Some(head) = adapter.head() {
+        let summaries = model.summaries(&tree, &[leaf], adapter, Mode::Eval).unwrap();
+        return head.logits(&summaries).unwrap().squeeze(0).unwrap();
+    }
     let hidden = model.forward(&tree, adapter, Mode::Eval).unwrap();
     model.logits(&hidden, &(0..ids.len() as u32).collect::<Vec<_>>()).unwrap()
 }
@@ -48,15 +69,18 @@ fn error(got: &Tensor, want: &Tensor) -> f64 {
 }
 
 /// Adapters of every kind, with numbers that matter: LoRA's `B` starts at zero.
-fn ours(model: &Decoder) -> BTreeMap<&'static str, Box<dyn Adapter>> {
-    let target_modules = ["q_proj", "v_proj", "down_proj"].map(str::to_owned).to_vec();
+fn ours(model: &dyn Backbone, targets: &[&str], labels: Option<usize>) -> BTreeMap<&'static str, Box<dyn Adapter>> {
+    let target_modules = targets.iter().map(|t| (*t).to_owned()).collect();
     let lora = LoraSpec { rank: 4, alpha: 12.0, dropout: 0.1, target_modules };
     let prefix = |projection| {
         AdapterSpec::Ptuning2(PrefixTuningSpec { virtual_tokens: 5, projection, init: PrefixInit::Normal { std: 0.5 } })
     };
     let adapters = [("lora", AdapterSpec::Lora(lora)), ("prefix", prefix(None)), ("projected", prefix(Some(12)))];
     let create = |(name, spec)| {
-        let adapter = adapters::create(&spec, model, 5, None).unwrap();
+        let mut adapter = adapters::create(&spec, model, 5, None).unwrap();
+        if let Some(labels) = labels {
+            adapter = Box::new(WithHead { adapter, head: Head::new(labels, model, 5).unwrap() });
+        }
         for (_, var) in adapter.parameters() {
             let numbers: Vec<f32> = (0..var.elem_count()).map(|i| ((i * 17) % 23) as f32 / 115.0 - 0.1).collect();
             let noise = Tensor::from_vec(numbers, var.shape(), &Device::Cpu).unwrap();
@@ -76,23 +100,25 @@ fn adapters_mean_the_same_in_python() {
         return;
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    for name in MODELS {
+    for Model { name, family, targets, labels } in MODELS {
         let folder = root.join("fixtures").join(name);
         let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
-        let model = load_decoder("llama", &files.into(), &Device::Cpu).unwrap();
+        let spec = BackboneSpec { family: family.into(), dtype: Dtype::F32, config: ConfigTable::new() };
+        let model = load(&spec, &files.into(), &Device::Cpu).unwrap();
         let work = tempfile::tempdir().unwrap();
         let path = |name: &str| work.path().join(name);
 
-        let ours = ours(&model);
+        let ours = ours(model.as_ref(), targets[0], labels);
         for (name, adapter) in &ours {
             let saved = adapter.save("tiny").unwrap();
             fs::create_dir(path(name)).unwrap();
             fs::write(path(name).join(CONFIG_FILE), saved.config).unwrap();
             fs::write(path(name).join(WEIGHTS_FILE), saved.weights).unwrap();
         }
-        let lora = json!({ "r": 3, "lora_alpha": 7, "target_modules": ["k_proj", "gate_proj", "o_proj"] });
+        let lora = json!({ "r": 3, "lora_alpha": 7, "target_modules": targets[1] });
         let order = json!({
             "model": folder,
+            "task": if labels.is_some() { "SEQ_CLS" } else { "CAUSAL_LM" },
             "texts": TEXTS,
             "load": ours.keys().map(|name| (*name, path(name))).collect::<BTreeMap<_, _>>(),
             "make": {
@@ -110,18 +136,20 @@ fn adapters_mean_the_same_in_python() {
 
         let check = |title: &str, adapter: &dyn Adapter| {
             for (i, ids) in TEXTS.iter().enumerate() {
-                let error = error(&logits(&model, adapter, ids), &results[&format!("{title}.{i}")]);
+                let error = error(&logits(model.as_ref(), adapter, ids), &results[&format!("{title}.{i}")]);
                 println!("{name}, {title}, text {i}: {error:.1e}");
                 assert!(error <= TOLERANCE, "{name}, {title}, text {i}: off by {error:.2e}");
             }
         };
-        check("base", &adapters::Untrained);
+        if labels.is_none() {
+            check("base", &adapters::Untrained);
+        }
         for (title, adapter) in &ours {
             check(title, adapter.as_ref());
         }
         for title in ["their lora", "their prefix"] {
             let read = |file: &str| fs::read(path(title).join(file)).unwrap();
-            check(title, adapters::load(&read(CONFIG_FILE), &read(WEIGHTS_FILE), &model).unwrap().as_ref());
+            check(title, adapters::load(&read(CONFIG_FILE), &read(WEIGHTS_FILE), model.as_ref()).unwrap().as_ref());
         }
     }
 }

@@ -1,7 +1,8 @@
-"""Logits of a tiny causal model under adapters, as transformers and PEFT compute them.
+"""Logits of a tiny model under adapters, as transformers and PEFT compute them.
 
-peft_logits.py ORDER.json, where the order names a model folder, token ids of some texts, adapters to load, adapters to make
-(random, written where the order says) and the file for the results: one tensor [tokens, vocab] per adapter and text.
+peft_logits.py ORDER.json, where the order names a model folder, its task (`CAUSAL_LM` or `SEQ_CLS`), token ids of some texts,
+adapters to load, adapters to make (random, written where the order says) and the file for the results: one tensor per
+adapter and text, [tokens, vocab] or [labels].
 """
 
 import json
@@ -10,18 +11,19 @@ import sys
 import torch
 from peft import LoraConfig, PeftModel, PrefixTuningConfig, get_peft_model
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+CLASSES = {"CAUSAL_LM": AutoModelForCausalLM, "SEQ_CLS": AutoModelForSequenceClassification}
 KINDS = {"lora": LoraConfig, "prefix": PrefixTuningConfig}
 
 
 def base(order):
-    return AutoModelForCausalLM.from_pretrained(order["model"], torch_dtype=torch.float32).eval()
+    return CLASSES[order["task"]].from_pretrained(order["model"], torch_dtype=torch.float32).eval()
 
 
 def made(order, spec):
     """A fresh adapter whose numbers matter: PEFT starts LoRA's B at zero."""
-    model = get_peft_model(base(order), KINDS[spec["kind"]](task_type="CAUSAL_LM", **spec["config"]))
+    model = get_peft_model(base(order), KINDS[spec["kind"]](task_type=order["task"], **spec["config"]))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:

@@ -11,9 +11,9 @@ mod library;
 mod model;
 mod sentencepiece;
 mod specials;
-mod wordpiece;
 #[cfg(test)]
 pub(crate) mod testing;
+mod wordpiece;
 
 pub use convention::Convention;
 pub use library::LibraryTokenizer;

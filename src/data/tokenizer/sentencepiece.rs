@@ -574,7 +574,8 @@ impl Charsmap {
             }
             place ^= offset(unit);
             let ends_here = unit & (1 << 8) != 0;
-            if ends_here {
+            // Damaged rules might end inside a character.
+            if ends_here && text.is_char_boundary(at + 1) {
                 found = self.units.get(place).map(|value| (value & !(1 << 31), at + 1));
             }
         }

@@ -140,7 +140,9 @@ mod tests {
     #[test]
     fn agrees_with_a_real_tokenizer_json() {
         let Some(folder) = std::env::var_os("EMOPIPE_TEST_BERT").map(PathBuf::from) else {
-            eprintln!("SKIPPED agrees_with_a_real_tokenizer_json: set EMOPIPE_TEST_BERT to a folder with a BERT model's files");
+            eprintln!(
+                "SKIPPED agrees_with_a_real_tokenizer_json: set EMOPIPE_TEST_BERT to a folder with a BERT model's files"
+            );
             return;
         };
         let model = |names: &[&str]| {
