@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- make bench writes from here -->", "<!-- to here -->"
 
+FIGURES = [("examples_per_s", "{:.2f}"), ("examples_per_processor_s", "{:.2f}"), ("peak_memory_mib", "{:.0f}")]
+
 SMALL = ["--model", "smollm2-135m"]
 # name, what it is, arguments that both programs understand
 CASES = [
@@ -66,7 +68,7 @@ def commands(case, args, peer):
 
 
 def medians(lines):
-    return {key: statistics.median(line[key] for line in lines) for key in ("examples_per_s", "peak_memory_mib")}
+    return {key: statistics.median(line[key] for line in lines) for key, _ in FIGURES}
 
 
 def processor():
@@ -81,12 +83,12 @@ def table(rows, args, versions, loads):
     peer = ", ".join(f"{name} {version}" for name, version in versions.items()) or "not measured: no Python with torch, transformers and peft"
     yield f"{processor()}, {args.threads} threads, f32, batch 16; medians of {args.runs} runs in turn; {load}. Peer: {peer}."
     yield ""
-    yield "| work | emopipe, examples/s | peer | ratio | emopipe, peak memory | peer | ratio |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "| work | examples/s | peer | ratio | examples/processor second | peer | ratio | peak memory, MiB | peer | ratio |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for title, figures in rows:
         own, peer = figures["emopipe"], figures.get("peer")
         cells = []
-        for key, form in (("examples_per_s", "{:.1f}"), ("peak_memory_mib", "{:.0f} MiB")):
+        for key, form in FIGURES:
             cells += [form.format(own[key]), form.format(peer[key]) if peer else "-", f"{own[key] / peer[key]:.2f}" if peer else "-"]
         yield f"| {title} | " + " | ".join(cells) + " |"
 

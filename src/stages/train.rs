@@ -71,7 +71,7 @@ impl StageKind for Train {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {

@@ -83,7 +83,7 @@ impl Task {
         let word = |sample: u64, place: usize| {
             let hash = blake3::hash(format!("{} {sample} {place}", self.name).as_bytes());
             let bytes: [u8; 8] = std::array::from_fn(|i| hash.as_bytes()[i]);
-            let first = FIRST_WORD.min(vocab as u64 - 1);
+            let first = FIRST_WORD.min(vocab as u64 / 2);
             (first + u64::from_le_bytes(bytes) % (vocab as u64 - first)) as u32
         };
         let prompt = |i: usize, len: usize| {

@@ -161,7 +161,6 @@ impl Operands<'_> {
             }
         }
         let (m, n) = (block.queries.len() * group, self.virtual_tokens + block.keys);
-        to.p.clear();
         to.p.resize(m * n, 0.0);
         multiply((m, n, dim), &mut to.p, row_major(n), false, &to.q, row_major(dim), &to.k, transposed(dim), 1.0);
         for (r, p) in to.p.chunks_exact_mut(n).enumerate() {
@@ -186,7 +185,6 @@ impl Operands<'_> {
                 let (block, head) = (&pattern.blocks[task / keys], task % keys);
                 self.gather(block, head, gathered);
                 let (m, n) = (block.queries.len() * group, self.virtual_tokens + block.keys);
-                seen.clear();
                 seen.resize(m * dim, 0.0);
                 let (p, v) = (&gathered.p, &gathered.v);
                 multiply((m, dim, n), seen, row_major(dim), false, p, row_major(n), v, row_major(dim), 1.0);
@@ -233,7 +231,6 @@ impl Operands<'_> {
             g.extend_from_slice(&grad[(i - pattern.from) * queries * dim + head * group * dim..][..group * dim]);
         }
         for (buffer, len) in [(&mut *ds, m * n), (&mut *dq, m * dim), (&mut *dk, n * dim), (&mut *dv, n * dim)] {
-            buffer.clear();
             buffer.resize(len, 0.0);
         }
         let Gathered { q, k, v, p } = gathered;
