@@ -24,7 +24,7 @@ reproduce: $(BIN)
 	@$(BIN) run $(PIPELINE) $(if $(PROFILE),--profile $(PROFILE)) $(if $(MIRROR),--mirror $(MIRROR)) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 plan: $(BIN)
-	@$(BIN) plan $(PIPELINE) $(if $(PROFILE),--profile $(PROFILE)) $(if $(DATA),--data $(DATA)) $(ARGS)
+	@$(BIN) plan $(PIPELINE) $(if $(PROFILE),--profile $(PROFILE)) $(if $(MIRROR),--mirror $(MIRROR)) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 test:
 	cargo test --release --locked

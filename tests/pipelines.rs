@@ -35,8 +35,52 @@ fn the_mini_profile_has_every_condition_of_every_task() {
 }
 
 #[test]
+fn the_paper_has_eight_tasks_three_conditions_and_five_tables() {
+    let whole = plan("paper");
+    let count = |plan: &Plan, stage: &str| plan.actions.iter().filter(|a| a.stage == stage).count();
+    let stages = ["raw", "tokenizer", "backbone", "tokens", "zero-shot", "train", "adapted", "table-1", "tables"];
+    assert_eq!(stages.map(|s| count(&whole, s)), [6, 1, 1, 8, 8, 16, 16, 1, 1]);
+    let on_gpu = |a: &&emopipe::engine::plan::Action| ["zero-shot", "train", "adapted"].contains(&a.stage.as_str());
+    for action in whole.actions.iter().filter(on_gpu) {
+        assert_eq!(action.resolved.numerics.as_deref(), Some("cuda-bf16"), "{}", action.name);
+        assert_eq!(action.resolved.resources.gpus, 1, "{}", action.name);
+        let memory = action.resolved.memory.as_ref().expect("sizes are known without the weights");
+        let footprint = memory.footprint(&Default::default()).unwrap();
+        assert!(
+            !footprint.exact && (12 << 30..24 << 30).contains(&footprint.total()),
+            "{}: {footprint:?}",
+            action.name
+        );
+    }
+    let train = whole.actions.iter().find(|a| a.name == "train[task=sst-2,method=ptuning2,seed=0]").unwrap();
+    let params = &train.resolved.params;
+    assert_eq!(
+        (&params["adapter"]["virtual_tokens"], &params["training"]["batch_size"], &params["training"]["length"]),
+        (&json!(32), &json!(16), &json!({ "steps": 3000 }))
+    );
+    let dry = plan("paper-dry");
+    assert_eq!(stages.map(|s| count(&dry, s)), [6, 1, 0, 8, 0, 0, 0, 1, 0]);
+    assert_eq!(count(&dry, "memory"), 1);
+}
+
+#[test]
+fn what_a_publication_leaves_open_shows_in_its_report() {
+    for (profile, expected) in [("paper", 21), ("mini", 8)] {
+        let plan = plan(profile);
+        let tables = plan.actions.iter().find(|a| a.stage == "tables").unwrap();
+        let choices = tables.resolved.params["choices"].as_array().unwrap();
+        assert_eq!(choices.len(), expected, "{profile}: {choices:#?}");
+    }
+}
+
+#[test]
 fn the_schema_knows_every_key_of_definitions_and_stages() {
-    let plan = plan("mini");
+    for profile in ["mini", "paper"] {
+        the_schema_knows(&plan(profile));
+    }
+}
+
+fn the_schema_knows(plan: &Plan) {
     let schema = json_schema(&stages::vocabulary());
     for (kind, named) in &plan.spec.definitions {
         for (name, node) in named {

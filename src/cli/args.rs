@@ -50,7 +50,7 @@ pub enum Command {
     Worker,
 }
 
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub struct PipelineArgs {
     /// The pipeline file.
     pub pipeline: PathBuf,
@@ -106,7 +106,7 @@ pub struct RunArgs {
     #[arg(short, long)]
     pub keep_going: bool,
     /// Never touch the network.
-    #[arg(long, env = "EMOPIPE_OFFLINE")]
+    #[arg(long, env = "EMOPIPE_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     pub offline: bool,
 }
 

@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod explain;
+mod fit;
 mod graph;
 mod pin;
 mod plan;
@@ -130,6 +131,8 @@ struct Planned {
     plan: Plan,
     /// The texts that diagnostics point into.
     sources: SourceMap,
+    /// Names of all profiles of the file.
+    profiles: Vec<String>,
     remote: RemoteConfig,
 }
 
@@ -145,7 +148,8 @@ fn load_all(args: &PipelineArgs) -> Result<Planned, Failure> {
     }
     match loaded.spec.map(|spec| Plan::new(spec, stages::REGISTRY)) {
         Some(Ok(plan)) if found.is_empty() => {
-            return Ok(Planned { plan, sources: loaded.sources, remote: loaded.remote });
+            let (sources, profiles, remote) = (loaded.sources, loaded.profiles, loaded.remote);
+            return Ok(Planned { plan, sources, profiles, remote });
         }
         Some(Err(more)) => {
             for problem in more {

@@ -1,30 +1,52 @@
-//! `emopipe plan`: what `run` would do, and why.
+//! `emopipe plan`: what `run` would do, and why; what it would fetch, and what it would hold in memory.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
-use super::{Outcome, Planned, args::PlanArgs, load_all, open_store, print, problems, run::selection, view::bytes};
-use crate::engine::plan::Forecast;
+use super::{
+    Outcome, Planned,
+    args::PlanArgs,
+    fit::{Assessed, Machine, nearest_profile},
+    load_all, open_store, print, problems,
+    run::selection,
+    view::bytes,
+};
+use crate::{
+    engine::{Footprint, machine, plan::Forecast},
+    fetch::{Fetcher, Settings},
+    stages,
+};
 
 pub fn plan(args: &PlanArgs) -> Outcome {
-    let Planned { plan, sources, .. } = load_all(&args.pipeline)?;
+    let Planned { mut plan, sources, profiles, .. } = load_all(&args.pipeline)?;
     let store = open_store(&args.pipeline, &plan)?;
     let (selected, forced) = plan.select(&selection(&args.selection))?;
     let forecasts = plan.forecast(&store, &forced);
+    let footprints = plan.footprints(&forecasts, &store);
+    plan.occupy(&footprints);
+    let assessed =
+        Assessed { plan: &plan, store: &store, selected: &selected, forecasts: &forecasts, footprints: &footprints };
     let mut out = String::new();
+    let (run, cached) = list(&assessed, args.all, &mut out);
+    fetches(&assessed, args, &mut out);
+    memory(&assessed, args, &profiles, &mut out);
+    let profile = plan.spec.profile.as_ref().map_or_else(String::new, |p| format!(", profile {p}"));
+    let _ = writeln!(out, "{}{profile}: {run} to run, {cached} cached", plan.spec.pipeline.name);
+    print(&out);
+    let missing = plan.missing(&selected, &forced, &store);
+    if missing.is_empty() { Ok(()) } else { Err(problems(&missing, &sources, &args.pipeline.pipeline)) }
+}
+
+/// Every action with what would become of it; how many would run and how many are cached.
+fn list(assessed: &Assessed, all: bool, out: &mut String) -> (usize, usize) {
     let (mut run, mut cached) = (0, 0);
-    for (i, forecast) in forecasts.iter().enumerate().filter(|(i, _)| selected.contains(i)) {
-        let action = &plan.actions[i];
+    for (i, forecast) in assessed.forecasts.iter().enumerate().filter(|(i, _)| assessed.selected.contains(i)) {
+        let action = &assessed.plan.actions[i];
         match forecast {
             Forecast::Cached { outcome, .. } => {
                 cached += 1;
-                if args.all {
-                    let _ = writeln!(
-                        out,
-                        "cached  {}  {} {}",
-                        action.name,
-                        outcome.artifact.short(),
-                        bytes(outcome.size())
-                    );
+                if all {
+                    let size = bytes(outcome.size());
+                    let _ = writeln!(out, "cached  {}  {} {size}", action.name, outcome.artifact.short());
                 }
             }
             Forecast::Run { reasons } => {
@@ -39,9 +61,78 @@ pub fn plan(args: &PlanArgs) -> Outcome {
             }
         }
     }
-    let profile = plan.spec.profile.as_ref().map_or_else(String::new, |p| format!(", profile {p}"));
-    let _ = writeln!(out, "{}{profile}: {run} to run, {cached} cached", plan.spec.pipeline.name);
-    print(&out);
-    let missing = plan.missing(&selected, &forced, &store);
-    if missing.is_empty() { Ok(()) } else { Err(problems(&missing, &sources, &args.pipeline.pipeline)) }
+    (run, cached)
+}
+
+/// Files that would be fetched, with their sizes, and whether a copy is at hand.
+fn fetches(assessed: &Assessed, args: &PlanArgs, out: &mut String) {
+    let mut settings = Settings::from_env();
+    if args.pipeline.mirror.is_some() {
+        settings.mirror = args.pipeline.mirror.clone();
+    }
+    let fetcher = Fetcher::new(settings);
+    let mut seen = std::collections::BTreeSet::new();
+    let mut lines = Vec::new();
+    let (mut network, mut unknown) = (0, 0);
+    for (i, forecast) in assessed.forecasts.iter().enumerate().filter(|(i, _)| assessed.selected.contains(i)) {
+        let (Forecast::Run { .. }, action) = (forecast, &assessed.plan.actions[i]) else { continue };
+        for (name, source) in stages::to_fetch(action.kind.name(), &action.resolved) {
+            if !seen.insert((source.url.clone(), name.clone())) {
+                continue;
+            }
+            let here = fetcher.is_at_hand(&source);
+            if !here {
+                network += source.size.unwrap_or(0);
+                unknown += usize::from(source.size.is_none());
+            }
+            let size = source.size.map_or_else(|| "size unknown".to_owned(), bytes);
+            let place = if here { "a copy is at hand".to_owned() } else { format!("from {}", source.host()) };
+            lines.push(format!("  {}  {name}  {size}, {place}", action.name));
+        }
+    }
+    if lines.is_empty() {
+        return;
+    }
+    let unknown = if unknown > 0 { format!(", and {unknown} file(s) of unknown size") } else { String::new() };
+    let _ = writeln!(out, "\nto fetch: {} over the network{unknown}", bytes(network));
+    for line in lines {
+        let _ = writeln!(out, "{line}");
+    }
+}
+
+/// Memory of the actions that would run, and whether this machine has it.
+fn memory(assessed: &Assessed, args: &PlanArgs, profiles: &[String], out: &mut String) {
+    let mut groups: BTreeMap<(&str, String), (&Footprint, Vec<&str>)> = BTreeMap::new();
+    for (i, footprint) in assessed.known() {
+        let action = &assessed.plan.actions[i];
+        let group = groups.entry((&action.stage, format!("{footprint:?}"))).or_insert((footprint, Vec::new()));
+        group.1.push(&action.name);
+    }
+    let machine = Machine { resources: machine::resources(), cuda: machine::cuda_devices() };
+    if !groups.is_empty() {
+        let _ = writeln!(out, "\nmemory at the worst moment:");
+    }
+    for (footprint, actions) in groups.values() {
+        let more = if actions.len() > 1 { format!(" and {} more", actions.len() - 1) } else { String::new() };
+        let bound = if footprint.exact { "" } else { " at most" };
+        let total = bytes(footprint.total());
+        let _ = writeln!(out, "  {}{more}: {total}{bound} on {}", actions[0], footprint.device.name());
+        let parts: Vec<_> = footprint.parts.iter().map(|(what, n)| format!("{what} {}", bytes(*n))).collect();
+        let _ = writeln!(out, "      {}", parts.join(", "));
+    }
+    let obstacles = assessed.obstacles(&machine);
+    if !groups.is_empty() {
+        let _ = writeln!(out, "this machine: {}", machine.describe());
+    }
+    for obstacle in &obstacles {
+        let _ = writeln!(out, "  can't run: {obstacle}");
+    }
+    if !obstacles.is_empty()
+        && let Some(name) = nearest_profile(&args.pipeline, assessed.plan, profiles, &machine, assessed.store)
+    {
+        let _ = writeln!(out, "  the nearest profile that fits: {name}");
+    }
+    if !groups.is_empty() {
+        out.push('\n');
+    }
 }

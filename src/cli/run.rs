@@ -11,38 +11,42 @@ use std::{
 use super::{
     Failure, Outcome, Planned,
     args::{RunArgs, SelectionArgs},
+    fit::{Assessed, Machine, nearest_profile, refusal},
     load_all, open_store, problems, remote,
     view::View,
 };
 use crate::{
     engine::{
         Resources, machine,
-        plan::Selection,
+        plan::{Plan, Selection},
         schedule::{self, Options},
     },
     error::Error,
     remote::{Remote, secrets},
+    store::Store,
 };
 
 pub fn run(args: &RunArgs) -> Outcome {
-    let Planned { plan, sources, remote } = load_all(&args.pipeline)?;
+    let Planned { mut plan, sources, profiles, remote } = load_all(&args.pipeline)?;
     let remote = if args.offline { None } else { remote::settings(remote)? };
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
+    let machine = machine::resources();
+    let machine = Resources {
+        cores: args.cores.unwrap_or(machine.cores).max(1),
+        memory: args.memory.unwrap_or(machine.memory),
+        gpus: args.gpus.unwrap_or(machine.gpus),
+    };
     let (selected, forced) = plan.select(&selection(&args.selection))?;
-    // A remote may have what is to be fetched by hand, if it can be asked for.
+    // A remote may have what can't be computed here and what is to be fetched by hand, if it can be asked for.
     let pulls = remote.as_ref().is_some_and(|remote| remote.pull);
+    assess(args, &mut plan, &profiles, &store, machine, pulls)?;
     let needed = selected.into_iter().filter(|i| !pulls || plan.actions[*i].resolved.keyless).collect();
     let missing = plan.missing(&needed, &forced, &store);
     if !missing.is_empty() {
         return Err(problems(&missing, &sources, &args.pipeline.pipeline));
     }
-    let machine = machine::resources();
     let options = Options {
-        machine: Resources {
-            cores: args.cores.unwrap_or(machine.cores).max(1),
-            memory: args.memory.unwrap_or(machine.memory),
-            gpus: args.gpus.unwrap_or(machine.gpus),
-        },
+        machine,
         jobs: args.jobs,
         keep_going: args.keep_going,
         selection: selection(&args.selection),
@@ -59,6 +63,33 @@ pub fn run(args: &RunArgs) -> Outcome {
         (false, false) => Err(Failure::Actions),
         (false, true) => Ok(()),
     }
+}
+
+/// Lets actions occupy what is known of their memory. Stops before anything is fetched where this machine can't do what is
+/// asked for, unless a remote may have done it.
+fn assess(
+    args: &RunArgs,
+    plan: &mut Plan,
+    profiles: &[String],
+    store: &Store,
+    resources: Resources,
+    pulls: bool,
+) -> Outcome {
+    if plan.actions.iter().all(|a| a.resolved.memory.is_none()) {
+        return Ok(());
+    }
+    let (selected, forced) = plan.select(&selection(&args.selection))?;
+    let forecasts = plan.forecast(store, &forced);
+    let footprints = plan.footprints(&forecasts, store);
+    let machine = Machine { resources, cuda: machine::cuda_devices() };
+    let assessed = Assessed { plan, store, selected: &selected, forecasts: &forecasts, footprints: &footprints };
+    let obstacles = assessed.obstacles(&machine);
+    if !obstacles.is_empty() && !pulls {
+        let nearest = nearest_profile(&args.pipeline, plan, profiles, &machine, store);
+        return Err(refusal(&args.pipeline, plan, &obstacles, nearest).into());
+    }
+    plan.occupy(&footprints);
+    Ok(())
 }
 
 pub fn selection(args: &SelectionArgs) -> Selection {

@@ -28,6 +28,8 @@ pub struct Loaded {
     pub remote: RemoteConfig,
     pub sources: SourceMap,
     pub diagnostics: Vec<Diagnostic>,
+    /// Names of the file's profiles, in its order.
+    pub profiles: Vec<String>,
 }
 
 /// Reads the pipeline file at `path` and all that it includes, applies the profile and `--set`, and expands it.
@@ -37,14 +39,17 @@ pub fn load(path: &Path, options: &LoadOptions, vocabulary: &Vocabulary) -> Load
     let mut sources = SourceMap::default();
     let mut sink = Sink::default();
     let layout = Layout::new(vocabulary);
+    let mut profiles = Vec::new();
     let mut remote = RemoteConfig::default();
-    let spec = merged(path, options, &layout, vocabulary, &mut sources, &mut sink).map(|(mut root, profile)| {
-        if let Some((_, node)) = root.shift_remove("remote") {
-            remote = remote::read(&node, &mut sources, &mut sink);
-        }
-        specify(path, root, profile, vocabulary, &sources, &mut sink)
-    });
-    Loaded { spec, remote, sources, diagnostics: sink.finish() }
+    let spec = merged(path, options, &layout, vocabulary, &mut profiles, &mut sources, &mut sink).map(
+        |(mut root, profile)| {
+            if let Some((_, node)) = root.shift_remove("remote") {
+                remote = remote::read(&node, &mut sources, &mut sink);
+            }
+            specify(path, root, profile, vocabulary, &sources, &mut sink)
+        },
+    );
+    Loaded { spec, remote, sources, diagnostics: sink.finish(), profiles }
 }
 
 /// The top-level tables that there can be.
@@ -129,6 +134,7 @@ fn merged(
     options: &LoadOptions,
     layout: &Layout,
     vocabulary: &Vocabulary,
+    names: &mut Vec<String>,
     sources: &mut SourceMap,
     sink: &mut Sink,
 ) -> Option<(Table, Option<String>)> {
@@ -137,6 +143,7 @@ fn merged(
     let mut root = files.read(path)?;
     layout.prune(&mut root, &["profile"], files.sink);
     let profiles = take_profiles(&mut root, layout, files.sink);
+    names.extend(profiles.iter().flat_map(|table| table.keys().cloned()));
 
     let default = root.get("pipeline").and_then(|(_, pipeline)| pipeline.get("default_profile"));
     let chosen = match &options.profile {

@@ -2,11 +2,14 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 
+use super::machine::Device;
 use crate::{
     config::{ActionSpec, Diagnostic, Entry, Node, Spec},
     error::{Error, Result},
@@ -64,6 +67,32 @@ pub struct ResolveContext<'a> {
     pub action: &'a ActionSpec,
 }
 
+/// What an action will hold in memory at its worst moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Footprint {
+    pub device: Device,
+    /// What it is held for, and bytes.
+    pub parts: Vec<(&'static str, u64)>,
+    /// Whether this follows from the data itself, and not from the most that the parameters allow.
+    pub exact: bool,
+}
+
+impl Footprint {
+    /// Bytes.
+    pub fn total(&self) -> u64 {
+        self.parts.iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+/// Tells an action's footprint from its parameters, and better where its inputs are there already.
+pub trait Estimate: fmt::Debug + Send + Sync {
+    /// `inputs` holds those that are in the store, by role.
+    fn footprint(&self, inputs: &BTreeMap<String, Vec<Artifact>>) -> Result<Footprint>;
+
+    /// Changes of single settings that would each keep the footprint within `budget` bytes, for people.
+    fn remedies(&self, inputs: &BTreeMap<String, Vec<Artifact>>, budget: u64) -> Vec<String>;
+}
+
 /// An action, described.
 #[derive(Debug, Clone, Default)]
 pub struct Resolved {
@@ -74,6 +103,8 @@ pub struct Resolved {
     /// `cpu-f32`, `cuda-bf16`, ... where the bytes depend on how the device computes.
     pub numerics: Option<String>,
     pub resources: Resources,
+    /// Where memory can be told in advance.
+    pub memory: Option<Arc<dyn Estimate>>,
     /// How often an environment error is tried again.
     pub retries: u32,
     /// What has to be there before the action can run and isn't, such as a file that people have to put somewhere. A run that

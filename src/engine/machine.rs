@@ -1,6 +1,9 @@
 //! What this machine has.
 
-use std::fs;
+use std::{fs, process::Command};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::Resources;
 
@@ -29,4 +32,84 @@ fn gpus() -> u32 {
         name.strip_prefix("nvidia").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
     };
     entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).filter(|n| is_gpu(n)).count() as u32
+}
+
+/// Where numbers are computed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+}
+
+impl Device {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
+
+    pub fn is_cpu(&self) -> bool {
+        *self == Self::Cpu
+    }
+}
+
+/// A CUDA device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gpu {
+    pub name: String,
+    /// Bytes; None where the driver's tool doesn't tell.
+    pub memory: Option<u64>,
+}
+
+/// The CUDA devices of this machine. Asks the driver's files and its command line tool, so that no CUDA library is needed.
+pub fn cuda_devices() -> Vec<Gpu> {
+    let count = gpus() as usize;
+    if count == 0 {
+        return Vec::new();
+    }
+    let asked =
+        Command::new("nvidia-smi").args(["--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]).output();
+    let listed = asked.ok().filter(|o| o.status.success()).map(|o| read_list(&String::from_utf8_lossy(&o.stdout)));
+    match listed {
+        Some(devices) if !devices.is_empty() => devices,
+        _ => models_of_driver(count),
+    }
+}
+
+/// `NVIDIA GeForce RTX 3090, 24576`: name, and memory in MiB.
+fn read_list(text: &str) -> Vec<Gpu> {
+    let device = |line: &str| {
+        let (name, memory) = line.rsplit_once(',')?;
+        Some(Gpu { name: name.trim().to_owned(), memory: memory.trim().parse::<u64>().ok().map(|mib| mib << 20) })
+    };
+    text.lines().filter_map(device).collect()
+}
+
+/// Names from the driver's files, which say nothing of memory.
+fn models_of_driver(count: usize) -> Vec<Gpu> {
+    let mut names: Vec<String> = fs::read_dir("/proc/driver/nvidia/gpus")
+        .into_iter()
+        .flatten()
+        .filter_map(|e| fs::read_to_string(e.ok()?.path().join("information")).ok())
+        .filter_map(|text| Some(text.lines().find_map(|l| l.strip_prefix("Model:"))?.trim().to_owned()))
+        .collect();
+    names.sort();
+    names.resize(count, "NVIDIA GPU".to_owned());
+    names.into_iter().map(|name| Gpu { name, memory: None }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read_from_the_tools_list() {
+        let found = read_list("NVIDIA GeForce RTX 3090, 24576\nNVIDIA A100-SXM4-80GB, [N/A]\n\n");
+        let names: Vec<_> = found.iter().map(|g| (g.name.as_str(), g.memory)).collect();
+        assert_eq!(names, [("NVIDIA GeForce RTX 3090", Some(24 << 30)), ("NVIDIA A100-SXM4-80GB", None)]);
+    }
 }

@@ -11,6 +11,7 @@ pub mod schedule;
 pub mod worker;
 
 pub use kind::{
-    Artifact, Context, Isolation, Job, Progress, Registry, ResolveContext, Resolved, Resources, StageKind, Unwatched,
-    vocabulary_entry,
+    Artifact, Context, Estimate, Footprint, Isolation, Job, Progress, Registry, ResolveContext, Resolved, Resources,
+    StageKind, Unwatched, vocabulary_entry,
 };
+pub use machine::Device;

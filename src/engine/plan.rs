@@ -10,7 +10,7 @@ use petgraph::{
 use serde::Deserialize;
 
 use super::{
-    Registry, ResolveContext, Resolved, Resources, StageKind,
+    Artifact, Footprint, Registry, ResolveContext, Resolved, Resources, StageKind,
     explain::{Reason, differences, differences_but_inputs},
     key::Preimage,
 };
@@ -31,6 +31,8 @@ pub struct Action {
     /// Role, and the actions that fill it, in the order of their names.
     pub inputs: BTreeMap<String, Vec<usize>>,
     pub export: Option<String>,
+    /// Whether the pipeline file says how much memory the action occupies.
+    pub memory_is_set: bool,
 }
 
 /// The actions of a pipeline that its goals need, in an order that respects every edge.
@@ -248,6 +250,43 @@ impl Plan {
         forecasts
     }
 
+    /// The artifacts of an action's inputs that are in the store, by role.
+    pub fn known_inputs(&self, i: usize, forecasts: &[Forecast], store: &Store) -> BTreeMap<String, Vec<Artifact>> {
+        let known = |s: &usize| match &forecasts[*s] {
+            Forecast::Cached { outcome, .. } => {
+                Some(Artifact { digest: outcome.artifact, files: store.paths(outcome) })
+            }
+            Forecast::Run { .. } => None,
+        };
+        let of_role = |sources: &Vec<usize>| sources.iter().filter_map(known).collect();
+        self.actions[i].inputs.iter().map(|(role, sources)| (role.clone(), of_role(sources))).collect()
+    }
+
+    /// What the actions that would run will hold in memory, where that can be told.
+    pub fn footprints(&self, forecasts: &[Forecast], store: &Store) -> Vec<Option<Footprint>> {
+        let footprint = |(i, forecast): (usize, &Forecast)| {
+            let estimate = self.actions[i].resolved.memory.as_ref()?;
+            match forecast {
+                Forecast::Cached { .. } => None,
+                // What can't be read now is reported by the action that reads it.
+                Forecast::Run { .. } => estimate.footprint(&self.known_inputs(i, forecasts, store)).ok(),
+            }
+        };
+        forecasts.iter().enumerate().map(footprint).collect()
+    }
+
+    /// Lets actions on this machine's processors occupy what their footprints say, unless the file says otherwise.
+    pub fn occupy(&mut self, footprints: &[Option<Footprint>]) {
+        for (action, footprint) in self.actions.iter_mut().zip(footprints) {
+            if let Some(footprint) = footprint
+                && footprint.device.is_cpu()
+                && !action.memory_is_set
+            {
+                action.resolved.resources.memory = footprint.total();
+            }
+        }
+    }
+
     /// Why an action whose key has no result runs.
     pub fn reasons(&self, i: usize, preimage: &Preimage, store: &Store) -> Vec<Reason> {
         let Some(old) = self.earlier(i, store) else { return vec![Reason::New] };
@@ -344,6 +383,7 @@ fn resolve(
         resolved,
         inputs: BTreeMap::new(),
         export: action.export.clone(),
+        memory_is_set: action.resources.as_ref().is_some_and(|r| r.get("memory").is_some()),
     })
 }
 

@@ -11,3 +11,4 @@ mod rows;
 pub mod significance;
 
 pub use evaluation::{Evaluation, MethodContext, ModelContext, TaskContext, TrainingContext};
+pub(crate) use rows::TOKEN_BUDGET;

@@ -6,7 +6,7 @@ use crate::models::TokenTree;
 
 /// Most tokens in one packed row, unless a single example is longer. Bounds memory; in a row of this size the shared
 /// instruction is a few percent of the work.
-pub(super) const TOKEN_BUDGET: usize = 1024;
+pub(crate) const TOKEN_BUDGET: usize = 1024;
 
 /// Consecutive prompts that fit into a row of `budget` tokens, with `answer_tokens` behind each; `shared` tokens at their
 /// beginning are common to all and stand there once.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use reqwest::Url;
-use sha2::{Digest as _, Sha256};
+use sha2::Digest as _;
 
 use super::{
     Source,
@@ -19,6 +19,7 @@ use super::{
     index::{self, IndexFile},
     location::{Location, PackageFile, plain_path, shown},
     mirror,
+    source::Sha256,
     watch::{Watch, check_stop},
     web::{Web, check_plain},
 };
@@ -122,7 +123,7 @@ impl Fetcher {
         Ok(fetched)
     }
 
-    /// Downloads `source` and says what it is, for a pin that isn't there yet. An existing pin is ignored.
+    /// Downloads `source` and says what it is, for a pin that isn't there yet. An existing BLAKE3 is ignored.
     pub fn digest_of(&self, source: &Source, name: &str, work: &Path, watch: &dyn Watch) -> Result<Fetched> {
         let unpinned = Source { blake3: None, size: None, ..source.clone() };
         let (body, fetched) = self.verified(&unpinned, name, work, watch)?;
@@ -147,6 +148,17 @@ impl Fetcher {
         Err(self.unavailable(source, name, &locations, failures))
     }
 
+    /// Whether a copy of `source` lies on this machine: a local file, or in the mirror folder or the hub's cache.
+    pub fn is_at_hand(&self, source: &Source) -> bool {
+        let here = |location: &Location| match location {
+            Location::File(path) => path.is_file(),
+            _ if self.mirrored(location).is_some() => true,
+            Location::Hub(file) => self.hub().is_ok_and(|hub| hub.cached(file).is_some()),
+            _ => false,
+        };
+        source.locations().is_ok_and(|all| all.iter().any(here))
+    }
+
     /// Tries one place after the other; what it returns has passed the pin.
     fn verified(&self, source: &Source, name: &str, work: &Path, watch: &dyn Watch) -> Result<(Body, Fetched)> {
         fs::create_dir_all(work).io_at("create", work)?;
@@ -157,7 +169,7 @@ impl Fetcher {
             let mut result = self.obtain(location, source, work, watch);
             if let Ok(body) = &result
                 && body.resumed
-                && matches(source, &measure(&body.path)?).is_err()
+                && mismatch(source, &body.path, measure(&body.path)?)?.is_some()
             {
                 // The file may have changed between the tries without the server saying so.
                 watch.note(&format!("{name}: the two halves of {} don't fit; starting over", body.origin));
@@ -167,7 +179,7 @@ impl Fetcher {
             match result {
                 Ok(body) => {
                     let fetched = measure(&body.path)?;
-                    if let Err(difference) = matches(source, &fetched) {
+                    if let Some(difference) = mismatch(source, &body.path, fetched)? {
                         fs::remove_file(&body.path).io_at("remove", &body.path)?;
                         return Err(Error::input(format!(
                             "{name} from {} is not the file that is pinned\n{difference}",
@@ -260,7 +272,7 @@ impl Fetcher {
         }
         if !self.settings.offline {
             let index = self.index(work)?;
-            check_plain(&index, source.blake3.is_some())?;
+            check_plain(&index, source.pin().is_some())?;
             let listing = self.listing(&index, &file.name, watch)?;
             for entry in index::candidates(&listing, |entry| &entry.name, id, &file.member) {
                 let path = self.archive(entry, source, work, watch)?;
@@ -288,7 +300,7 @@ impl Fetcher {
         if locked(&self.verified_archives).contains(&path) && path.is_file() {
             return Ok(path);
         }
-        check_plain(&entry.url, entry.sha256.is_some() || source.blake3.is_some())?;
+        check_plain(&entry.url, entry.sha256.is_some() || source.pin().is_some())?;
         // What an earlier run left here is as good as new, if it has the right hash.
         let mut left_over = path.is_file();
         let mut resumed = false;
@@ -297,13 +309,13 @@ impl Fetcher {
                 resumed = self.web.download(&entry.url, entry.size, work, &path, watch)?;
             }
             let Some(stated) = &entry.sha256 else {
-                if source.blake3.is_none() {
+                if source.pin().is_none() {
                     return Err(Error::input(format!("the package index states no SHA-256 for {}", entry.name))
-                        .help("write the file's `blake3` by hand, from a place that you trust"));
+                        .help("write the file's `blake3` or `sha256` by hand, from a place that you trust"));
                 }
                 break;
             };
-            let actual = sha256(&path)?;
+            let actual = sha256(&path)?.to_string();
             if *stated == actual {
                 break;
             }
@@ -421,14 +433,23 @@ fn measure(path: &Path) -> Result<Fetched> {
     Ok(Fetched { digest: Digest::of_file(path)?, size })
 }
 
-/// The difference between what is pinned and what came, as two lines.
-fn matches(source: &Source, fetched: &Fetched) -> Result<(), String> {
-    if source.blake3.is_none_or(|pin| pin == fetched.digest) && source.size.is_none_or(|size| size == fetched.size) {
-        return Ok(());
+/// The difference between what is pinned and what came, as two lines; none where all that is pinned agrees.
+fn mismatch(source: &Source, path: &Path, came: Fetched) -> Result<Option<String>> {
+    let mut pairs = Vec::new();
+    if let Some(pin) = source.blake3 {
+        pairs.push((format!("BLAKE3 {pin}"), format!("BLAKE3 {}", came.digest)));
     }
-    let pin = source.blake3.map_or_else(|| "(none)".to_owned(), |pin| pin.to_string());
-    let size = source.size.map_or_else(String::new, |size| format!(", {size} bytes"));
-    Err(format!("  pinned   BLAKE3 {pin}{size}\n  received BLAKE3 {}, {} bytes", fetched.digest, fetched.size))
+    if let Some(pin) = source.sha256 {
+        pairs.push((format!("SHA-256 {pin}"), format!("SHA-256 {}", sha256(path)?)));
+    }
+    if let Some(size) = source.size {
+        pairs.push((format!("{size} bytes"), format!("{} bytes", came.size)));
+    }
+    if pairs.iter().all(|(pinned, received)| pinned == received) {
+        return Ok(None);
+    }
+    let (pinned, received): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    Ok(Some(format!("  pinned   {}\n  received {}", pinned.join(", "), received.join(", "))))
 }
 
 /// Moves a file into place; by copying where the folders are on different filesystems.
@@ -458,10 +479,9 @@ fn file_names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// In hexadecimal.
-fn sha256(path: &Path) -> Result<String> {
+fn sha256(path: &Path) -> Result<Sha256> {
     let mut file = fs::File::open(path).io_at("open", path)?;
-    let mut hasher = Sha256::new();
+    let mut hasher = sha2::Sha256::new();
     let mut block = vec![0; 1 << 20];
     loop {
         match file.read(&mut block).io_at("read", path)? {
@@ -469,7 +489,7 @@ fn sha256(path: &Path) -> Result<String> {
             n => hasher.update(&block[..n]),
         }
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(Sha256(hasher.finalize().into()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Gets files from where they are published and proves that they are the right ones. Knows bytes and URLs, not stages.
 //!
 //! Whatever the way (web, hub, package index, mirror folder, local file), a file is first written under a temporary name
-//! in a work folder, then compared with its BLAKE3 pin, and only then moved to where others see it. Nothing that is
+//! in a work folder, then compared with its pin (BLAKE3, SHA-256 or both), and only then moved to where others see it. Nothing that is
 //! downloaded is ever executed.
 
 mod archive;
@@ -19,5 +19,5 @@ mod watch;
 mod web;
 
 pub use fetcher::{Fetched, Fetcher, Settings};
-pub use source::Source;
+pub use source::{Pin, Sha256, Source};
 pub use watch::Watch;

@@ -1,9 +1,13 @@
 //! Where a file comes from, as a definition's `source` table says it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::location::Location;
 use crate::{
@@ -27,6 +31,10 @@ pub struct Source {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blake3: Option<Digest>,
 
+    /// SHA-256 of the file, as model hubs publish it; pins the file as well as `blake3` does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
+
     /// Bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
@@ -46,6 +54,21 @@ pub struct Source {
 }
 
 impl Source {
+    /// The hash that stands for the file in a key: the BLAKE3, else the SHA-256.
+    pub fn pin(&self) -> Option<Pin> {
+        self.blake3.map(Pin::Blake3).or(self.sha256.map(Pin::Sha256))
+    }
+
+    /// Who is asked first, for people: a host, the package index, or this machine.
+    pub fn host(&self) -> String {
+        match self.url.as_deref().unwrap_or_default().parse::<Location>() {
+            Ok(Location::Web(url)) => url.host_str().unwrap_or("").to_owned(),
+            Ok(Location::Hub(_)) => "the model hub".to_owned(),
+            Ok(Location::Package(_)) => "the package index".to_owned(),
+            Ok(Location::File(_)) | Err(_) => "this machine".to_owned(),
+        }
+    }
+
     /// Checks the form of every URL, without touching the network.
     ///
     /// # Errors
@@ -89,10 +112,87 @@ impl Source {
             .map(|url| {
                 let location: Location = url.parse()?;
                 if let Location::Web(web) = &location {
-                    super::web::check_plain(web, self.blake3.is_some())?;
+                    super::web::check_plain(web, self.pin().is_some())?;
                 }
                 Ok(location)
             })
             .collect()
+    }
+}
+
+/// A hash that says which bytes are meant. Written `HEX` or `sha256:HEX`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pin {
+    Blake3(Digest),
+    Sha256(Sha256),
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blake3(digest) => digest.fmt(f),
+            Self::Sha256(digest) => write!(f, "sha256:{digest}"),
+        }
+    }
+}
+
+impl Serialize for Pin {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+/// A SHA-256 digest. Publishers state it; this program's own names are [`Digest`]s.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Sha256(pub [u8; 32]);
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Sha256 {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        let wrong =
+            || Error::input(format!("`{s}` is not a SHA-256 digest")).help("a digest has 64 hexadecimal digits");
+        if s.len() != 64 || !s.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        let mut bytes = [0; 32];
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&s[2 * i..2 * i + 2], 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for Sha256 {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sha256 {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Sha256 {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Sha256".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[0-9a-fA-F]{64}$", "description": "SHA-256 digest" })
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{
-    Decoder, Dims,
+    Decoder, Dims, Module,
     decoder::{Layer, Norm},
     linear::{Linear, Projection},
     ops::rotary::{Pairs, Rotary},
@@ -56,6 +56,20 @@ pub fn load(from: &Loader) -> Result<Decoder> {
         head: from.matrix("transformer.output_layer.weight", vocab, hidden)?,
         device: from.device().clone(),
     })
+}
+
+/// The linear layers of a model of these dimensions, as [`super::Backbone::modules`] lists them.
+pub fn modules(dims: &Dims) -> Vec<Module> {
+    let (hidden, q, wide) = (dims.hidden, dims.q_width(), dims.intermediate);
+    let layer = [
+        ("self_attention.query_key_value", hidden, q + 2 * dims.kv_width()),
+        ("self_attention.dense", q, hidden),
+        ("mlp.dense_h_to_4h", hidden, 2 * wide),
+        ("mlp.dense_4h_to_h", wide, hidden),
+    ];
+    let module =
+        |i, (name, inputs, outputs)| Module { path: format!("transformer.encoder.layers.{i}.{name}"), inputs, outputs };
+    (0..dims.layers).flat_map(|i| layer.map(|l| module(i, l))).collect()
 }
 
 /// Dimensions alone.

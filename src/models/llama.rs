@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Decoder, Dims,
+    Decoder, Dims, Module,
     decoder::{Layer, Norm},
     linear::{Linear, Projection},
     ops::rotary::{Pairs, Rotary},
@@ -58,6 +58,22 @@ pub fn load(from: &Loader) -> Result<Decoder> {
         head,
         device: from.device().clone(),
     })
+}
+
+/// The linear layers of a model of these dimensions, as [`super::Backbone::modules`] lists them.
+pub fn modules(dims: &Dims) -> Vec<Module> {
+    let (hidden, q, kv, wide) = (dims.hidden, dims.q_width(), dims.kv_width(), dims.intermediate);
+    let layer = [
+        ("self_attn.q_proj", hidden, q),
+        ("self_attn.k_proj", hidden, kv),
+        ("self_attn.v_proj", hidden, kv),
+        ("self_attn.o_proj", q, hidden),
+        ("mlp.gate_proj", hidden, wide),
+        ("mlp.up_proj", hidden, wide),
+        ("mlp.down_proj", wide, hidden),
+    ];
+    let module = |i, (name, inputs, outputs)| Module { path: format!("model.layers.{i}.{name}"), inputs, outputs };
+    (0..dims.layers).flat_map(|i| layer.map(|l| module(i, l))).collect()
 }
 
 /// Dimensions alone.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use candle_core::Device;
 
 use super::{
-    Backbone, BackboneSpec, Decoder, Dims, Dtype, Encoder, bert, chatglm, llama,
+    Backbone, BackboneSpec, Decoder, Dims, Dtype, Encoder, Module, bert, chatglm, llama,
     spec::ConfigTable,
     weights::{Loader, Weights, config::Config},
 };
@@ -21,17 +21,26 @@ struct Family {
 }
 
 enum Build {
-    Decoder(fn(&Loader) -> Result<Decoder>),
+    Decoder {
+        load: fn(&Loader) -> Result<Decoder>,
+        /// The linear layers of a model of these dimensions.
+        modules: fn(&Dims) -> Vec<Module>,
+    },
     Encoder(fn(&Loader) -> Result<Encoder>),
 }
 
 /// One line per family.
 const FAMILIES: &[Family] = &[
-    Family { name: "llama", dims: llama::dims, build: Build::Decoder(llama::load), targets: &["q_proj", "v_proj"] },
+    Family {
+        name: "llama",
+        dims: llama::dims,
+        build: Build::Decoder { load: llama::load, modules: llama::modules },
+        targets: &["q_proj", "v_proj"],
+    },
     Family {
         name: "chatglm",
         dims: chatglm::dims,
-        build: Build::Decoder(chatglm::load),
+        build: Build::Decoder { load: chatglm::load, modules: chatglm::modules },
         targets: &["query_key_value"],
     },
     Family { name: "bert", dims: bert::dims, build: Build::Encoder(bert::load), targets: &["query", "value"] },
@@ -47,6 +56,14 @@ fn family(name: &str) -> Result<&'static Family> {
 /// What a configuration says of a backbone's dimensions; no weights are needed.
 pub fn dims(family_name: &str, config: &Config) -> Result<Dims> {
     (family(family_name)?.dims)(config)
+}
+
+/// The linear layers of a decoder of these dimensions; no weights are needed.
+pub fn modules(family_name: &str, dims: &Dims) -> Result<Option<Vec<Module>>> {
+    Ok(match family(family_name)?.build {
+        Build::Decoder { modules, .. } => Some(modules(dims)),
+        Build::Encoder(_) => None,
+    })
 }
 
 /// Whether models of a family have no words to answer with, so that they need a classification head.
@@ -74,7 +91,7 @@ pub fn load_random(spec: &BackboneSpec, device: &Device) -> Result<Box<dyn Backb
 fn build(spec: &BackboneSpec, weights: &Weights, device: &Device) -> Result<Box<dyn Backbone>> {
     let loader = Loader::new(weights, spec.dtype, device);
     Ok(match family(&spec.family)?.build {
-        Build::Decoder(load) => Box::new(load(&loader)?),
+        Build::Decoder { load, .. } => Box::new(load(&loader)?),
         Build::Encoder(load) => Box::new(load(&loader)?),
     })
 }
@@ -82,7 +99,7 @@ fn build(spec: &BackboneSpec, weights: &Weights, device: &Device) -> Result<Box<
 /// As [`load`], in f32 and with the configuration that the files bring, for those who need the weights themselves.
 pub fn load_decoder(family_name: &str, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Decoder> {
     match family(family_name)?.build {
-        Build::Decoder(load) => with_own_config(files, device, load),
+        Build::Decoder { load, .. } => with_own_config(files, device, load),
         Build::Encoder(_) => Err(Error::input(format!("`{family_name}` is a family of encoders"))),
     }
 }
@@ -91,7 +108,7 @@ pub fn load_decoder(family_name: &str, files: &BTreeMap<String, PathBuf>, device
 pub fn load_encoder(family_name: &str, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Encoder> {
     match family(family_name)?.build {
         Build::Encoder(load) => with_own_config(files, device, load),
-        Build::Decoder(_) => Err(Error::input(format!("`{family_name}` is a family of decoders"))),
+        Build::Decoder { .. } => Err(Error::input(format!("`{family_name}` is a family of decoders"))),
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Dims, dims, weights::config::Config};
-use crate::error::Result;
+use crate::{engine::Device, error::Result};
 
 /// A backbone: what computes it and where its files come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,7 +53,9 @@ impl ModelSpec {
     pub fn backbone(&self) -> BackboneSpec {
         BackboneSpec { family: self.family.clone(), dtype: self.dtype, config: self.config.clone() }
     }
+}
 
+impl BackboneSpec {
     /// Dimensions, where the pipeline file states them; the weights aren't needed.
     pub fn dims(&self) -> Result<Option<Dims>> {
         if self.config.is_empty() {
@@ -103,11 +105,6 @@ impl From<Dtype> for DType {
 }
 
 /// The class of numbers that a computation gives: results of one class have the same bytes. `cpu-f32`, `cpu-bf16`, ...
-pub fn numerics(device: &Device, dtype: Dtype) -> String {
-    let device = match device {
-        Device::Cpu => "cpu",
-        Device::Cuda(_) => "cuda",
-        Device::Metal(_) => "metal",
-    };
-    format!("{device}-{}", dtype.name())
+pub fn numerics(device: Device, dtype: Dtype) -> String {
+    format!("{}-{}", device.name(), dtype.name())
 }

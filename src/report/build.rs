@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::{
     evidence::{DatasetFacts, Evidence, Run},
     format::{self, MISSING},
-    layout::{Layout, Named, TableLayout},
+    layout::{Choice, Layout, Named, Publication, TableLayout, TaskColumns},
+    published::{self, Gap, Line},
 };
 use crate::{
     error::{Error, Result},
@@ -46,6 +47,9 @@ pub struct Report {
     pub constructs: Vec<(String, Vec<String>)>,
     /// Evaluations that no table shows, as `method on task`.
     pub unplaced: Vec<String>,
+    /// How to cite what the published rows of the tables were copied from; none where there are none.
+    pub publication: Option<String>,
+    pub choices: Vec<Choice>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -59,8 +63,10 @@ pub struct Model {
 pub struct Table {
     pub name: String,
     pub title: String,
-    pub metrics: Vec<MetricName>,
-    pub tasks: Vec<Named>,
+    pub tasks: Vec<TaskHead>,
+    /// Of every column whether it is the first of its task.
+    pub starts: Vec<bool>,
+    pub published: Vec<Line>,
     pub rows: Vec<Row>,
     /// What always answering the most frequent label of the test examples scores, a figure per column.
     pub majority: Vec<Option<f64>>,
@@ -69,6 +75,14 @@ pub struct Table {
     /// Cells without a figure, as `method on task`.
     pub missing: Vec<String>,
     pub sources: Vec<Source>,
+}
+
+/// A group of columns.
+#[derive(Debug, Serialize)]
+pub struct TaskHead {
+    pub name: String,
+    pub title: String,
+    pub metrics: Vec<MetricName>,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,6 +98,8 @@ pub struct Row {
     pub model: Option<String>,
     /// Task by task, metric by metric.
     pub cells: Vec<Option<Cell>>,
+    /// Against the published figures of the method; empty where no column can be compared.
+    pub gaps: Vec<Option<Gap>>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -268,7 +284,7 @@ impl Report {
         Ok(Self {
             title: layout.title.clone(),
             intro: layout.intro.clone(),
-            notes: layout.notes.clone(),
+            notes: layout.notes.iter().cloned().chain(local_copies(&datasets)).collect(),
             methods: layout.methods.clone(),
             verdicts: builder.verdicts(&contrasts),
             resamples: layout.comparison.samples,
@@ -276,6 +292,8 @@ impl Report {
             results: builder.results(),
             constructs: builder.constructs(),
             unplaced: builder.unplaced(),
+            publication: builder.publication().map(|p| p.title.clone()),
+            choices: layout.choices.clone(),
             tables,
             contrasts,
             datasets,
@@ -283,6 +301,13 @@ impl Report {
             models,
         })
     }
+}
+
+/// A note on the files that aren't those that their cards name.
+fn local_copies(datasets: &[DatasetFacts]) -> Option<String> {
+    let files = datasets.iter().flat_map(|d| d.local.iter().map(move |file| format!("`{file}` of {}", d.dataset)));
+    let files: Vec<String> = files.collect::<BTreeSet<_>>().into_iter().collect();
+    (!files.is_empty()).then(|| format!("Local copies, not the canonical bytes: {}.", format::list(&files)))
 }
 
 /// Sorts runs into cells, and checks that those of a task can be compared.
@@ -388,7 +413,8 @@ impl<'a> Builder<'a> {
     /// Tasks of all tables, each once, in the order of the tables.
     fn all_tasks(&self) -> Vec<&'a Named> {
         let mut seen = BTreeSet::new();
-        self.layout.tables.iter().flat_map(|t| &t.tasks).filter(|t| seen.insert(&t.name)).collect()
+        let tasks = self.layout.tables.iter().flat_map(|t| &t.tasks).map(|c| &c.task);
+        tasks.filter(|t| seen.insert(&t.name)).collect()
     }
 
     /// All groups of a task: model by model, methods in the order of the rows.
@@ -402,6 +428,11 @@ impl<'a> Builder<'a> {
         out
     }
 
+    /// Where there are published figures to show.
+    fn publication(&self) -> Option<&'a Publication> {
+        self.layout.publication.as_ref().filter(|_| self.layout.tables.iter().any(|t| !t.published.is_empty()))
+    }
+
     fn table(&self, layout: &TableLayout) -> Table {
         let mut rows = Vec::new();
         let mut missing = Vec::new();
@@ -409,8 +440,10 @@ impl<'a> Builder<'a> {
         for model in self.row_models() {
             for method in &self.layout.methods {
                 let title = self.row_title(model, &method.title);
-                let mut cells = Vec::new();
-                for task in &layout.tasks {
+                let published = published::of_method(layout, &method.name);
+                let (mut cells, mut gaps) = (Vec::new(), Vec::new());
+                for columns in &layout.tasks {
+                    let task = &columns.task;
                     let group = self.get(model, &task.name, &method.name);
                     if group.is_none() {
                         missing.push(format!("{title} on {}", task.title));
@@ -421,21 +454,44 @@ impl<'a> Builder<'a> {
                         seed: run.evaluation.seed,
                         digest: run.digest.to_string(),
                     }));
-                    cells.extend(layout.metrics.iter().map(|metric| group.and_then(|g| g.cell(*metric))));
+                    let comparable = group.is_some_and(|g| self.obstacles(g).is_some_and(|found| found.is_empty()));
+                    for metric in &columns.metrics {
+                        let cell = group.and_then(|g| g.cell(*metric));
+                        let published = published.filter(|_| comparable).and_then(|p| p.get(cells.len()).copied()?);
+                        let gap = cell.as_ref().zip(published);
+                        gaps.push(gap.map(|(c, p)| Gap::new(c.mean, c.interval, p / 100.0)));
+                        cells.push(cell);
+                    }
                 }
-                rows.push(Row { title, method: method.name.clone(), model: model.map(|m| m.title.clone()), cells });
+                if gaps.iter().all(Option::is_none) {
+                    gaps.clear();
+                }
+                rows.push(Row {
+                    title,
+                    method: method.name.clone(),
+                    model: model.map(|m| m.title.clone()),
+                    cells,
+                    gaps,
+                });
             }
         }
         mark_best(&mut rows);
-        let majority = layout.tasks.iter().flat_map(|task| {
-            let metrics = self.of_task(&task.name).first().map(|(.., g)| &g.runs[0].evaluation.metrics);
-            layout.metrics.iter().map(move |m| metrics.map(|have| have.majority(*m)))
+        let majority = layout.tasks.iter().flat_map(|columns| {
+            let metrics = self.of_task(&columns.task.name).first().map(|(.., g)| &g.runs[0].evaluation.metrics);
+            columns.metrics.iter().map(move |m| metrics.map(|have| have.majority(*m)))
+        });
+        let head = |metric: &Metric| MetricName { name: metric.name(), title: metric.title() };
+        let tasks = layout.tasks.iter().map(|columns| TaskHead {
+            name: columns.task.name.clone(),
+            title: columns.task.title.clone(),
+            metrics: columns.metrics.iter().map(head).collect(),
         });
         Table {
             name: layout.name.clone(),
             title: layout.title.clone(),
-            metrics: layout.metrics.iter().map(|m| MetricName { name: m.name(), title: m.title() }).collect(),
-            tasks: layout.tasks.clone(),
+            tasks: tasks.collect(),
+            starts: layout.tasks.iter().flat_map(|c| (0..c.metrics.len()).map(|i| i == 0)).collect(),
+            published: published::lines(layout),
             majority: majority.collect(),
             basis: self.basis(layout),
             rows,
@@ -444,11 +500,40 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// What keeps the runs of a cell from being compared with published figures; None where there are none to compare.
+    fn obstacles(&self, group: &Group) -> Option<BTreeSet<String>> {
+        let publication = self.publication()?;
+        Some(group.runs.iter().flat_map(|r| published::obstacles(publication, &r.evaluation)).collect())
+    }
+
+    /// What the published rows of a table are, and why some columns have no difference to them.
+    fn published_basis(&self, layout: &TableLayout, groups: &[&Group]) -> Option<String> {
+        let publication = self.publication().filter(|_| !layout.published.is_empty())?;
+        let obstacles: BTreeSet<String> = groups.iter().filter_map(|g| self.obstacles(g)).flatten().collect();
+        let obstacles: Vec<String> = obstacles.into_iter().collect();
+        let mut line = format!("Published rows are copied from {}; `-`: not given there.", publication.title);
+        if groups.iter().any(|g| self.obstacles(g).is_some_and(|found| found.is_empty())) {
+            line.push_str(
+                " *Ours − published* is in percentage points; its interval is ours, shifted, since none was published.",
+            );
+        }
+        if !obstacles.is_empty() {
+            line.push_str(&format!(
+                " No difference is shown where ours was made otherwise: {}.",
+                format::list(&obstacles)
+            ));
+        }
+        Some(line)
+    }
+
     /// Backbone, data, budget, numerics, seeds and intervals of a table.
     fn basis(&self, layout: &TableLayout) -> Vec<String> {
-        let groups: Vec<_> = layout.tasks.iter().flat_map(|t| self.of_task(&t.name)).collect();
+        let groups: Vec<_> = layout.tasks.iter().flat_map(|c| self.of_task(&c.task.name)).collect();
         let runs: Vec<&Run> = groups.iter().flat_map(|(.., g)| g.runs.iter().copied()).collect();
-        let Some(first) = runs.first() else { return vec!["No evaluation reached this table.".to_owned()] };
+        let published = self.published_basis(layout, &groups.iter().map(|(.., g)| *g).collect::<Vec<_>>());
+        let Some(first) = runs.first() else {
+            return std::iter::once("No evaluation reached this table.".to_owned()).chain(published).collect();
+        };
         let distinct = |read: &dyn Fn(&Evaluation) -> String| {
             let values: BTreeSet<String> = runs.iter().map(|r| read(&r.evaluation)).collect();
             values.into_iter().collect::<Vec<_>>().join(", ")
@@ -459,19 +544,29 @@ impl<'a> Builder<'a> {
             distinct(&|e| e.numerics.clone()),
             distinct(&|e| e.answer.clone())
         )];
-        let (unparsable, truncated) = runs
+        let unparsable = groups.iter().filter_map(|(model, _, method, g)| {
+            let count = |r: &&Run| r.evaluation.metrics.unparsable;
+            let (all, wrong): (u64, u64) =
+                (g.runs.iter().map(|r| r.evaluation.n as u64).sum(), g.runs.iter().map(count).sum());
+            let e = &g.runs[0].evaluation;
+            let row = self.row_title(*model, &method.title);
+            let of = format::count(all);
+            (wrong > 0).then(|| format!("{row} on {} {} of {of}", e.task.title, format::count(wrong)))
+        });
+        let unparsable: Vec<_> = unparsable.collect();
+        if !unparsable.is_empty() {
+            lines.push(format!("Answers that name no label, counted as wrong: {}.", unparsable.join("; ")));
+        }
+        let truncated: BTreeSet<String> = runs
             .iter()
-            .fold((0, 0), |(u, t), r| (u + r.evaluation.metrics.unparsable, t.max(r.evaluation.truncated as u64)));
-        if unparsable > 0 {
-            lines.push(format!("Answers that name no label, counted as wrong: {}.", format::count(unparsable)));
+            .filter(|r| r.evaluation.truncated > 0)
+            .map(|r| format!("{} {}", r.evaluation.task.title, format::count(r.evaluation.truncated as u64)))
+            .collect();
+        if !truncated.is_empty() {
+            let truncated: Vec<_> = truncated.into_iter().collect();
+            lines.push(format!("Test sentences cut to fit `max_tokens` or the context: {}.", truncated.join("; ")));
         }
-        if truncated > 0 {
-            lines.push(format!(
-                "Sentences cut to fit the context: at most {} per evaluation.",
-                format::count(truncated)
-            ));
-        }
-        let data = layout.tasks.iter().filter_map(|task| {
+        let data = layout.tasks.iter().filter_map(|TaskColumns { task, .. }| {
             let e = &self.of_task(&task.name).first()?.3.runs[0].evaluation;
             let n = format::plural(e.n, &format!("{} example", e.split));
             Some(format!("{}: {} ({}), {n}", task.title, e.task.dataset, e.task.scheme))
@@ -501,6 +596,7 @@ impl<'a> Builder<'a> {
                 ""
             }
         ));
+        lines.extend(published);
         lines
     }
 

@@ -2,7 +2,7 @@
 
 use ::csv::Writer;
 
-use super::build::{Report, Table, seed_text};
+use super::build::{Cell, Report, Table, seed_text};
 use crate::{
     error::{Error, Result},
     eval::metrics::Metric,
@@ -23,39 +23,50 @@ pub(super) fn write(rows: impl IntoIterator<Item = Vec<String>>) -> Result<Strin
     String::from_utf8(bytes).map_err(Error::internal)
 }
 
-/// One row per method; for each task its examples and seeds, and for each metric the mean, the ends of its interval and
-/// the deviation over seeds.
+/// Published rows first, then one row per method; for each task its examples and seeds, and for each metric the mean, the
+/// ends of its interval, the deviation over seeds, and the difference to what was published.
 pub(super) fn table(table: &Table) -> Result<String> {
-    let mut header = vec!["model".to_owned(), "method".to_owned()];
+    let mut header = ["kind", "model", "method"].map(str::to_owned).to_vec();
     for task in &table.tasks {
         header.extend(["n", "seeds"].map(|c| format!("{}.{c}", task.name)));
-        for metric in &table.metrics {
-            header.extend(["", ".lo", ".hi", ".deviation"].map(|c| format!("{}.{}{c}", task.name, metric.name)));
+        for metric in &task.metrics {
+            let columns = ["", ".lo", ".hi", ".deviation", ".less_published"];
+            header.extend(columns.map(|c| format!("{}.{}{c}", task.name, metric.name)));
         }
     }
-    let width = table.metrics.len();
-    let rows = table.rows.iter().map(|row| {
-        let mut out = vec![row.model.clone().unwrap_or_else(|| NA.to_owned()), row.method.clone()];
-        for cells in row.cells.chunks(width) {
-            match cells.first() {
-                Some(Some(first)) => out.extend([first.n.to_string(), first.seeds.to_string()]),
-                _ => out.extend([NA.to_owned(), "0".to_owned()]),
+    let na = || NA.to_owned();
+    let published = table.published.iter().map(|line| {
+        let mut out = vec!["published".to_owned(), line.title.clone(), na()];
+        for (figure, start) in line.cells.iter().zip(&table.starts) {
+            if *start {
+                out.extend([na(), na()]);
             }
-            for cell in cells {
-                match cell {
-                    Some(c) => out.extend([
-                        number(c.mean),
-                        number(c.interval.lo),
-                        number(c.interval.hi),
-                        c.deviation.map_or(NA.to_owned(), number),
-                    ]),
-                    None => out.extend([NA; 4].map(str::to_owned)),
-                }
+            out.push(figure.map_or_else(na, number));
+            out.extend([NA; 4].map(str::to_owned));
+        }
+        out
+    });
+    let measured = table.rows.iter().map(|row| {
+        let mut out = vec!["measured".to_owned(), row.model.clone().unwrap_or_else(na), row.method.clone()];
+        for (i, (cell, start)) in row.cells.iter().zip(&table.starts).enumerate() {
+            if *start {
+                let size = |cell: &Cell| [cell.n.to_string(), cell.seeds.to_string()];
+                out.extend(cell.as_ref().map_or_else(|| [na(), "0".to_owned()], size));
+            }
+            match cell {
+                Some(c) => out.extend([
+                    number(c.mean),
+                    number(c.interval.lo),
+                    number(c.interval.hi),
+                    c.deviation.map_or_else(na, number),
+                    row.gaps.get(i).copied().flatten().map_or_else(na, |g| number(g.value)),
+                ]),
+                None => out.extend([NA; 5].map(str::to_owned)),
             }
         }
         out
     });
-    write(std::iter::once(header).chain(rows))
+    write(std::iter::once(header).chain(published).chain(measured))
 }
 
 /// One row per evaluation and metric.

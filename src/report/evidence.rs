@@ -71,6 +71,8 @@ pub struct DatasetFacts {
     /// Examples that remained, before a limit on a split's size.
     pub available: u64,
     pub splits: Vec<SplitFacts>,
+    /// Files whose pin isn't the card's: local copies, not the canonical bytes.
+    pub local: Vec<String>,
     pub notes: Vec<String>,
 }
 

@@ -4,7 +4,8 @@ use minijinja::{context, value::Serde};
 
 use super::{
     build::{Cell, Contrast, Report, Table, Verdict, seed_text},
-    format::{self, MISSING},
+    format::{self, MISSING, UNPUBLISHED},
+    published::Gap,
     template,
 };
 use crate::{
@@ -56,14 +57,25 @@ fn cell(cell: Option<&Cell>) -> String {
 
 /// The table and the lines below it, without a heading.
 fn table(table: &Table) -> String {
-    let columns =
-        table.tasks.iter().flat_map(|t| table.metrics.iter().map(move |m| format!("{} {}", t.title, m.title)));
+    let columns = table.tasks.iter().flat_map(|t| t.metrics.iter().map(move |m| format!("{} {}", t.title, m.title)));
     let header: Vec<String> = std::iter::once("Method".to_owned()).chain(columns).collect();
-    let mut rows: Vec<Vec<String>> = table
-        .rows
-        .iter()
-        .map(|row| std::iter::once(row.title.clone()).chain(row.cells.iter().map(|c| cell(c.as_ref()))).collect())
-        .collect();
+    let line = |title: String, cells: Vec<String>| std::iter::once(title).chain(cells).collect::<Vec<String>>();
+    let published = table.published.iter().map(|row| {
+        let figure = |f: &Option<f64>| f.map_or(UNPUBLISHED.to_owned(), format::percent);
+        line(format!("{} _(published)_", row.title), row.cells.iter().map(figure).collect())
+    });
+    let mut rows: Vec<Vec<String>> = published.collect();
+    for row in &table.rows {
+        rows.push(line(row.title.clone(), row.cells.iter().map(|c| cell(c.as_ref())).collect()));
+        if !row.gaps.is_empty() {
+            let gap = |g: &Option<Gap>| {
+                g.map_or(UNPUBLISHED.to_owned(), |g| {
+                    format!("{} {}", format::points(g.value), format::difference_interval(g.interval))
+                })
+            };
+            rows.push(line(format!("{}, _ours − published_", row.title), row.gaps.iter().map(gap).collect()));
+        }
+    }
     if table.majority.iter().any(Option::is_some) {
         let figures =
             table.majority.iter().map(|f| f.map_or(MISSING.to_owned(), |f| format!("_{}_", format::percent(f))));
@@ -207,8 +219,18 @@ pub(super) fn dataset_lines(d: &super::DatasetFacts) -> Vec<String> {
     if !d.duplicates.is_empty() {
         lines.push(d.duplicates.clone());
     }
+    if !d.local.is_empty() {
+        let files: Vec<String> = d.local.iter().map(|f| format!("`{f}`")).collect();
+        lines.push(format!("Local copy, not the canonical bytes: {}.", format::list(&files)));
+    }
     lines.extend(d.notes.iter().cloned());
     lines
+}
+
+fn choices(report: &Report) -> String {
+    let rows: Vec<Vec<String>> =
+        report.choices.iter().map(|c| vec![format!("`{}`", c.path), c.value.clone(), c.reason.clone()]).collect();
+    aligned(&strings(["Setting", "Value", "Where it comes from"]), &[Align::Left; 3], &rows)
 }
 
 /// The index of the report.
@@ -226,6 +248,7 @@ pub(super) fn readme(report: &Report) -> Result<String> {
             setbacks => setbacks(report),
             verdicts => verdict_lines(report),
             datasets => datasets(report),
+            choices => choices(report),
             resamples => format::count(report.resamples.into()),
             compared => !report.contrasts.is_empty(),
             evaluations => format::plural(report.results.len(), "evaluation"),

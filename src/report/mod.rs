@@ -11,6 +11,8 @@ mod format;
 mod html;
 mod layout;
 mod markdown;
+mod memory;
+mod published;
 mod svg;
 mod template;
 #[cfg(test)]
@@ -19,7 +21,8 @@ mod tests;
 pub use build::Report;
 pub use datasets::{DatasetEntry, DatasetLayout, Published, dataset_table};
 pub use evidence::{DatasetFacts, Evidence, Predictions, Run, SplitFacts};
-pub use layout::{Layout, Named, TableLayout};
+pub use layout::{Choice, Layout, Named, Publication, PublishedRow, SplitSizes, TableLayout, TaskColumns};
+pub use memory::{MemoryLayout, MemoryRow, memory_table};
 
 use crate::error::Result;
 

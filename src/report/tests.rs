@@ -14,6 +14,38 @@ fn named(name: &str, title: &str) -> Named {
     Named { name: name.to_owned(), title: title.to_owned() }
 }
 
+fn columns(name: &str, title: &str, metrics: &[Metric]) -> TaskColumns {
+    TaskColumns { task: named(name, title), metrics: metrics.to_vec() }
+}
+
+/// The layout with a publication's rows in its first table, made with `model` on `test` examples of products-2.
+fn beside_a_publication(model: &str, test: u64) -> Layout {
+    let mut layout = layout();
+    layout.publication = Some(Publication {
+        title: "A paper (2024)".to_owned(),
+        model: named(model, "Big-6B"),
+        files_replaced: false,
+        answer: "rank".to_owned(),
+        examples: [("products-2".to_owned(), SplitSizes { train: 1000, test })].into(),
+    });
+    let row = |title: &str, method: Option<&str>, values: [Option<f64>; 4]| PublishedRow {
+        title: title.to_owned(),
+        method: method.map(str::to_owned),
+        values: values.to_vec(),
+    };
+    layout.tables[0].published = vec![
+        row("Special (2021)", None, [Some(83.49), None, None, None]),
+        row("Big", Some("zero-shot"), [Some(60.0), Some(61.0), Some(50.0), Some(50.0)]),
+        row("Big (LoRA)", Some("lora"), [Some(95.0), None, Some(50.0), Some(50.0)]),
+    ];
+    layout.choices = vec![Choice {
+        path: "method.lora.alpha".to_owned(),
+        value: "32".to_owned(),
+        reason: "the usual default".to_owned(),
+    }];
+    layout
+}
+
 fn layout() -> Layout {
     Layout {
         title: "Sentiment with a small model".to_owned(),
@@ -26,16 +58,21 @@ fn layout() -> Layout {
             TableLayout {
                 name: "table-2".to_owned(),
                 title: "Table 2: product reviews".to_owned(),
-                tasks: vec![named("products-2", "Products-2"), named("products-3", "Products-3")],
-                metrics: vec![Metric::Accuracy, Metric::MacroF1],
+                tasks: vec![
+                    columns("products-2", "Products-2", &[Metric::Accuracy, Metric::MacroF1]),
+                    columns("products-3", "Products-3", &[Metric::Accuracy, Metric::MacroF1]),
+                ],
+                published: Vec::new(),
             },
             TableLayout {
                 name: "table-5".to_owned(),
                 title: "Table 5: tweets | posts".to_owned(),
-                tasks: vec![named("tweets-3", "Tweets-3")],
-                metrics: vec![Metric::Accuracy, Metric::WeightedF1, Metric::Ua],
+                tasks: vec![columns("tweets-3", "Tweets-3", &[Metric::Accuracy, Metric::WeightedF1, Metric::Ua])],
+                published: Vec::new(),
             },
         ],
+        publication: None,
+        choices: Vec::new(),
     }
 }
 
@@ -122,6 +159,7 @@ fn evidence() -> Evidence {
                 SplitFacts { name: "train".to_owned(), counts: vec![400, 600], total: 1000 },
                 SplitFacts { name: "test".to_owned(), counts: vec![80, 120], total: 200 },
             ],
+            local: vec!["ratings.txt".to_owned()],
             notes: vec!["Ratings are means over 20 raters.".to_owned()],
         }],
     }
@@ -147,7 +185,12 @@ fn markdown_and_csv() {
 
 #[test]
 fn the_page_is_self_contained_and_whole() {
-    let page = &files(&layout(), &evidence())["index.html"];
+    for layout in [layout(), beside_a_publication("smollm2-135m", 200)] {
+        whole(&files(&layout, &evidence())["index.html"]);
+    }
+}
+
+fn whole(page: &str) {
     for outside in ["http:", "https:", "<script", "@import", "url("] {
         assert!(!page.contains(outside), "the page refers to {outside}");
     }
@@ -162,6 +205,51 @@ fn the_page_is_self_contained_and_whole() {
     assert_eq!(page.matches("class=\"confusion\"").count(), 7);
     assert!(page.contains("<td class=\"missing first\">missing</td>"));
     assert!(page.contains("Table 5: tweets | posts") && page.contains("<code>one</code>"));
+}
+
+#[test]
+fn ours_stand_against_published_figures_only_where_they_were_made_alike() {
+    let files = files(&beside_a_publication("smollm2-135m", 200), &evidence());
+    insta::assert_snapshot!("published/table-2.md", files["table-2.md"]);
+    insta::assert_snapshot!("published/table-2.csv", files["table-2.csv"]);
+    let readme = &files["README.md"];
+    assert!(readme.contains("Rows labelled *published* are copied from A paper (2024)."), "{readme}");
+    assert!(!readme.contains("None is taken from a publication"));
+    assert!(readme.contains("Not stated in A paper (2024); our choice."));
+    assert!(readme.contains("| `method.lora.alpha` | 32    | the usual default"), "{readme}");
+    let page = &files["index.html"];
+    assert_eq!(page.matches("class=\"published-row\"").count(), 3);
+    assert_eq!(page.matches("class=\"gap-row\"").count(), 2);
+    assert!(!files["table-5.md"].contains("ublished"), "{}", files["table-5.md"]);
+}
+
+#[test]
+fn a_stand_in_is_never_set_against_published_figures() {
+    let reasons = |layout: &Layout, evidence: &Evidence| {
+        let files = files(layout, evidence);
+        let (table, page) = (&files["table-2.md"], &files["index.html"]);
+        assert!(table.contains("Special (2021) _(published)_"));
+        assert!(!table.contains("_ours − published_ |") && !page.contains("class=\"gap-row\""), "{table}");
+        assert!(files["table-2.csv"].lines().filter(|l| l.starts_with("measured")).all(|l| l.ends_with("NA")));
+        table.lines().find(|l| l.contains("No difference is shown")).unwrap().to_owned()
+    };
+    assert!(
+        reasons(&beside_a_publication("big", 200), &evidence())
+            .contains("the backbone is SmolLM2-135M-Instruct, not Big-6B")
+    );
+    let fewer = reasons(&beside_a_publication("smollm2-135m", 1821), &evidence());
+    assert!(fewer.contains("products-2 has 200 test examples, not 1,821"), "{fewer}");
+    assert!(fewer.contains("nothing is known of the published examples of products-3"), "{fewer}");
+
+    let mut replaced = beside_a_publication("smollm2-135m", 200);
+    if let Some(publication) = &mut replaced.publication {
+        publication.files_replaced = true;
+    }
+    assert!(reasons(&replaced, &evidence()).contains("files of Big-6B were replaced by others"));
+
+    let mut generated = evidence();
+    generated.runs.iter_mut().for_each(|r| r.evaluation.answer = "generate".to_owned());
+    assert!(reasons(&beside_a_publication("smollm2-135m", 200), &generated).contains("by `generate`, not by `rank`"));
 }
 
 #[test]

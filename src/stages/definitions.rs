@@ -5,6 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     config::{self, Diagnostic, Span},
     engine::ResolveContext,
+    error::Error,
 };
 
 /// The definition `[kind.name]`, which the stage's key `kind` names.
@@ -46,4 +47,9 @@ pub(super) fn both<A, B>(
 pub(super) fn json(params: &impl Serialize) -> Result<serde_json::Value, Vec<Diagnostic>> {
     serde_json::to_value(params)
         .map_err(|e| vec![Diagnostic::new(format!("these parameters can't be written down: {e}"))])
+}
+
+/// An error of a lower layer about what the stage's key `key` names.
+pub(super) fn fault(cx: &ResolveContext, key: &str, e: Error) -> Diagnostic {
+    Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(span(cx, key)) }
 }

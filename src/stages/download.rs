@@ -11,7 +11,6 @@ use crate::{
     engine::{Context, Progress, ResolveContext, Resolved, Resources, StageKind},
     error::{Error, Result},
     fetch::{Fetcher, Settings, Source, Watch},
-    store::Digest,
 };
 
 /// The stage's own keys.
@@ -24,12 +23,6 @@ struct Params {
     /// Only these files of the `source` table; all of them if left out.
     #[serde(default)]
     only: Option<Vec<String>>,
-}
-
-/// What can change the artifact: names and contents. Where the bytes come from can't.
-#[derive(Debug, Deserialize)]
-struct Keyed {
-    files: BTreeMap<String, Digest>,
 }
 
 pub struct Download;
@@ -68,7 +61,7 @@ impl StageKind for Download {
         let mut origins = serde_json::Map::new();
         for entry in selected {
             let absent = entry.absent();
-            match entry.source.blake3 {
+            match entry.source.pin() {
                 Some(pin) => {
                     files.insert(entry.name.clone(), json!(pin));
                     origins.insert(entry.name, json!(entry.source));
@@ -76,7 +69,7 @@ impl StageKind for Download {
                 None if absent.is_some() => keyless = true,
                 None => unpinned.push(
                     Diagnostic::new(format!(
-                        "`{}` has no `blake3`, so nobody could tell whether it is the right file",
+                        "`{}` has no `blake3` or `sha256`, so nobody could tell whether it is the right file",
                         entry.name
                     ))
                     .at(entry.span)
@@ -90,13 +83,14 @@ impl StageKind for Download {
             return Err(unpinned);
         }
         Ok(Resolved {
+            // What can change the artifact: names and contents. Where the bytes come from can't.
             params: json!({ "files": files }),
             unkeyed: json!(origins),
-            numerics: None,
             resources: Resources { cores: 1, memory: 256 << 20, gpus: 0 },
             retries: 3,
             missing,
             keyless,
+            ..Resolved::default()
         })
     }
 
@@ -105,17 +99,15 @@ impl StageKind for Download {
     }
 }
 
+/// File name and source of everything that a resolved action would fetch; nothing for other kinds.
+pub fn to_fetch(kind: &str, resolved: &Resolved) -> BTreeMap<String, Source> {
+    let sources = (kind == Download.name()).then(|| serde_json::from_value(resolved.unkeyed.clone()).ok());
+    sources.flatten().unwrap_or_default()
+}
+
 fn download(cx: &Context, fetcher: &Fetcher) -> Result<()> {
-    let Keyed { files } = cx.params()?;
-    let origins: BTreeMap<String, Source> = serde_json::from_value(cx.job.unkeyed.clone())
+    let pinned: BTreeMap<String, Source> = serde_json::from_value(cx.job.unkeyed.clone())
         .map_err(|e| Error::internal(format!("sources of {}: {e}", cx.job.action)))?;
-    let mut pinned = Vec::new();
-    for (name, pin) in files {
-        let origin = origins
-            .get(&name)
-            .ok_or_else(|| Error::internal(format!("{} doesn't say where {name} comes from", cx.job.action)))?;
-        pinned.push((name, Source { blake3: Some(pin), ..origin.clone() }));
-    }
     for (name, source) in &pinned {
         fetcher.check_reachable(source, name)?;
     }
@@ -194,7 +186,7 @@ pub fn unpinned(spec: &Spec) -> Result<Vec<SourceEntry>, Vec<Diagnostic>> {
         for (name, definition) in definitions {
             if let Some(table) = source_table(definition) {
                 match read_table(spec, [kind, name], table) {
-                    Ok(found) => entries.extend(found.into_iter().filter(|entry| entry.source.blake3.is_none())),
+                    Ok(found) => entries.extend(found.into_iter().filter(|entry| entry.source.pin().is_none())),
                     Err(found) => diagnostics.extend(found),
                 }
             }
@@ -306,6 +298,7 @@ mod tests {
     use crate::{
         config::{ActionSpec, Key, Pipeline, Value},
         engine::{Job, Unwatched},
+        store::Digest,
     };
 
     fn span(start: u32) -> Span {

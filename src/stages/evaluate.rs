@@ -1,12 +1,15 @@
 //! `evaluate`: predictions and metrics of a backbone with or without an adapter.
 
-use candle_core::Device;
+use std::sync::Arc;
+
 use polars::prelude::{NamedFrom, Series};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    definitions::{both, definition, json, span},
+    definitions::{both, definition, fault, json, span},
+    device::{self, on_device},
+    footprint::{EvaluationMemory, Prompts, max_tokens},
     threads::on_threads,
     train::{SUMMARY_FILE, read_tokens, without_words},
 };
@@ -16,7 +19,7 @@ use crate::{
         TaskDefinition, definitions, frame,
         tokenizer::{Convention, TextModel},
     },
-    engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind},
+    engine::{Artifact, Context, Device, Estimate, ResolveContext, Resolved, StageKind},
     error::{Error, IoAt, Result},
     eval::{
         Evaluation, MethodContext, ModelContext, TaskContext, TrainingContext,
@@ -26,7 +29,12 @@ use crate::{
         parse::Parser,
         rank,
     },
-    models::{self, Adapter, Backbone, BackboneSpec, ModelSpec, adapters, numerics},
+    models::{
+        self, Adapter, AdapterSpec, Backbone, BackboneSpec, ModelSpec,
+        adapters::{self, UntrainedSpec},
+        memory::{Answering, Frozen},
+        numerics,
+    },
     train::{Method, Sample, TokenSet, TrainingSummary, peak_memory},
 };
 
@@ -38,7 +46,7 @@ pub const PREDICTIONS_FILE: &str = "predictions.parquet";
 /// An [`Evaluation`].
 pub const METRICS_FILE: &str = "metrics.json";
 
-/// Backbone of 135 M parameters in f32 (0.6 GiB) and the activations of one packed row.
+/// Where the model's sizes are unknown: a backbone of 135 M parameters in f32 (0.6 GiB) and the activations of one packed row.
 const MEMORY: u64 = 1024 << 20;
 
 /// Scores a split of a `tokens` input with the weights of a `model` input and, where there is one, an `adapter`.
@@ -68,6 +76,9 @@ struct Table {
     /// How confidence intervals are made.
     #[serde(default)]
     bootstrap: BootstrapTable,
+    /// What computes: `cpu` (default) or `cuda`.
+    #[serde(default)]
+    device: Device,
 }
 
 fn test() -> String {
@@ -125,6 +136,8 @@ struct Params {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_new_tokens: Option<usize>,
     bootstrap: Bootstrap,
+    #[serde(default, skip_serializing_if = "Device::is_cpu")]
+    device: Device,
 }
 
 /// The answers for all examples.
@@ -172,7 +185,16 @@ impl StageKind for Evaluate {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let numerics = numerics(&Device::Cpu, model.dtype);
+        let numerics = numerics(table.device, model.dtype);
+        let frozen = Frozen::of(&model.backbone()).map_err(|e| vec![fault(cx, "model", e)])?;
+        let memory = frozen.map(|frozen| EvaluationMemory {
+            frozen,
+            device: table.device,
+            model: table.model.clone(),
+            adapter: method.as_ref().map_or(AdapterSpec::None(UntrainedSpec {}), |m| m.adapter.clone()),
+            answering: table.answer.answering(),
+            prompts: Prompts { split: table.split.clone(), max_tokens: max_tokens(cx.spec, cx.action) },
+        });
         let params = Params {
             backbone: model.backbone(),
             model: ModelContext {
@@ -195,11 +217,13 @@ impl StageKind for Evaluate {
                 level: table.bootstrap.level,
                 seed: table.bootstrap.seed,
             },
+            device: table.device,
         };
         Ok(Resolved {
             params: json(&params)?,
             numerics: Some(numerics),
-            resources: Resources { cores: 1, memory: MEMORY, gpus: 0 },
+            resources: on_device(table.device, MEMORY),
+            memory: memory.map(|m| Arc::new(m) as Arc<dyn Estimate>),
             ..Resolved::default()
         })
     }
@@ -213,7 +237,7 @@ fn run(cx: &Context) -> Result<()> {
     let params: Params = cx.params()?;
     let tokens = read_tokens(cx.input("tokens")?)?;
     let samples = tokens.split(&params.split)?;
-    let backbone = models::load(&params.backbone, &cx.input("model")?.files, &Device::Cpu)?;
+    let backbone = models::load(&params.backbone, &cx.input("model")?.files, &device::open(params.device)?)?;
     let (adapter, training) = adapter(cx, &params, backbone.as_ref())?;
     let predictions = predict(cx, &params, backbone.as_ref(), adapter.as_ref(), &samples, &tokens)?;
     if let Some(bytes) = peak_memory() {
@@ -339,6 +363,13 @@ impl AnswerMode {
             Self::Head => "head",
         }
     }
+
+    fn answering(self) -> Answering {
+        match self {
+            Self::Rank | Self::Head => Answering::Scored,
+            Self::Generate => Answering::Written,
+        }
+    }
 }
 
 fn predict(
@@ -427,7 +458,7 @@ fn write_metrics(
         method: params.method,
         model: params.model,
         seed: params.seed,
-        numerics: numerics(&Device::Cpu, params.backbone.dtype),
+        numerics: numerics(params.device, params.backbone.dtype),
         answer: params.answer.name().to_owned(),
         n: samples.len(),
         truncated: tokens.truncated(&params.split),

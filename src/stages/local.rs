@@ -37,6 +37,7 @@ pub fn pin(spec: &mut Spec) -> Result<()> {
                 entry.set("blake3", Value::Str(Digest::of_file(&path)?.to_string()));
                 entry.set("local", Value::Bool(true));
             }
+            (None, _) if source.sha256.is_some() && !entry.home("sha256") => entry.set("local", Value::Bool(true)),
             (None, _) => {}
         }
         Ok(())

@@ -2,10 +2,13 @@
 
 mod dataset_table;
 mod definitions;
+mod device;
 mod download;
 mod evaluate;
 mod exec;
+mod footprint;
 mod local;
+mod memory_plan;
 mod prepare;
 mod report;
 #[cfg(test)]
@@ -22,7 +25,8 @@ use crate::{
     train::Method,
 };
 
-pub use download::{SourceEntry, unpinned};
+pub use device::supported;
+pub use download::{SourceEntry, to_fetch, unpinned};
 pub use evaluate::Evaluate;
 pub use local::{locate, pin};
 pub use train::Train;
@@ -36,6 +40,7 @@ pub static REGISTRY: Registry = &[
     &Train,
     &Evaluate,
     &report::ReportKind,
+    &memory_plan::MemoryPlan,
     &exec::Exec,
 ];
 

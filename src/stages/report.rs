@@ -1,6 +1,9 @@
 //! `report`: evaluations become tables, tests and plots.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -11,11 +14,15 @@ use crate::{
         Summary,
         card::Duplicates,
         frame::{read_parquet, strings, u32s},
+        summary,
     },
     engine::{Artifact, Context, Isolation, ResolveContext, Resolved, Resources, StageKind},
     error::{At, Error, IoAt, Result},
     eval::{Evaluation, bootstrap::Bootstrap, metrics::Metric},
-    report::{DatasetFacts, Evidence, Layout, Named, Predictions, Report, Run, SplitFacts, TableLayout},
+    report::{
+        Choice, DatasetFacts, Evidence, Layout, Named, Predictions, Publication, PublishedRow, Report, Run, SplitFacts,
+        SplitSizes, TableLayout, TaskColumns,
+    },
 };
 
 /// Roles of the inputs: artifacts of `evaluate` and of `prepare`.
@@ -51,6 +58,29 @@ struct Options {
     resamples: Spanned<u32>,
     /// The tables, in order.
     tables: Vec<TableOptions>,
+    /// How the `published` rows of the tables came about.
+    #[serde(default)]
+    publication: Option<PublicationOptions>,
+    /// Values of this pipeline that the publication leaves open, under their own paths, and where each comes from:
+    /// `method.lora.alpha = "the usual default"`. Reports list them with the value that is in force.
+    #[serde(default)]
+    #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
+    choices: serde_json::Value,
+}
+
+/// A figure of ours is set against a published one only where model, answers and examples are the same.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ReportPublication")]
+struct PublicationOptions {
+    /// How to cite it.
+    title: String,
+    /// Name of the backbone's `[model.NAME]` table.
+    model: Spanned<String>,
+    /// How an answer became a label: `generate`, `rank` or `head`.
+    answer: String,
+    /// Number of examples by task and split: `sst-2 = { train = 6920, test = 1821 }`.
+    examples: BTreeMap<String, SplitSizes>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -63,18 +93,43 @@ struct TableOptions {
     title: String,
     /// Groups of columns, from left to right: names of tasks.
     tasks: Vec<Spanned<String>>,
-    /// Columns of each group. Left out: accuracy and macro-F1.
-    #[serde(default = "default_metrics")]
-    metrics: Vec<Metric>,
+    /// Columns of each group. Left out: each task's own metrics.
+    metrics: Option<Vec<Metric>>,
+    /// Rows of others, from top to bottom.
+    #[serde(default)]
+    published: Vec<PublishedOptions>,
+}
+
+/// A published row: `{ title = "SentiLARE (2020)", values = ["-", "-", 58.59, "-"] }`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ReportPublishedRow")]
+struct PublishedOptions {
+    /// The row's name.
+    title: String,
+    /// The method of this report that the row is about.
+    #[serde(default)]
+    method: Option<Spanned<String>>,
+    /// Percent, a figure per column; `"-"` where none was published.
+    values: Spanned<Vec<Figure>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Figure {
+    Percent(f64),
+    Missing(Dash),
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+enum Dash {
+    #[serde(rename = "-")]
+    Dash,
 }
 
 /// More than for an interval: a correction multiplies the smallest p-value, which is 2 / (resamples + 1).
 fn default_resamples() -> Spanned<u32> {
     Spanned { value: 4000, span: None }
-}
-
-fn default_metrics() -> Vec<Metric> {
-    vec![Metric::Accuracy, Metric::MacroF1]
 }
 
 /// The kind `report`. Its artifact holds `README.md`, `index.html`, `results.csv`, and a `.md` and a `.csv` per table.
@@ -143,16 +198,34 @@ fn layout(spec: &Spec, options: Options, whole: &Node) -> Result<Layout, Vec<Dia
         Named { name: name.value.clone(), title }
     };
     let methods: Vec<Named> = options.methods.iter().map(|m| named("method", m)).collect();
+    let publication = options.publication.map(|p| Publication {
+        files_replaced: files_replaced(spec, &p.model),
+        title: p.title,
+        model: named("model", &p.model),
+        answer: p.answer,
+        examples: p.examples,
+    });
     let tables: Vec<TableLayout> = options
         .tables
         .iter()
         .map(|t| TableLayout {
             name: t.name.value.clone(),
             title: t.title.clone(),
-            tasks: t.tasks.iter().map(|task| named("task", task)).collect(),
-            metrics: t.metrics.clone(),
+            tasks: t
+                .tasks
+                .iter()
+                .map(|task| TaskColumns {
+                    task: named("task", task),
+                    metrics: t.metrics.clone().unwrap_or_else(|| metrics(spec, task)),
+                })
+                .collect(),
+            published: t.published.iter().map(published).collect(),
         })
         .collect();
+    let choices = choices(spec, &options.choices, whole, &mut faults);
+    for (table, options) in tables.iter().zip(&options.tables) {
+        published_faults(table, options, &methods, publication.is_some(), &mut faults);
+    }
     twice(&options.methods, "method", &mut faults);
     let names: Vec<_> = options.tables.iter().map(|t| t.name.clone()).collect();
     twice(&names, "table", &mut faults);
@@ -166,7 +239,7 @@ fn layout(spec: &Spec, options: Options, whole: &Node) -> Result<Layout, Vec<Dia
                 ),
             );
         }
-        if table.tasks.is_empty() || table.metrics.is_empty() {
+        if table.tasks.is_empty() || table.metrics.as_ref().is_some_and(Vec::is_empty) {
             faults.push(
                 Diagnostic::new(format!("table `{}` has no columns", name.value))
                     .at(name.span)
@@ -204,7 +277,136 @@ fn layout(spec: &Spec, options: Options, whole: &Node) -> Result<Layout, Vec<Dia
         baseline: baseline.map(|b| b.value.clone()).unwrap_or_default(),
         comparison: Bootstrap { samples: options.resamples.value, ..Bootstrap::default() },
         tables,
+        publication,
+        choices,
     })
+}
+
+/// Whether a pin of the model's files is given elsewhere than in the model's own table.
+fn files_replaced(spec: &Spec, model: &str) -> bool {
+    let sources = spec.definition("model", model, None).ok().and_then(|node| node.get("source")?.as_table());
+    let is_local = |node: &Node| node.get("local").and_then(Node::as_bool) == Some(true);
+    sources.is_some_and(|table| table.values().any(|(_, node)| is_local(node)))
+}
+
+/// The columns that a task's own table asks for.
+fn metrics(spec: &Spec, task: &Spanned<String>) -> Vec<Metric> {
+    spec.definition("task", task, task.span)
+        .ok()
+        .and_then(|node| config::from_node(node.get("metrics")?).ok())
+        .unwrap_or_else(|| vec![Metric::Accuracy, Metric::MacroF1])
+}
+
+fn published(row: &PublishedOptions) -> PublishedRow {
+    let value = |figure: &Figure| match figure {
+        Figure::Percent(percent) => Some(*percent),
+        Figure::Missing(_) => None,
+    };
+    PublishedRow {
+        title: row.title.clone(),
+        method: row.method.as_ref().map(|m| m.value.clone()),
+        values: row.values.value.iter().map(value).collect(),
+    }
+}
+
+fn published_faults(
+    table: &TableLayout,
+    options: &TableOptions,
+    methods: &[Named],
+    publication: bool,
+    faults: &mut Vec<Diagnostic>,
+) {
+    let columns: Vec<String> =
+        table.tasks.iter().flat_map(|t| t.metrics.iter().map(|m| format!("{} {}", t.task.title, m.name()))).collect();
+    for row in &options.published {
+        let values = &row.values;
+        if values.value.len() != columns.len() {
+            faults.push(
+                Diagnostic::new(format!("{} figures for {} columns", values.value.len(), columns.len()))
+                    .at(values.span)
+                    .help(format!("the columns are {}; write \"-\" where nothing was published", columns.join(", "))),
+            );
+        }
+        for figure in &values.value {
+            if let Figure::Percent(percent) = figure
+                && !(0.0..=100.0).contains(percent)
+            {
+                faults.push(Diagnostic::new(format!("{percent} is no percentage")).at(values.span));
+            }
+        }
+        if let Some(method) = &row.method
+            && !methods.iter().any(|m| m.name == method.value)
+        {
+            let names: Vec<_> = methods.iter().map(|m| m.name.as_str()).collect();
+            faults.push(
+                Diagnostic::new(format!("`{}` is not among the report's methods", method.value))
+                    .at(method.span)
+                    .help(format!("methods: {}", names.join(", "))),
+            );
+        }
+        if !publication {
+            faults.push(
+                Diagnostic::new("published rows need a `publication` to be copied from").at(values.span).help(
+                    "add `publication = { title = ..., model = ..., answer = ..., examples = { TASK = { train = ..., test = ... } } }`",
+                ),
+            );
+        }
+    }
+}
+
+/// The leaves of the `choices` tables, each with the value that its path has.
+fn choices(spec: &Spec, tables: &serde_json::Value, whole: &Node, faults: &mut Vec<Diagnostic>) -> Vec<Choice> {
+    let mut found = Vec::new();
+    for (path, reason) in leaves(tables) {
+        let span = whole.get(&format!("choices.{path}")).map_or(whole.span, |n| n.span);
+        match (value_at(spec, &path), reason.as_str()) {
+            (Some(value), Some(reason)) => found.push(Choice { path, value, reason: reason.to_owned() }),
+            (_, None) => faults.push(
+                Diagnostic::new(format!("`{path}` must say where the value comes from, in a string")).at(span),
+            ),
+            (None, _) => faults.push(
+                Diagnostic::new(format!("the pipeline has no value `{path}`")).at(span).help(
+                    "write the path of a key of a definition or a stage, such as `method.lora.alpha` or `stages.tokens.max_tokens`",
+                ),
+            ),
+        }
+    }
+    found
+}
+
+/// All values that aren't tables, with their dotted paths.
+fn leaves(tables: &serde_json::Value) -> Vec<(String, &serde_json::Value)> {
+    let mut found = Vec::new();
+    let mut open = vec![(String::new(), tables)];
+    while let Some((path, value)) = open.pop() {
+        match value {
+            serde_json::Value::Object(table) => {
+                let below = |key: &String| if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                open.extend(table.iter().rev().map(|(key, child)| (below(key), child)));
+            }
+            serde_json::Value::Null if path.is_empty() => {}
+            leaf => found.push((path, leaf)),
+        }
+    }
+    found
+}
+
+/// The value of `method.lora.alpha`, `stages.tokens.max_tokens` and the like, as people write it.
+fn value_at(spec: &Spec, path: &str) -> Option<String> {
+    let (kind, rest) = path.split_once('.')?;
+    if (kind, rest) == ("pipeline", "seeds") {
+        return Some(spec.pipeline.seeds.iter().map(i64::to_string).collect::<Vec<_>>().join(", "));
+    }
+    let (name, key) = rest.split_once('.')?;
+    let node = match kind {
+        "stages" => spec.stage(name)?.actions.first()?.params.get(key)?,
+        _ => spec.definitions.get(kind)?.get(name)?.get(key)?,
+    };
+    let items = node.as_array().map(|items| items.iter().map(Node::scalar_text).collect::<Option<Vec<_>>>());
+    match items {
+        Some(items) => items.map(|texts| texts.join(", ")),
+        None => node.scalar_text(),
+    }
 }
 
 fn twice(names: &[Spanned<String>], what: &str, faults: &mut Vec<Diagnostic>) {
@@ -270,6 +472,7 @@ fn facts(s: Summary) -> DatasetFacts {
                 total: c.examples,
             })
             .collect(),
+        local: s.sources.iter().filter(|f| f.pin == summary::Pin::Local).map(|f| f.name.clone()).collect(),
         dataset: s.dataset,
         scheme: s.scheme,
         scheme_note: s.scheme_note,
@@ -283,7 +486,7 @@ fn facts(s: Summary) -> DatasetFacts {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, path::PathBuf};
+    use std::path::PathBuf;
 
     use super::*;
     use crate::{
@@ -303,15 +506,21 @@ mod tests {
         name = "test"
         [task.products]
         title = "Products-2"
+        metrics = ["accuracy", "ua"]
         [method.lora]
         title = "LoRA"
+        alpha = 32
+        target_modules = ["q", "v"]
+        [model.big]
+        title = "Big-6B"
     "#;
 
     /// The stage's layout, or its faults as a user sees them.
     fn resolve(stage: &str) -> Result<Layout, String> {
         let any = config::Entry::of::<serde_json::Value>;
         let kind = crate::engine::vocabulary_entry(&ReportKind);
-        let vocabulary = Vocabulary { definitions: vec![any("task"), any("method")], stage_kinds: vec![kind] };
+        let vocabulary =
+            Vocabulary { definitions: vec![any("task"), any("method"), any("model")], stage_kinds: vec![kind] };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("test.toml");
         std::fs::write(&path, format!("{DEFINITIONS}\n[stages.tables]\nkind = \"report\"\n{stage}")).unwrap();
@@ -335,15 +544,72 @@ mod tests {
             name = "table-2"
             title = "Table 2"
             tasks = ["products"]
-            metrics = ["accuracy", "ua"]
+            [[stages.tables.tables]]
+            name = "table-3"
+            title = "Table 3"
+            tasks = ["products"]
+            metrics = ["macro-f1"]
             "#,
         )
         .unwrap();
         let titles: Vec<_> = layout.methods.iter().map(|m| m.title.as_str()).collect();
         assert_eq!(titles, ["Zero-shot", "LoRA"]);
         assert_eq!(layout.baseline, "zero-shot");
-        assert_eq!(layout.tables[0].tasks, [Named { name: "products".to_owned(), title: "Products-2".to_owned() }]);
-        assert_eq!(layout.tables[0].metrics, [Metric::Accuracy, Metric::Ua]);
+        let task = Named { name: "products".to_owned(), title: "Products-2".to_owned() };
+        let columns = |metrics: &[Metric]| [TaskColumns { task: task.clone(), metrics: metrics.to_vec() }];
+        assert_eq!(layout.tables[0].tasks, columns(&[Metric::Accuracy, Metric::Ua]), "the task's own");
+        assert_eq!(layout.tables[1].tasks, columns(&[Metric::MacroF1]));
+    }
+
+    const PUBLISHED: &str = r#"
+        title = "Tables"
+        methods = ["zero-shot", "lora"]
+        publication = { title = "A paper", model = "big", answer = "rank", examples = { products = { train = 8, test = 4 } } }
+        choices.method.lora = { alpha = "usual", target_modules = "usual" }
+        choices.pipeline.seeds = "one run"
+        [[stages.tables.tables]]
+        name = "table-2"
+        title = "Table 2"
+        tasks = ["products"]
+        published = [{ title = "Other (2020)", values = [83.49, "-"] }, { title = "Big", method = "lora", values = [90, 80.5] }]
+    "#;
+
+    #[test]
+    fn published_rows_and_choices_are_read() {
+        let layout = resolve(PUBLISHED).unwrap();
+        let rows = &layout.tables[0].published;
+        assert_eq!(rows[0].values, [Some(83.49), None]);
+        assert_eq!((rows[1].method.as_deref(), &*rows[1].values), (Some("lora"), &[Some(90.0), Some(80.5)][..]));
+        let publication = layout.publication.unwrap();
+        assert_eq!((publication.model.title.as_str(), publication.examples["products"].test), ("Big-6B", 4));
+        let choices: Vec<_> = layout.choices.iter().map(|c| (c.path.as_str(), c.value.as_str())).collect();
+        assert_eq!(
+            choices,
+            [("method.lora.alpha", "32"), ("method.lora.target_modules", "q, v"), ("pipeline.seeds", "0")]
+        );
+    }
+
+    #[test]
+    fn faults_of_published_rows_and_choices_are_found_at_once() {
+        let bad = PUBLISHED
+            .replace("[83.49, \"-\"]", "[83.49]")
+            .replace("method = \"lora\", values = [90", "method = \"lara\", values = [900")
+            .replace("model = \"big\"", "model = \"bog\"")
+            .replace("alpha = \"usual\"", "alhpa = \"usual\"");
+        let shown = resolve(&bad).unwrap_err();
+        for fault in [
+            "1 figures for 2 columns",
+            "Products-2 accuracy, Products-2 ua",
+            "`lara` is not among the report's methods",
+            "900 is no percentage",
+            "there is no model `bog`",
+            "no value `method.lora.alhpa`",
+        ] {
+            assert!(shown.contains(fault), "{fault} is missing from:\n{shown}");
+        }
+        let without: String =
+            PUBLISHED.lines().filter(|l| !l.contains("publication =")).map(|l| format!("{l}\n")).collect();
+        assert!(resolve(&without).unwrap_err().contains("published rows need a `publication`"));
     }
 
     #[test]

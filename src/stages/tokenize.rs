@@ -98,7 +98,7 @@ impl StageKind for Tokenize {
             let span = cx.action.params.get("task").map(|n| n.span);
             return Err(vec![Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(span) }]);
         }
-        let dims = model.dims().map_err(|e| {
+        let dims = model.backbone().dims().map_err(|e| {
             vec![Diagnostic {
                 help: e.help,
                 ..Diagnostic::new(e.message).at(cx.action.params.get("model").map(|n| n.span))

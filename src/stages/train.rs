@@ -1,11 +1,14 @@
 //! `train`: an adapter from tokens and a frozen backbone.
 
-use candle_core::Device;
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    definitions::{both, definition, json, span},
+    definitions::{both, definition, fault, json, span},
+    device::{self, on_device},
+    footprint::{Prompts, TrainingMemory, max_tokens},
     threads::on_threads,
 };
 use crate::{
@@ -14,11 +17,12 @@ use crate::{
         TOKENS_FILE, TOKENS_INFO_FILE,
         tokenizer::{Convention, TextModel},
     },
-    engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind},
+    engine::{Artifact, Context, Device, Estimate, ResolveContext, Resolved, StageKind},
     error::{At, Error, IoAt, Result},
     models::{
         self, Adapter, AdapterSpec, BackboneSpec, ModelSpec,
         adapters::{self, Head, WithHead},
+        memory::Frozen,
         numerics, usual_targets,
     },
     store::Digest,
@@ -28,9 +32,8 @@ use crate::{
 /// Name of [`TrainingSummary`]'s file in the artifact.
 pub const SUMMARY_FILE: &str = "training.json";
 
-/// A backbone of 135 M parameters in f32 (0.65 GiB with the file it is read from), activations of a batch of 16 short prompts
-/// (0.4 GiB), adapter and moments: 1 GiB was measured. Sizes aren't known before the weights are there, so for a larger
-/// model the stage's `resources` table has to say it.
+/// Where the model's table has no `config` and its sizes are unknown: a backbone of 135 M parameters in f32 (0.65 GiB with
+/// the file it is read from), activations of a batch of 16 short prompts (0.4 GiB), adapter and moments: 1 GiB was measured.
 const MEMORY: u64 = 1280 << 20;
 
 /// Trains an adapter on the train split of a `tokens` input, over the weights of a `model` input.
@@ -48,6 +51,9 @@ struct Table {
     /// Decides the adapter's first values, the order of the data and dropout (default 0).
     #[serde(default)]
     seed: i64,
+    /// What computes: `cpu` (default) or `cuda`.
+    #[serde(default)]
+    device: Device,
 }
 
 /// What decides an adapter's bytes, next to the inputs.
@@ -63,6 +69,8 @@ struct Params {
     head: bool,
     training: TrainingSpec,
     seed: i64,
+    #[serde(default, skip_serializing_if = "Device::is_cpu")]
+    device: Device,
 }
 
 impl StageKind for Train {
@@ -109,12 +117,25 @@ impl StageKind for Train {
             head: method.head,
             training: method.training,
             seed: table.seed,
+            device: table.device,
         };
+        let frozen = Frozen::of(&model.backbone()).map_err(|e| vec![fault(cx, "model", e)])?;
+        let memory = frozen.map(|frozen| TrainingMemory {
+            frozen,
+            device: table.device,
+            model: params.base_model.clone(),
+            method: table.method,
+            adapter: params.adapter.clone(),
+            batch_size: params.training.batch_size,
+            accumulation: params.training.accumulation,
+            prompts: Prompts { split: "train".to_owned(), max_tokens: max_tokens(cx.spec, cx.action) },
+        });
         Ok(Resolved {
             params: json(&params)?,
             unkeyed: json(&method.safeguards)?,
-            numerics: Some(numerics(&Device::Cpu, model.dtype)),
-            resources: Resources { cores: 1, memory: MEMORY, gpus: 0 },
+            numerics: Some(numerics(table.device, model.dtype)),
+            resources: on_device(table.device, MEMORY),
+            memory: memory.map(|m| Arc::new(m) as Arc<dyn Estimate>),
             ..Resolved::default()
         })
     }
@@ -129,7 +150,7 @@ fn run(cx: &Context) -> Result<()> {
     let safeguards: Safeguards = serde_json::from_value(cx.job.unkeyed.clone()).at("safeguards")?;
     let model = cx.input("model")?;
     let tokens = read_tokens(cx.input("tokens")?)?;
-    let backbone = models::load(&params.backbone, &model.files, &Device::Cpu)?;
+    let backbone = models::load(&params.backbone, &model.files, &device::open(params.device)?)?;
     let samples = tokens.split("train")?;
     let mut dev = Vec::new();
     if params.training.dev_every_steps.is_some() {

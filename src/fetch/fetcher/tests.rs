@@ -53,6 +53,7 @@ fn source(url: impl Into<String>, bytes: &[u8]) -> Source {
     Source {
         url: Some(url.into()),
         blake3: Some(Digest::of(bytes)),
+        sha256: None,
         size: None,
         mirrors: Vec::new(),
         manual: None,
@@ -246,6 +247,32 @@ fn wrong_bytes_stop_and_nothing_is_kept() {
 }
 
 #[test]
+fn a_sha256_pins_alone_or_beside_a_blake3() {
+    let of = |bytes: &[u8]| Sha256(sha2::Sha256::digest(bytes).into());
+    let server = serve(|_, _| response("200 OK", "", b"weights"));
+    let lab = Lab::new();
+    let published = Source { blake3: None, sha256: Some(of(b"weights")), ..source(format!("{}/f", server.url), b"") };
+    assert_eq!(lab.fetch(&published).unwrap(), b"weights");
+    assert_eq!(published.pin().unwrap().to_string(), format!("sha256:{}", of(b"weights")));
+
+    let both = Source { blake3: Some(Digest::of(b"weights")), ..published.clone() };
+    assert_eq!(lab.fetch(&both).unwrap(), b"weights");
+    assert_eq!(both.pin().unwrap().to_string(), Digest::of(b"weights").to_string());
+
+    let other = of(b"other");
+    for wrong in [Source { sha256: Some(other), ..published }, Source { sha256: Some(other), ..both }] {
+        let e = lab.fetch(&wrong).unwrap_err();
+        assert!(e.message.contains("is not the file that is pinned"), "{e}");
+        assert!(
+            e.message.contains(&format!("SHA-256 {other}")) && e.message.contains(&of(b"weights").to_string()),
+            "{e}"
+        );
+        assert!(lab.kept().is_empty(), "{:?}", lab.kept());
+    }
+    assert!("12".parse::<Sha256>().is_err() && "é".repeat(32).parse::<Sha256>().is_err());
+}
+
+#[test]
 fn redirects_are_followed() {
     let server = serve(|request, _| match request.path.as_str() {
         "/old" => response("302 Found", "Location: /new\r\n", b""),
@@ -345,7 +372,7 @@ fn index(html: bool, tamper: bool) -> Index {
         ("my_pkg-1.0/extra/inner.tar.gz", &inner),
         ("my_pkg-1.0/setup.py", b"raise SystemExit('executed')"),
     ]));
-    let hash = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let hash = |bytes: &[u8]| sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<String>();
     let (wheel_hash, sdist_hash) = (hash(&wheel), hash(&sdist));
     let page = if html {
         format!(

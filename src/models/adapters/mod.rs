@@ -125,7 +125,7 @@ impl AdapterSpec {
 }
 
 /// The modules whose path is `target` or ends in `.target`, as PEFT matches `target_modules`.
-fn matches_target(path: &str, target: &str) -> bool {
+pub(super) fn matches_target(path: &str, target: &str) -> bool {
     path.strip_suffix(target).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 

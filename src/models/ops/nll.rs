@@ -39,9 +39,18 @@ struct Backward {
     targets: Targets,
 }
 
+fn block_width(rows: usize, vocab: usize) -> usize {
+    (BUDGET / rows.max(1)).max(SMALLEST_BLOCK).min(vocab)
+}
+
+/// Logits that are held at once for so many rows.
+pub fn block_numbers(rows: usize, vocab: usize) -> usize {
+    rows * block_width(rows, vocab)
+}
+
 /// The columns of the vocabulary, in blocks.
 fn blocks(rows: usize, vocab: usize) -> impl Iterator<Item = (usize, usize)> {
-    let width = (BUDGET / rows.max(1)).max(SMALLEST_BLOCK).min(vocab);
+    let width = block_width(rows, vocab);
     (0..vocab).step_by(width).map(move |start| (start, width.min(vocab - start)))
 }
 

@@ -1,0 +1,274 @@
+//! What training and evaluation hold in memory, from shapes alone.
+//!
+//! Follows what [`super::Decoder`] keeps: per layer its input, queries, keys and values, what attention saw, the stream
+//! between the two halves, and the gate and up activations, all in f32; norms and attention probabilities are computed again
+//! in backward. A GGUF file is mapped while it is read; that isn't counted, since the system takes those pages back.
+
+use super::{
+    AdapterSpec, BackboneSpec, Dims, Dtype, Module, adapters::matches_target, modules, ops::nll, usual_targets,
+};
+use crate::error::Result;
+
+/// Bytes of an f32.
+const F32: u64 = 4;
+
+/// The program itself with its tokenizer and tables, measured with a model of a few thousand parameters.
+const PROGRAM: u64 = 64 << 20;
+
+/// A backbone as it lies in memory.
+#[derive(Debug, Clone)]
+pub struct Frozen {
+    pub dims: Dims,
+    pub dtype: Dtype,
+    modules: Vec<Module>,
+    /// What LoRA changes where a method names no layers.
+    usual_targets: &'static [&'static str],
+}
+
+/// One packed row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    pub tokens: usize,
+    /// Tokens whose successor is predicted.
+    pub predicting: usize,
+}
+
+/// How answers are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answering {
+    /// Given answers (or classes) are scored.
+    Scored,
+    /// Text is written token by token: what was read is kept, and all logits of a row are there at once.
+    Written,
+}
+
+/// What is held at the worst moment, part by part, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts(pub Vec<(&'static str, u64)>);
+
+impl Parts {
+    pub fn total(&self) -> u64 {
+        self.0.iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+impl Frozen {
+    /// None where the pipeline file doesn't state the model's configuration, and for encoders: the plan follows what a
+    /// [`super::Decoder`] keeps.
+    ///
+    /// # Errors
+    /// If that configuration can't be understood.
+    pub fn of(model: &BackboneSpec) -> Result<Option<Self>> {
+        let Some(dims) = model.dims()? else { return Ok(None) };
+        let usual_targets = usual_targets(&model.family)?;
+        Ok(modules(&model.family, &dims)?.map(|modules| Self { dims, dtype: model.dtype, modules, usual_targets }))
+    }
+
+    /// Numbers in the model.
+    pub fn parameters(&self) -> u64 {
+        self.matrices() + self.vectors()
+    }
+
+    fn matrices(&self) -> u64 {
+        let ends = if self.dims.tied { 1 } else { 2 } * self.embedding();
+        ends + self.modules.iter().map(|m| (m.inputs * m.outputs) as u64).sum::<u64>()
+    }
+
+    fn embedding(&self) -> u64 {
+        (self.dims.vocab * self.dims.hidden) as u64
+    }
+
+    fn vectors(&self) -> u64 {
+        let d = &self.dims;
+        let bias = if d.qkv_bias { d.q_width() + 2 * d.kv_width() } else { 0 };
+        (d.layers * (2 * d.hidden + bias) + d.hidden) as u64
+    }
+
+    fn weights(&self) -> u64 {
+        self.matrices() * self.dtype.bytes() as u64 + self.vectors() * F32
+    }
+
+    /// Numbers that an adapter trains. Layers that `target_modules` names wrongly are found when the adapter is made.
+    pub fn trainable(&self, adapter: &AdapterSpec) -> u64 {
+        match &adapter.clone().with_usual_targets(self.usual_targets) {
+            AdapterSpec::None(_) => 0,
+            AdapterSpec::Lora(lora) => {
+                let changed =
+                    self.modules.iter().filter(|m| lora.target_modules.iter().any(|t| matches_target(&m.path, t)));
+                changed.map(|m| (lora.rank * (m.inputs + m.outputs)) as u64).sum()
+            }
+            AdapterSpec::Ptuning2(prefix) => {
+                let width = self.prefix_width();
+                let rows = prefix.virtual_tokens as u64 * width;
+                let inner = |hidden: usize| 2 * width * hidden as u64 + hidden as u64 + width;
+                rows + prefix.projection.map_or(0, inner)
+            }
+        }
+    }
+
+    /// Keys and values of one virtual token in all layers.
+    fn prefix_width(&self) -> u64 {
+        (self.dims.layers * 2 * self.dims.kv_width()) as u64
+    }
+
+    /// Numbers that an adapter puts before or beside the frozen ones in one pass.
+    fn applied(&self, adapter: &AdapterSpec) -> u64 {
+        match adapter {
+            AdapterSpec::Ptuning2(prefix) => 2 * prefix.virtual_tokens as u64 * self.prefix_width(),
+            _ => self.trainable(adapter),
+        }
+    }
+
+    /// The peak of a training whose largest row is `row`.
+    pub fn training(&self, adapter: &AdapterSpec, row: Row) -> Parts {
+        let d = &self.dims;
+        let (tokens, hidden, wide) = (row.tokens as u64, d.hidden as u64, d.intermediate as u64);
+        let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
+        let kept = 2 * hidden + qkv + d.q_width() as u64 + 2 * wide;
+        let activations = F32 * tokens * (d.layers as u64 * kept + 2 * hidden);
+        // Backward of the gate and up projections: gradients of both, of their product, and of the stream.
+        let working = F32 * tokens * (4 * wide + 3 * hidden);
+        let trained = F32 * self.trainable(adapter);
+        let parts = vec![
+            ("activations", activations),
+            ("working space", working),
+            ("output layer", self.output(row)),
+            ("adapter", trained + F32 * self.applied(adapter)),
+            // A gradient with its clipped copy and the optimiser's working copy; two moments.
+            ("gradients and moments", 5 * trained),
+        ];
+        self.peak(parts)
+    }
+
+    /// The peak of an evaluation whose largest row is `row`.
+    pub fn evaluation(&self, adapter: &AdapterSpec, row: Row, answering: Answering) -> Parts {
+        let d = &self.dims;
+        let (tokens, hidden, wide) = (row.tokens as u64, d.hidden as u64, d.intermediate as u64);
+        let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
+        let working = F32 * tokens * (4 * hidden + qkv + d.q_width() as u64 + 3 * wide);
+        let (output, cached) = match answering {
+            Answering::Scored => (self.output(row), 0),
+            // The logits and their copy; the cache grows by half.
+            Answering::Written => (F32 * 2 * (row.predicting * d.vocab) as u64, row.tokens + row.tokens / 2 + 64),
+        };
+        let parts = vec![
+            ("working space", working),
+            ("output layer", output),
+            ("adapter", F32 * (self.trainable(adapter) + self.applied(adapter))),
+            ("key/value cache", F32 * (cached * d.layers) as u64 * qkv),
+        ];
+        self.peak(parts)
+    }
+
+    /// Hidden states of the predicting tokens with their gradient, and a block of logits.
+    fn output(&self, row: Row) -> u64 {
+        let block = nll::block_numbers(row.predicting, self.dims.vocab) as u64;
+        F32 * (3 * (row.predicting * self.dims.hidden) as u64 + block)
+    }
+
+    fn peak(&self, parts: Vec<(&'static str, u64)>) -> Parts {
+        let fixed = [("program", PROGRAM), ("weights", self.weights())];
+        Parts(fixed.into_iter().chain(parts).filter(|(_, bytes)| *bytes > 0).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use candle_core::Device;
+    use serde_json::json;
+
+    use super::*;
+    use crate::models::{Backbone, ModelSpec, adapters, load_decoder};
+
+    fn model(value: serde_json::Value) -> BackboneSpec {
+        serde_json::from_value::<ModelSpec>(value).unwrap().backbone()
+    }
+
+    fn chatglm2_6b() -> Frozen {
+        let config = json!({
+            "model_type": "chatglm", "add_bias_linear": false, "add_qkv_bias": true, "ffn_hidden_size": 13696,
+            "hidden_size": 4096, "kv_channels": 128, "layernorm_epsilon": 1e-5, "multi_query_attention": true,
+            "multi_query_group_num": 2, "num_attention_heads": 32, "num_layers": 28, "original_rope": true,
+            "padded_vocab_size": 65024, "post_layer_norm": true, "rmsnorm": true, "seq_length": 32768,
+        });
+        let spec = json!({ "family": "chatglm", "dtype": "bf16", "source": {}, "config": config });
+        Frozen::of(&model(spec)).unwrap().unwrap()
+    }
+
+    fn adapter(value: serde_json::Value) -> AdapterSpec {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn parameters_of_the_published_model() {
+        let frozen = chatglm2_6b();
+        // The seven published shards hold 12,487,241,... bytes with their pickles.
+        assert_eq!(frozen.parameters(), 6_243_584_000);
+        assert!((12_487_100_000..12_488_300_000).contains(&frozen.weights()), "{}", frozen.weights());
+        let lora =
+            adapter(json!({ "adapter": "lora", "rank": 8, "alpha": 32.0, "target_modules": ["query_key_value"] }));
+        assert_eq!(frozen.trainable(&lora), 28 * 8 * (4096 + 4608));
+        let prefix = adapter(json!({ "adapter": "ptuning2", "virtual_tokens": 32 }));
+        assert_eq!(frozen.trainable(&prefix), 32 * 28 * 2 * 256);
+    }
+
+    #[test]
+    fn sizes_grow_with_what_causes_them_and_with_nothing_else() {
+        let frozen = chatglm2_6b();
+        let lora = |rank: usize| {
+            adapter(json!({ "adapter": "lora", "rank": rank, "alpha": 32.0, "target_modules": ["query_key_value"] }))
+        };
+        let row = |tokens| Row { tokens, predicting: 64 };
+        let part = |parts: &Parts, name: &str| parts.0.iter().find(|(n, _)| *n == name).unwrap().1;
+        let (short, long) = (frozen.training(&lora(8), row(500)), frozen.training(&lora(8), row(1000)));
+        assert_eq!(part(&long, "activations"), 2 * part(&short, "activations"));
+        // 177,152 bytes a token and layer, and the last two hidden states.
+        assert_eq!(part(&short, "activations"), 500 * (28 * 177_152 + 2 * 4096 * 4));
+        assert_eq!(part(&long, "weights"), part(&short, "weights"));
+        let wide = frozen.training(&lora(64), row(500));
+        assert_eq!(part(&wide, "gradients and moments"), 8 * part(&short, "gradients and moments"));
+        let none = adapter(json!({ "adapter": "none" }));
+        let scored = frozen.evaluation(&none, row(500), Answering::Scored);
+        assert!(scored.total() < short.total());
+        assert!(scored.0.iter().all(|(name, _)| *name != "key/value cache"));
+        let written = frozen.evaluation(&none, row(500), Answering::Written);
+        assert_eq!(part(&written, "key/value cache"), (500 + 250 + 64) * 28 * 4608 * 4);
+        assert_eq!(part(&written, "output layer"), 2 * 64 * 65_024 * 4);
+    }
+
+    #[test]
+    fn modules_and_parameters_are_those_of_the_loaded_model() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        for (name, family) in [("llama-tiny", "llama"), ("qwen2-tiny", "llama"), ("chatglm2-tiny", "chatglm")] {
+            let folder = root.join(name);
+            let config: serde_json::Value =
+                serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
+            let spec = model(json!({ "family": family, "source": {}, "config": config }));
+            let frozen = Frozen::of(&spec).unwrap().unwrap();
+            let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
+            let decoder = load_decoder(family, &files.into(), &Device::Cpu).unwrap();
+            assert_eq!(frozen.modules, decoder.modules(), "{name}");
+            let stored: u64 =
+                safetensors::SafeTensors::deserialize(&std::fs::read(folder.join("model.safetensors")).unwrap())
+                    .unwrap()
+                    .iter()
+                    .filter(|(name, _)| !name.contains("inv_freq") && (!frozen.dims.tied || *name != "lm_head.weight"))
+                    .map(|(_, t)| t.shape().iter().product::<usize>() as u64)
+                    .sum();
+            assert_eq!(frozen.parameters(), stored, "{name}");
+            let target = decoder.modules()[0].path.rsplit('.').next().unwrap().to_owned();
+            for spec in [
+                json!({ "adapter": "lora", "rank": 3, "alpha": 6.0, "target_modules": [target] }),
+                json!({ "adapter": "ptuning2", "virtual_tokens": 5 }),
+                json!({ "adapter": "ptuning2", "virtual_tokens": 5, "projection": 7 }),
+            ] {
+                let spec = adapter(spec);
+                let made = adapters::create(&spec, &decoder, 0, None).unwrap();
+                let numbers: usize = made.parameters().iter().map(|(_, p)| p.elem_count()).sum();
+                assert_eq!(frozen.trainable(&spec), numbers as u64, "{name}");
+            }
+        }
+    }
+}

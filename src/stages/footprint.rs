@@ -1,0 +1,359 @@
+//! What training and evaluation will hold in memory: shapes from the model's table, lengths from the tokens where they are
+//! in the store, else from the longest prompt that is allowed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
+
+use crate::{
+    config::{ActionSpec, Node, Spec},
+    data::{Split, TOKENS_FILE, TOKENS_INFO_FILE},
+    engine::{Artifact, Device, Estimate, Footprint},
+    error::Result,
+    eval::TOKEN_BUDGET,
+    models::{
+        AdapterSpec, Dtype,
+        memory::{Answering, Frozen, Parts, Row},
+    },
+    store::Digest,
+    train::{TokenSet, shared_beginning},
+};
+
+/// Tokens of an answer where it isn't known yet.
+const ANSWER: usize = 16;
+
+/// More samples than any row holds.
+const MANY: usize = 4096;
+
+/// Artifacts by role.
+type Inputs = BTreeMap<String, Vec<Artifact>>;
+
+/// Lengths of a split's prompts and answers, in tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lengths {
+    /// The beginning that all prompts have in common.
+    pub shared: usize,
+    /// What follows it in each prompt, and the right answer; longest first.
+    own: Vec<(usize, usize)>,
+    /// All answers together.
+    answers: usize,
+}
+
+/// By artifact and split.
+type Known = HashMap<(Digest, String), Arc<Lengths>>;
+
+impl Lengths {
+    /// The most that prompts of at most `max_tokens` can come to.
+    fn bound(max_tokens: usize) -> Self {
+        Self { shared: 0, own: vec![(max_tokens, ANSWER); MANY], answers: ANSWER }
+    }
+
+    pub fn of(tokens: &TokenSet, split: &str) -> Result<Self> {
+        let samples = tokens.split(split)?;
+        let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
+        let shared = shared_beginning(&prompts);
+        let answers: Vec<usize> = tokens.answers.labels.iter().map(Vec::len).collect();
+        let mut own: Vec<_> = samples.iter().map(|s| (s.prompt.len() - shared, answers[s.label as usize])).collect();
+        own.sort_unstable_by_key(|(prompt, answer)| std::cmp::Reverse(prompt + answer));
+        Ok(Self { shared, own, answers: answers.iter().sum() })
+    }
+
+    /// Of a `tokens` artifact. Reads it once in the life of the program: many actions ask.
+    pub fn read(tokens: &Artifact, split: &str) -> Result<Arc<Self>> {
+        static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+        let key = |split: &str| (tokens.digest, split.to_owned());
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lengths) = known.get(&key(split)) {
+            return Ok(lengths.clone());
+        }
+        let set = TokenSet::read(tokens.file(TOKENS_FILE)?, tokens.file(TOKENS_INFO_FILE)?)?;
+        for split in Split::ALL.map(Split::name) {
+            // A split without examples is an error only for whoever asks for it.
+            if let Ok(lengths) = Self::of(&set, split) {
+                known.insert(key(split), Arc::new(lengths));
+            }
+        }
+        known.get(&key(split)).cloned().map_or_else(|| Self::of(&set, split).map(Arc::new), Ok)
+    }
+
+    /// With prompts cut to `max_tokens`.
+    fn cut(&self, max_tokens: usize) -> Self {
+        let room = max_tokens.saturating_sub(self.shared);
+        Self { own: self.own.iter().map(|(prompt, answer)| ((*prompt).min(room), *answer)).collect(), ..self.clone() }
+    }
+
+    pub fn longest_prompt(&self) -> usize {
+        self.shared + self.own.iter().map(|(prompt, _)| *prompt).max().unwrap_or(0)
+    }
+
+    /// The largest row that `samples` of them can make together in training.
+    fn training_row(&self, samples: usize) -> Row {
+        let longest = &self.own[..samples.min(self.own.len())];
+        Row {
+            tokens: self.shared + longest.iter().map(|(prompt, answer)| prompt + answer).sum::<usize>(),
+            // The last token of the prompt, and all of the answer.
+            predicting: longest.iter().map(|(_, answer)| answer + 1).sum(),
+        }
+    }
+
+    /// The largest row of an evaluation, and the most prompts that one row holds.
+    fn evaluation_row(&self, answering: Answering) -> Row {
+        let all = self.shared + self.own.iter().map(|(prompt, _)| prompt + self.answers).sum::<usize>();
+        let tokens = all.min(TOKEN_BUDGET).max(self.longest_prompt() + self.answers);
+        let predicting = match answering {
+            Answering::Scored => tokens,
+            Answering::Written => {
+                let mut left = tokens.saturating_sub(self.shared);
+                let shortest = self.own.iter().rev().take_while(|(prompt, _)| {
+                    let fits = *prompt <= left;
+                    left = left.saturating_sub(*prompt);
+                    fits
+                });
+                shortest.count().max(1)
+            }
+        };
+        Row { tokens, predicting }
+    }
+}
+
+/// The longest prompt that the stage behind the input `tokens` allows.
+pub(super) fn max_tokens(spec: &Spec, action: &ActionSpec) -> Option<usize> {
+    let stage = &action.inputs.iter().find(|i| i.role == "tokens")?.stages.first()?.stage;
+    let actions = &spec.stage(stage)?.actions;
+    let limit = |a: &ActionSpec| usize::try_from(a.params.get("max_tokens").and_then(Node::as_int)?).ok();
+    actions.iter().map(limit).collect::<Option<Vec<_>>>()?.into_iter().max()
+}
+
+/// Where an action's tokens come from, as far as that is known.
+#[derive(Debug, Clone)]
+pub(super) struct Prompts {
+    pub split: String,
+    pub max_tokens: Option<usize>,
+}
+
+impl Prompts {
+    /// Lengths, and whether they are those of the data.
+    fn lengths(&self, inputs: &Inputs, frozen: &Frozen) -> Result<(Arc<Lengths>, bool)> {
+        match inputs.get("tokens").and_then(|list| list.first()) {
+            Some(tokens) => Ok((Lengths::read(tokens, &self.split)?, true)),
+            None => Ok((Arc::new(Lengths::bound(self.max_tokens.unwrap_or(frozen.dims.max_positions))), false)),
+        }
+    }
+}
+
+/// The largest of `candidates`, which become smaller, for which `need` stays within `budget`.
+fn first_that_fits(
+    candidates: impl Iterator<Item = usize>,
+    budget: u64,
+    need: impl Fn(usize) -> Parts,
+) -> Option<usize> {
+    candidates.into_iter().find(|c| need(*c).total() <= budget)
+}
+
+fn halves(from: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(from / 2), |n| Some(n / 2)).take_while(|n| *n > 0)
+}
+
+/// Of `train`.
+#[derive(Debug, Clone)]
+pub(super) struct TrainingMemory {
+    pub frozen: Frozen,
+    pub device: Device,
+    /// Name of the model's and the method's table.
+    pub model: String,
+    pub method: String,
+    pub adapter: AdapterSpec,
+    pub batch_size: usize,
+    pub accumulation: usize,
+    pub prompts: Prompts,
+}
+
+impl TrainingMemory {
+    /// The largest row that one step computes at once.
+    pub fn row(&self, lengths: &Lengths) -> Row {
+        lengths.training_row(self.batch_size.div_ceil(self.accumulation.max(1)))
+    }
+
+    pub fn parts(&self, lengths: &Lengths) -> Parts {
+        self.frozen.training(&self.adapter, self.row(lengths))
+    }
+
+    /// Every setting that alone brings the peak within the budget.
+    fn fitting(&self, lengths: &Lengths, budget: u64) -> Vec<String> {
+        let mut found = Vec::new();
+        let method = &self.method;
+        let accumulations = std::iter::successors(Some(2), |n| Some(n * 2)).take_while(|n| *n <= self.batch_size);
+        let with = |change: &dyn Fn(&mut Self)| {
+            let mut other = self.clone();
+            change(&mut other);
+            other.parts(lengths)
+        };
+        if let Some(n) = first_that_fits(accumulations, budget, |n| with(&|t| t.accumulation = n)) {
+            found.push(format!("method.{method}.accumulation={n} (the same gradients, more slowly)"));
+        }
+        if let Some(n) = first_that_fits(halves(self.batch_size), budget, |n| with(&|t| t.batch_size = n)) {
+            found.push(format!("method.{method}.batch_size={n}"));
+        }
+        let longest = lengths.longest_prompt();
+        let shorter =
+            (1..).map(|i| (longest / 16 * 16).saturating_sub(16 * (i - 1))).take_while(|n| *n > lengths.shared + 16);
+        if let Some(n) = first_that_fits(shorter, budget, |n| self.parts(&lengths.cut(n))) {
+            found.push(format!("a `max_tokens` of {n} (cuts longer sentences)"));
+        }
+        match &self.adapter {
+            AdapterSpec::Lora(lora) => {
+                let rank = |n: usize| {
+                    with(&|t| {
+                        if let AdapterSpec::Lora(lora) = &mut t.adapter {
+                            lora.rank = n;
+                        }
+                    })
+                };
+                found.extend(
+                    first_that_fits(halves(lora.rank), budget, rank).map(|n| format!("method.{method}.rank={n}")),
+                );
+            }
+            AdapterSpec::Ptuning2(prefix) => {
+                let tokens = |n: usize| {
+                    with(&|t| {
+                        if let AdapterSpec::Ptuning2(prefix) = &mut t.adapter {
+                            prefix.virtual_tokens = n;
+                        }
+                    })
+                };
+                let fits = first_that_fits(halves(prefix.virtual_tokens), budget, tokens);
+                found.extend(fits.map(|n| format!("method.{method}.virtual_tokens={n}")));
+            }
+            AdapterSpec::None(_) => {}
+        }
+        found.extend(half_precision(&self.frozen, &self.model, budget, |frozen| with(&|t| t.frozen = frozen.clone())));
+        found
+    }
+}
+
+/// Weights in half the bytes, where they aren't and that suffices.
+fn half_precision(frozen: &Frozen, model: &str, budget: u64, need: impl Fn(&Frozen) -> Parts) -> Option<String> {
+    let mut smaller = frozen.clone();
+    smaller.dtype = Dtype::Bf16;
+    (frozen.dtype == Dtype::F32 && need(&smaller).total() <= budget).then(|| format!("model.{model}.dtype=bf16"))
+}
+
+impl Estimate for TrainingMemory {
+    fn footprint(&self, inputs: &Inputs) -> Result<Footprint> {
+        let (lengths, exact) = self.prompts.lengths(inputs, &self.frozen)?;
+        Ok(Footprint { device: self.device, parts: self.parts(&lengths).0, exact })
+    }
+
+    fn remedies(&self, inputs: &Inputs, budget: u64) -> Vec<String> {
+        self.prompts.lengths(inputs, &self.frozen).map(|(l, _)| self.fitting(&l, budget)).unwrap_or_default()
+    }
+}
+
+/// Of `evaluate`.
+#[derive(Debug, Clone)]
+pub(super) struct EvaluationMemory {
+    pub frozen: Frozen,
+    pub device: Device,
+    /// Name of the model's table.
+    pub model: String,
+    pub adapter: AdapterSpec,
+    pub answering: Answering,
+    pub prompts: Prompts,
+}
+
+impl EvaluationMemory {
+    pub fn parts(&self, lengths: &Lengths) -> Parts {
+        self.frozen.evaluation(&self.adapter, lengths.evaluation_row(self.answering), self.answering)
+    }
+}
+
+impl Estimate for EvaluationMemory {
+    fn footprint(&self, inputs: &Inputs) -> Result<Footprint> {
+        let (lengths, exact) = self.prompts.lengths(inputs, &self.frozen)?;
+        Ok(Footprint { device: self.device, parts: self.parts(&lengths).0, exact })
+    }
+
+    fn remedies(&self, inputs: &Inputs, budget: u64) -> Vec<String> {
+        let Ok((lengths, _)) = self.prompts.lengths(inputs, &self.frozen) else { return Vec::new() };
+        let with = |frozen: &Frozen| Self { frozen: frozen.clone(), ..self.clone() }.parts(&lengths);
+        half_precision(&self.frozen, &self.model, budget, with).into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::models::ModelSpec;
+
+    fn training() -> TrainingMemory {
+        let model: ModelSpec = serde_json::from_value(json!({
+            "family": "llama", "source": {}, "config": {
+                "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
+                "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+                "max_position_embeddings": 8192, "tie_word_embeddings": true,
+            },
+        }))
+        .unwrap();
+        TrainingMemory {
+            frozen: Frozen::of(&model.backbone()).unwrap().unwrap(),
+            device: Device::Cpu,
+            model: "small".to_owned(),
+            method: "lora".to_owned(),
+            adapter: serde_json::from_value(
+                json!({ "adapter": "lora", "rank": 8, "alpha": 32.0, "target_modules": ["q_proj"] }),
+            )
+            .unwrap(),
+            batch_size: 16,
+            accumulation: 1,
+            prompts: Prompts { split: "train".to_owned(), max_tokens: Some(128) },
+        }
+    }
+
+    #[test]
+    fn without_tokens_the_longest_prompt_is_the_bound() {
+        let training = training();
+        let bound = Lengths::bound(128);
+        assert_eq!(training.row(&bound), Row { tokens: 16 * (128 + ANSWER), predicting: 16 * (ANSWER + 1) });
+        let estimate = training.footprint(&Inputs::new()).unwrap();
+        assert!(!estimate.exact);
+        assert_eq!(estimate.parts, training.parts(&bound).0);
+        let halved = TrainingMemory { accumulation: 2, ..training };
+        assert_eq!(halved.row(&bound).tokens, 8 * (128 + ANSWER));
+    }
+
+    #[test]
+    fn the_longest_prompts_make_the_largest_row() {
+        let lengths = Lengths { shared: 10, own: vec![(30, 2), (20, 3), (4, 1)], answers: 6 };
+        assert_eq!(lengths.training_row(2), Row { tokens: 10 + 32 + 23, predicting: 3 + 4 });
+        assert_eq!(lengths.training_row(9), Row { tokens: 10 + 32 + 23 + 5, predicting: 3 + 4 + 2 });
+        assert_eq!((lengths.longest_prompt(), lengths.cut(25).longest_prompt()), (40, 25));
+        // All three fit into one row, with all answers behind each.
+        assert_eq!(lengths.evaluation_row(Answering::Scored).tokens, 10 + 54 + 3 * 6);
+        assert_eq!(lengths.evaluation_row(Answering::Written).predicting, 3);
+        let long = Lengths { shared: 0, own: vec![(5000, 1)], answers: 6 };
+        assert_eq!(long.evaluation_row(Answering::Scored).tokens, 5006);
+    }
+
+    #[test]
+    fn each_remedy_alone_fits_and_nothing_weaker_does() {
+        let training = training();
+        let budget = 1200 << 20;
+        let remedies = training.remedies(&Inputs::new(), budget);
+        assert_eq!(
+            remedies,
+            [
+                "method.lora.accumulation=4 (the same gradients, more slowly)",
+                "method.lora.batch_size=4",
+                "a `max_tokens` of 32 (cuts longer sentences)",
+            ]
+        );
+        let with =
+            |accumulation| TrainingMemory { accumulation, ..training.clone() }.footprint(&Inputs::new()).unwrap();
+        assert!(with(4).total() <= budget && with(2).total() > budget);
+        // Weights alone are more than this.
+        assert!(training.remedies(&Inputs::new(), 100 << 20).is_empty());
+    }
+}

@@ -1,0 +1,222 @@
+//! `memory-plan`: what training and evaluating every method on every task will hold in memory, from the tokens alone.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    definitions::{both, definition, definition_at, json, span},
+    footprint::{EvaluationMemory, Lengths, Prompts, TrainingMemory},
+    train::read_tokens,
+};
+use crate::{
+    config::{self, Diagnostic, Node, Size, Spanned},
+    data::Task,
+    engine::{Context, Device, Isolation, ResolveContext, Resolved, Resources, StageKind},
+    error::{Error, IoAt, Result},
+    models::{
+        AdapterSpec, BackboneSpec, ModelSpec,
+        memory::{Answering, Frozen},
+    },
+    report::{MemoryLayout, MemoryRow, Named, memory_table},
+    train::Method,
+};
+
+/// Role of the inputs: artifacts of `tokenize`.
+const TOKENS: &str = "tokens";
+
+/// Writes what training and evaluation hold in memory, in Markdown and CSV, without weights. The model's table has to
+/// state its `config`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "MemoryPlanStage")]
+struct Options {
+    /// Heading.
+    title: String,
+    /// Name of a `[model.NAME]` table.
+    model: String,
+    /// Names of `[method.NAME]` tables, in order.
+    methods: Vec<Spanned<String>>,
+    /// The device's memory, such as `"24 GiB"`: says which rows fit.
+    budget: Size,
+}
+
+/// What decides the plan, next to the tokens.
+#[derive(Debug, Serialize, Deserialize)]
+struct Params {
+    title: String,
+    model: Named,
+    backbone: BackboneSpec,
+    methods: Vec<Planned>,
+    /// From top to bottom.
+    tasks: Vec<PlannedTask>,
+    /// Bytes.
+    budget: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PlannedTask {
+    task: Named,
+    /// Place of its tokens among the inputs.
+    input: usize,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Planned {
+    method: Named,
+    adapter: AdapterSpec,
+    batch_size: usize,
+    accumulation: usize,
+}
+
+/// The kind `memory-plan`. Its artifact holds `memory.md` and `memory.csv`.
+pub struct MemoryPlan;
+
+impl StageKind for MemoryPlan {
+    fn name(&self) -> &'static str {
+        "memory-plan"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn check(&self, params: &Node) -> Vec<Diagnostic> {
+        config::check::<Options>(params)
+    }
+
+    fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        generator.subschema_for::<Options>()
+    }
+
+    fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
+        let options: Options = config::from_node(&cx.action.params)?;
+        let model = definition::<ModelSpec>(cx, "model", &options.model);
+        let (model, (methods, tasks)) = both(model, both(methods(cx, &options.methods), tasks(cx)))?;
+        let mut missing = Vec::new();
+        if model.config.is_empty() {
+            missing.push(
+                Diagnostic::new(format!("the sizes of model `{}` aren't known without its weights", options.model))
+                    .at(span(cx, "model"))
+                    .help(format!("state the keys of its config.json in `[model.{}.config]`", options.model)),
+            );
+        }
+        let params = Params {
+            title: options.title,
+            backbone: model.backbone(),
+            model: Named { title: model.title.unwrap_or_else(|| options.model.clone()), name: options.model },
+            methods,
+            tasks,
+            budget: options.budget.0,
+        };
+        Ok(Resolved {
+            params: json(&params)?,
+            resources: Resources { memory: 256 << 20, ..Resources::default() },
+            missing,
+            ..Resolved::default()
+        })
+    }
+
+    fn isolation(&self) -> Isolation {
+        Isolation::InProcess
+    }
+
+    fn run(&self, cx: &Context) -> Result<()> {
+        let params: Params = cx.params()?;
+        let frozen =
+            Frozen::of(&params.backbone)?.ok_or_else(|| Error::internal("a memory plan without the model's sizes"))?;
+        let tokens = cx.inputs(TOKENS);
+        if tokens.len() != params.tasks.len() {
+            return Err(Error::internal(format!("{} inputs for {} tasks", tokens.len(), params.tasks.len())));
+        }
+        let mut rows = Vec::new();
+        for PlannedTask { task, input } in &params.tasks {
+            cx.checkpoint_reached()?;
+            let set = read_tokens(&tokens[*input])?;
+            let (train, test) = (Lengths::of(&set, "train")?, Lengths::of(&set, "test")?);
+            for planned in &params.methods {
+                let prompts = |split: &str| Prompts { split: split.to_owned(), max_tokens: None };
+                let training = TrainingMemory {
+                    frozen: frozen.clone(),
+                    device: Device::Cpu,
+                    model: params.model.name.clone(),
+                    method: planned.method.name.clone(),
+                    adapter: planned.adapter.clone(),
+                    batch_size: planned.batch_size,
+                    accumulation: planned.accumulation,
+                    prompts: prompts("train"),
+                };
+                let evaluation = EvaluationMemory {
+                    frozen: frozen.clone(),
+                    device: Device::Cpu,
+                    model: params.model.name.clone(),
+                    adapter: planned.adapter.clone(),
+                    answering: Answering::Written,
+                    prompts: prompts("test"),
+                };
+                rows.push(MemoryRow {
+                    task: task.clone(),
+                    method: planned.method.clone(),
+                    longest_prompt: train.longest_prompt().max(test.longest_prompt()),
+                    shared: train.shared,
+                    cut: set.truncated("train") + set.truncated("test"),
+                    training_row: training.row(&train).tokens,
+                    training: planned.adapter.is_trained().then(|| training.parts(&train).0),
+                    evaluation: evaluation.parts(&test).0,
+                });
+            }
+        }
+        let layout = MemoryLayout {
+            title: params.title,
+            model: params.model.title,
+            parameters: frozen.parameters(),
+            dtype: frozen.dtype.name().to_owned(),
+            budget: params.budget,
+        };
+        for (name, content) in memory_table(&layout, &rows)? {
+            let path = cx.out.join(name);
+            std::fs::write(&path, content).io_at("write", &path)?;
+        }
+        Ok(())
+    }
+}
+
+fn methods(cx: &ResolveContext, names: &[Spanned<String>]) -> Result<Vec<Planned>, Vec<Diagnostic>> {
+    let mut found = Vec::new();
+    let mut faults = Vec::new();
+    for name in names {
+        match definition_at::<Method>(cx, "method", name, name.span) {
+            Ok(method) => found.push(Planned {
+                method: Named { name: name.value.clone(), title: method.title },
+                adapter: method.adapter,
+                batch_size: method.training.batch_size,
+                accumulation: method.training.accumulation,
+            }),
+            Err(more) => faults.extend(more),
+        }
+    }
+    if faults.is_empty() { Ok(found) } else { Err(faults) }
+}
+
+/// The tasks of the actions that fill the input `tokens`, in the file's order. Their artifacts come in the order of the
+/// actions' names.
+fn tasks(cx: &ResolveContext) -> Result<Vec<PlannedTask>, Vec<Diagnostic>> {
+    let mut found: Vec<(String, Named)> = Vec::new();
+    let inputs = cx.action.inputs.iter().filter(|i| i.role == TOKENS);
+    for reference in inputs.flat_map(|i| &i.stages) {
+        for action in cx.spec.stage(&reference.stage).into_iter().flat_map(|s| &s.actions) {
+            let fits = |(axis, value): &(String, String)| action.axes.iter().any(|(a, v)| a == axis && v == value);
+            let Some(task) = action.params.get("task").filter(|_| reference.constraints.iter().all(fits)) else {
+                continue;
+            };
+            let name = task.as_str().unwrap_or_default();
+            let definition: Task = definition_at(cx, "task", name, Some(task.span))?;
+            let axes: Vec<String> = action.axes.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            let action = format!("{}[{}]", reference.stage, axes.join(","));
+            found.push((action, Named { name: name.to_owned(), title: definition.title }));
+        }
+    }
+    let mut names: Vec<String> = found.iter().map(|(action, _)| action.clone()).collect();
+    names.sort();
+    let place = |action: &String| names.iter().position(|n| n == action).unwrap_or_default();
+    Ok(found.into_iter().map(|(action, task)| PlannedTask { input: place(&action), task }).collect())
+}
