@@ -1,7 +1,7 @@
 # make reproduce   build, run the pipeline, render the tables into reports/
 # make test        run every test
 # make parity      the figures of PyTorch and PEFT, and the ids of SentencePiece, against ours
-# make bench       speed
+# make bench       the engine's overhead, then training and evaluation beside PyTorch and PEFT (EMOPIPE_PEER=python)
 # make lint        clippy and rustfmt, as CI does
 PIPELINE ?= pipelines/paper.toml
 PROFILE  ?=
@@ -32,8 +32,9 @@ test:
 parity:
 	cargo test --release --locked --test parity --test parity_encoder --test tokenizer -- --nocapture
 
-bench:
+bench: $(BIN)
 	cargo bench --locked
+	python3 scripts/bench/compare.py $(ARGS)
 
 lint:
 	cargo clippy --release --locked --all-targets -- -D warnings

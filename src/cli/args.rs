@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use crate::models::Dtype;
 
 #[derive(Parser)]
 #[command(name = "emopipe", version, about, propagate_version = true)]
@@ -42,6 +45,8 @@ pub enum Command {
     Lock(PipelineArgs),
     /// Vouch that a change can't alter a stage's results: the earlier ones stand, and reports say so.
     Accept(AcceptArgs),
+    /// Measure what training and evaluation cost on this machine; prints one JSON line.
+    Bench(BenchArgs),
     /// Send results to the remote store.
     Push(PushArgs),
     /// Fetch results from the remote store.
@@ -292,6 +297,106 @@ fn age(text: &str) -> Result<u64, String> {
     };
     let count: u64 = text[..text.len() - 1].trim().parse().map_err(|_| expected())?;
     count.checked_mul(minutes * 60_000).ok_or_else(expected)
+}
+
+#[derive(Args)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    pub what: BenchCommand,
+}
+
+#[derive(Subcommand)]
+pub enum BenchCommand {
+    /// Optimiser steps per second: the training loop itself, on every task of the workload in turn.
+    Train {
+        #[command(flatten)]
+        model: BenchModelArgs,
+        /// Examples per step.
+        #[arg(long, default_value_t = 16)]
+        batch: usize,
+        /// Steps on each task.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+        steps: u64,
+        /// Steps on the first task that aren't measured.
+        #[arg(long, default_value_t = 1)]
+        warmup: u64,
+    },
+    /// Examples per second in evaluation.
+    Evaluate {
+        #[command(flatten)]
+        model: BenchModelArgs,
+        /// How an answer becomes a label.
+        #[arg(long, value_enum, default_value_t = BenchAnswer::Rank)]
+        answer: BenchAnswer,
+        /// Test examples of each task.
+        #[arg(long, default_value_t = 64, value_parser = at_least_one)]
+        examples: usize,
+        /// Tokens that `--answer generate` writes.
+        #[arg(long, default_value_t = 8)]
+        longest: usize,
+    },
+    /// Write the lengths of tokens artifacts as a workload.
+    Workload {
+        /// The name of a task, and the folder of its tokens.
+        #[arg(required = true, value_name = "NAME=FOLDER", value_parser = named_folder)]
+        artifacts: Vec<(String, PathBuf)>,
+    },
+}
+
+#[derive(Args)]
+pub struct BenchModelArgs {
+    /// A folder with weights, a GGUF file, or with `--random` a known shape or a config.json.
+    #[arg(long)]
+    pub model: String,
+    /// Draw the weights: the shape alone counts.
+    #[arg(long)]
+    pub random: bool,
+    /// Number format of the frozen matrices.
+    #[arg(long, default_value = "f32", value_parser = dtype)]
+    pub dtype: Dtype,
+    /// Lengths of the prompts, as `bench workload` writes them.
+    #[arg(long, value_name = "FILE")]
+    pub workload: PathBuf,
+    /// What is trained on top of the model.
+    #[arg(long, value_enum, default_value_t = BenchMethod::Lora)]
+    pub method: BenchMethod,
+    /// Rank of LoRA.
+    #[arg(long, default_value_t = 8)]
+    pub rank: usize,
+    /// Length of a prefix.
+    #[arg(long, default_value_t = 32)]
+    pub virtual_tokens: usize,
+    /// Threads [default: all cores].
+    #[arg(long)]
+    pub threads: Option<usize>,
+}
+
+#[derive(Clone, Copy, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum BenchMethod {
+    None,
+    Lora,
+    Prefix,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum BenchAnswer {
+    Rank,
+    Generate,
+    Head,
+}
+
+fn dtype(text: &str) -> Result<Dtype, String> {
+    serde_json::from_value(text.into()).map_err(|_| "expected f32, bf16 or f16".to_owned())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected a number above 0".to_owned())
+}
+
+fn named_folder(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, folder) = text.split_once('=').ok_or("expected NAME=FOLDER")?;
+    Ok((name.to_owned(), folder.into()))
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -2,6 +2,7 @@
 
 mod accept;
 mod args;
+mod bench;
 mod diff;
 mod explain;
 mod fit;
@@ -99,6 +100,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Verify(args) => verify::verify(&args),
         Command::Lock(args) => lock::lock(&args),
         Command::Accept(args) => accept::accept(&args),
+        Command::Bench(args) => bench::bench(&args),
         Command::Push(args) => remote::push(&args),
         Command::Pull(args) => remote::pull(&args),
         Command::Schema => {

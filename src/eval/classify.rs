@@ -3,7 +3,10 @@
 use super::rows::{TOKEN_BUDGET, groups, pack};
 use crate::{
     error::Result,
-    models::{Adapter, Backbone, Mode, adapters::Head},
+    models::{
+        Adapter, Backbone, Mode,
+        adapters::{Frozen, Head},
+    },
     train::shared_beginning,
 };
 
@@ -19,6 +22,7 @@ pub fn classify(
     prompts: &[&[u32]],
     mut done: impl FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Vec<f64>>> {
+    let adapter = &Frozen(adapter);
     let shared = if backbone.is_causal() { shared_beginning(prompts) } else { 0 };
     let mut scores = Vec::with_capacity(prompts.len());
     for group in groups(prompts, shared, 0, TOKEN_BUDGET) {

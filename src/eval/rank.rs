@@ -8,7 +8,7 @@
 use super::rows::{TOKEN_BUDGET, groups};
 use crate::{
     error::Result,
-    models::{Adapter, Backbone, Mode, TokenTree},
+    models::{Adapter, Backbone, Mode, TokenTree, adapters::Frozen},
     train::{Answers, shared_beginning},
 };
 
@@ -24,6 +24,7 @@ pub fn rank(
     answers: &Answers,
     mut done: impl FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Vec<f64>>> {
+    let adapter = &Frozen(adapter);
     let shared = shared_beginning(prompts);
     let trie = AnswerTrie::new(answers);
     let mut scores = Vec::with_capacity(prompts.len());

@@ -2,7 +2,9 @@
 
 use std::sync::Mutex;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+
+use super::ops::buffers::Take;
 
 /// The gradient of a block.
 pub trait Backward: Send + Sync + 'static {
@@ -40,20 +42,6 @@ pub fn record(inputs: &[&Tensor], output: Tensor, backward: impl Backward) -> Re
         [a, b] => a.apply_op2(b, node),
         [a, b, c] => a.apply_op3(b, c, node),
         _ => candle_core::bail!("a node has one to three inputs, not {}", inputs.len()),
-    }
-}
-
-/// Moves the numbers out of a tensor.
-struct Take(Mutex<Option<CpuStorage>>);
-
-impl InplaceOp1 for Take {
-    fn name(&self) -> &'static str {
-        "take"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
-        *lock(&self.0) = Some(std::mem::replace(storage, CpuStorage::F32(Vec::new())));
-        Ok(())
     }
 }
 

@@ -54,6 +54,8 @@ pub enum Mode {
         seed: u64,
         /// Counts the forward passes of a training, micro-batches included.
         pass: u64,
+        /// Layers keep their input alone for backward and compute the rest again.
+        checkpointing: bool,
     },
 }
 

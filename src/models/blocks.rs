@@ -1,15 +1,8 @@
 //! What decoders and encoders have in common.
 
-use std::sync::Arc;
+use candle_core::{DType, Device, Tensor};
 
-use candle_core::{DType, Device, Result as Candle, Tensor};
-
-use super::{
-    Dims,
-    adapters::Adapter,
-    autograd::{Backward, Input, record},
-    ops::attention::{self, Heads, Pattern},
-};
+use super::{Dims, adapters::Adapter};
 use crate::error::{Error, Result};
 
 pub fn check_ids(ids: &[u32], vocab: usize) -> Result<()> {
@@ -37,28 +30,5 @@ pub fn prefixes(adapter: &dyn Adapter, dims: Dims, device: &Device) -> Result<Ve
             prefixes.len(),
             dims.layers
         ))),
-    }
-}
-
-/// Differentiable [`attention::forward`].
-pub fn attend(qkv: &Tensor, prefix: &Tensor, heads: Heads, pattern: &Arc<Pattern>) -> Candle<Tensor> {
-    let out = attention::forward(&qkv.detach(), &prefix.detach(), heads, pattern)?;
-    record(&[qkv, prefix], out, Attention { heads, pattern: pattern.clone() })
-}
-
-struct Attention {
-    heads: Heads,
-    pattern: Arc<Pattern>,
-}
-
-impl Backward for Attention {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
-    fn backward(&self, inputs: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
-        let [qkv, prefix] = inputs else { candle_core::bail!("two inputs expected") };
-        let (d_qkv, d_prefix) = attention::backward(&qkv.tensor, &prefix.tensor, grad, self.heads, &self.pattern)?;
-        Ok(vec![Some(d_qkv), Some(d_prefix)])
     }
 }

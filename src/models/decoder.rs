@@ -1,9 +1,10 @@
 //! A pre-norm causal decoder: the computation that llama-like families share.
 //!
-//! Each layer is four differentiable blocks. Kept for backward are the blocks' inputs and results and the gate and up
-//! activations; norms, activation functions and attention probabilities are computed again.
+//! Each layer is one differentiable node. Kept for backward are its input, queries, keys and values, what attention saw, the
+//! state between attention and perceptron, and the gate and up activations; norms, activation functions and attention
+//! probabilities are computed again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -11,13 +12,14 @@ use super::{
     Backbone, Dims, Mode, Module, TokenTree,
     adapters::{Adapter, Untrained},
     autograd::{Backward, Input, record},
-    blocks::{attend, check_ids, prefixes},
+    blocks::{check_ids, prefixes},
     cache::KvCache,
+    layer::{self, Block, Gradients, Kept, Wanted},
     linear::{Changes, Projection},
     ops::{
         add_in_place,
-        attention::{Heads, Pattern},
-        gemm, nll,
+        attention::{self, Heads, Pattern},
+        buffers, gemm, nll,
         nll::Targets,
         rms_norm,
         rotary::{self, Rotary},
@@ -35,8 +37,18 @@ pub struct Norm {
     pub eps: f64,
 }
 
+impl Norm {
+    fn forward(&self, x: &Tensor) -> Candle<Tensor> {
+        rms_norm::forward(x, &self.weight, self.eps)
+    }
+
+    fn backward(&self, x: &Tensor, grad: &Tensor) -> Candle<Tensor> {
+        rms_norm::backward(x, &self.weight, grad, self.eps)
+    }
+}
+
 /// The frozen weights of one layer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Layer {
     pub attention_norm: Norm,
     /// Queries, keys and values, side by side.
@@ -70,7 +82,7 @@ impl Decoder {
     }
 
     fn projections(&self) -> impl Iterator<Item = &Arc<Projection>> {
-        self.layers.iter().flat_map(|l| [&l.qkv, &l.output, &l.gate_up, &l.down])
+        self.layers.iter().flat_map(Layer::projections)
     }
 
     /// Hidden states of the tokens at `from` and later, and what `observe` wants to know of each layer's queries, keys and
@@ -81,7 +93,7 @@ impl Decoder {
         from: usize,
         adapter: &dyn Adapter,
         mode: Mode,
-        observe: &mut dyn FnMut(usize, Tensor) -> Result<Tensor>,
+        mut observe: Option<&mut dyn FnMut(usize, Tensor) -> Candle<Tensor>>,
     ) -> Result<Tensor> {
         let ids = &tree.ids()[from..];
         check_ids(ids, self.dims.vocab)?;
@@ -100,32 +112,140 @@ impl Decoder {
         let prefixes = prefixes(adapter, self.dims, &self.device)?;
         let ids = Tensor::new(ids, &self.device)?;
         let mut x = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
+        let view = View { rotary: self.rotary, heads: self.heads(), angles, pattern };
+        let checkpointing = matches!(mode, Mode::Train { checkpointing: true, .. });
         for (i, (layer, prefix)) in self.layers.iter().zip(&prefixes).enumerate() {
-            let qkv = self.attention_input(layer, &x, &angles, layer.qkv.changes(adapter, mode)?)?;
-            let qkv = observe(i, qkv)?;
-            let seen = attend(&qkv, prefix, self.heads(), &pattern)?;
-            let x_mid = attention_output(layer, &seen, &x, layer.output.changes(adapter, mode)?)?;
-            let (gate_up, down) = (layer.gate_up.changes(adapter, mode)?, layer.down.changes(adapter, mode)?);
-            x = mlp(layer, &x_mid, gate_up, down)?;
+            let changes = layer.changes(adapter, mode)?;
+            x = match &mut observe {
+                Some(observe) => layer.forward(&view, &x.detach(), prefix, &changes, |qkv| observe(i, qkv))?.0,
+                None => {
+                    let block = DecoderBlock { layer: layer.clone(), view: view.clone() };
+                    layer::apply(block, &x, prefix, &changes, checkpointing)?
+                }
+            };
         }
-        let y = rms_norm::forward(&x.detach(), &self.norm.weight, self.norm.eps)?;
+        let y = self.norm.forward(&x.detach())?;
         Ok(record(&[&x], y, FinalNorm(self.norm.clone()))?)
     }
+}
 
-    /// Norm, projections and rotation.
-    fn attention_input(&self, layer: &Layer, x: &Tensor, angles: &Tensor, changes: Changes) -> Candle<Tensor> {
-        let node = AttentionInput {
-            norm: layer.attention_norm.clone(),
-            projection: layer.qkv.clone(),
-            changes: changes.clone(),
-            angles: angles.clone(),
-            rotary: self.rotary,
-            heads: self.heads(),
-        };
-        let normed = rms_norm::forward(&x.detach(), &node.norm.weight, node.norm.eps)?;
-        let qkv = node.projection.forward(&normed, &changes, None)?;
-        rotary::rotate(&qkv, angles, self.rotary, self.dims.heads + self.dims.kv_heads, self.dims.head_dim)?;
-        record(&[x, &changes.flat], qkv, node)
+/// What all layers of a forward pass have in common.
+#[derive(Clone)]
+struct View {
+    rotary: Rotary,
+    heads: Heads,
+    angles: Tensor,
+    pattern: Arc<Pattern>,
+}
+
+impl View {
+    /// Heads that are rotated: those of queries and keys.
+    fn rotated(&self) -> usize {
+        self.heads.queries + self.heads.keys
+    }
+}
+
+impl Layer {
+    fn projections(&self) -> [&Arc<Projection>; 4] {
+        [&self.qkv, &self.output, &self.gate_up, &self.down]
+    }
+
+    /// What `adapter` changes, in the order of [`Layer::projections`].
+    fn changes(&self, adapter: &dyn Adapter, mode: Mode) -> Candle<[Changes; 4]> {
+        let [qkv, output, gate_up, down] = self.projections().map(|p| p.changes(adapter, mode));
+        Ok([qkv?, output?, gate_up?, down?])
+    }
+
+    /// Everything outside the graph. `observe` sees queries, keys and values, and returns those of all tokens.
+    fn forward(
+        &self,
+        view: &View,
+        x: &Tensor,
+        prefix: &Tensor,
+        [qkv, output, gate_up, down]: &[Changes; 4],
+        observe: impl FnOnce(Tensor) -> Candle<Tensor>,
+    ) -> Candle<(Tensor, Kept)> {
+        let normed = self.attention_norm.forward(x)?;
+        let qkv = self.qkv.forward(&normed, qkv, None)?;
+        buffers::give_back(normed)?;
+        rotary::rotate(&qkv, &view.angles, view.rotary, view.rotated(), view.heads.dim)?;
+        let qkv = observe(qkv)?;
+        let seen = attention::forward(&qkv, prefix, view.heads, &view.pattern)?;
+        let mid = self.output.forward(&seen, output, Some(x.force_contiguous()?))?;
+        let normed = self.mlp_norm.forward(&mid)?;
+        let inner = self.gate_up.forward(&normed, gate_up, None)?;
+        buffers::give_back(normed)?;
+        let active = swiglu::forward(&inner)?;
+        let out = self.down.forward(&active, down, Some(mid.force_contiguous()?))?;
+        buffers::give_back(active)?;
+        Ok((out, Kept { qkv, seen, mid, inner }))
+    }
+}
+
+struct DecoderBlock {
+    layer: Layer,
+    view: View,
+}
+
+impl Block for DecoderBlock {
+    fn name(&self) -> &'static str {
+        "decoder-layer"
+    }
+
+    fn forward(&self, x: &Tensor, prefix: &Tensor, changes: &[Changes; 4]) -> Candle<(Tensor, Kept)> {
+        self.layer.forward(&self.view, x, prefix, changes, Ok)
+    }
+
+    fn backward(
+        &self,
+        (x, prefix, changes): (&Tensor, &Tensor, &[Changes; 4]),
+        Kept { qkv, seen, mid, inner }: Kept,
+        grad: &Tensor,
+        wanted: Wanted,
+    ) -> Candle<Gradients> {
+        let Self { layer, view } = self;
+        let [c_qkv, c_output, c_gate_up, c_down] = changes;
+        let wants = |changes: &Changes| wanted.changes && changes.any();
+        let mut of = Gradients::default();
+
+        if wants(c_down) {
+            of.changes[3] = Some(layer.down.change_gradient(&swiglu::forward(&inner)?, c_down, grad)?);
+        }
+        let d_active = layer.down.input_gradient(c_down, grad)?;
+        let d_inner = swiglu::backward(&inner, &d_active)?;
+        [inner, d_active].into_iter().try_for_each(buffers::give_back)?;
+        if wants(c_gate_up) {
+            let normed = layer.mlp_norm.forward(&mid)?;
+            of.changes[2] = Some(layer.gate_up.change_gradient(&normed, c_gate_up, &d_inner)?);
+        }
+        let d_normed = layer.gate_up.input_gradient(c_gate_up, &d_inner)?;
+        let d_mid = layer.mlp_norm.backward(&mid, &d_normed)?;
+        [mid, d_inner, d_normed].into_iter().try_for_each(buffers::give_back)?;
+        add_in_place(&d_mid, grad)?;
+
+        if wants(c_output) {
+            of.changes[1] = Some(layer.output.change_gradient(&seen, c_output, &d_mid)?);
+        }
+        let d_seen = layer.output.input_gradient(c_output, &d_mid)?;
+        let (d_qkv, d_prefix) = attention::backward(&qkv, prefix, &d_seen, view.heads, &view.pattern)?;
+        [qkv, seen, d_seen].into_iter().try_for_each(buffers::give_back)?;
+        of.prefix = Some(d_prefix);
+        rotary::rotate_back(&d_qkv, &view.angles, view.rotary, view.rotated(), view.heads.dim)?;
+
+        if wants(c_qkv) {
+            let normed = layer.attention_norm.forward(x)?;
+            of.changes[0] = Some(layer.qkv.change_gradient(&normed, c_qkv, &d_qkv)?);
+            buffers::give_back(normed)?;
+        }
+        if wanted.x {
+            let d_normed = layer.qkv.input_gradient(c_qkv, &d_qkv)?;
+            let dx = layer.attention_norm.backward(x, &d_normed)?;
+            buffers::give_back(d_normed)?;
+            add_in_place(&dx, &d_mid)?;
+            of.x = Some(dx);
+        }
+        [d_qkv, d_mid].into_iter().try_for_each(buffers::give_back)?;
+        Ok(of)
     }
 }
 
@@ -147,7 +267,7 @@ impl Backbone for Decoder {
     }
 
     fn forward(&self, tree: &TokenTree, adapter: &dyn Adapter, mode: Mode) -> Result<Tensor> {
-        self.run(tree, 0, adapter, mode, &mut |_, qkv| Ok(qkv))
+        self.run(tree, 0, adapter, mode, None)
     }
 
     fn extend(&self, tree: &TokenTree, adapter: &dyn Adapter, cache: &mut KvCache) -> Result<Tensor> {
@@ -155,8 +275,7 @@ impl Backbone for Decoder {
         if from > tree.len() {
             return Err(Error::internal(format!("a cache of {from} tokens for a tree of {}", tree.len())));
         }
-        let hidden =
-            self.run(tree, from, adapter, Mode::Eval, &mut |i, qkv| Ok(cache.append(i, &qkv.detach())?))?.detach();
+        let hidden = self.run(tree, from, adapter, Mode::Eval, Some(&mut |i, qkv| cache.append(i, &qkv)))?.detach();
         cache.advance(tree.len() - from);
         Ok(hidden)
     }
@@ -189,121 +308,14 @@ impl Backbone for Decoder {
         tree.push(None, ids);
         let Heads { queries, keys, dim } = self.heads();
         let mut out = Vec::with_capacity(self.layers.len());
-        self.run(&tree, 0, &Untrained, Mode::Eval, &mut |_, qkv| {
+        let mut observe = |_, qkv: Tensor| {
             let part =
                 |head: usize| qkv.narrow(1, head * dim, keys * dim)?.contiguous()?.reshape((ids.len(), keys, dim));
             out.push((part(queries)?, part(queries + keys)?));
             Ok(qkv)
-        })?;
-        Ok(out)
-    }
-}
-
-/// `attention` through the output projection, added to `x`.
-fn attention_output(layer: &Layer, attention: &Tensor, x: &Tensor, changes: Changes) -> Candle<Tensor> {
-    let out = layer.output.forward(&attention.detach(), &changes, Some(x.detach().force_contiguous()?))?;
-    let flat = changes.flat.clone();
-    record(&[attention, x, &flat], out, AttentionOutput { projection: layer.output.clone(), changes })
-}
-
-fn mlp(layer: &Layer, x: &Tensor, gate_up: Changes, down: Changes) -> Candle<Tensor> {
-    let bare = x.detach();
-    let normed = rms_norm::forward(&bare, &layer.mlp_norm.weight, layer.mlp_norm.eps)?;
-    let activations = layer.gate_up.forward(&normed, &gate_up, None)?;
-    drop(normed);
-    let out = layer.down.forward(&swiglu::forward(&activations)?, &down, Some(bare.force_contiguous()?))?;
-    let flats = (gate_up.flat.clone(), down.flat.clone());
-    let node = Mlp {
-        norm: layer.mlp_norm.clone(),
-        gate_up: (layer.gate_up.clone(), gate_up),
-        down: (layer.down.clone(), down),
-        activations: Mutex::new(Some(activations)),
-    };
-    record(&[x, &flats.0, &flats.1], out, node)
-}
-
-struct AttentionInput {
-    norm: Norm,
-    projection: Arc<Projection>,
-    changes: Changes,
-    angles: Tensor,
-    rotary: Rotary,
-    heads: Heads,
-}
-
-impl Backward for AttentionInput {
-    fn name(&self) -> &'static str {
-        "attention-input"
-    }
-
-    fn backward(&self, inputs: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
-        let [x, flat] = inputs else { candle_core::bail!("two inputs expected") };
-        let grad = grad.force_contiguous()?;
-        rotary::rotate_back(&grad, &self.angles, self.rotary, self.heads.queries + self.heads.keys, self.heads.dim)?;
-        let normed = rms_norm::forward(&x.tensor, &self.norm.weight, self.norm.eps)?;
-        let (d_normed, d_flat) = self.projection.backward(&normed, &self.changes, &grad, x.needed, flat.needed)?;
-        let dx = d_normed.map(|g| rms_norm::backward(&x.tensor, &self.norm.weight, &g, self.norm.eps)).transpose()?;
-        Ok(vec![dx, d_flat])
-    }
-}
-
-struct AttentionOutput {
-    projection: Arc<Projection>,
-    changes: Changes,
-}
-
-impl Backward for AttentionOutput {
-    fn name(&self) -> &'static str {
-        "attention-output"
-    }
-
-    fn backward(&self, inputs: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
-        let [attention, _, flat] = inputs else { candle_core::bail!("three inputs expected") };
-        let (d_attention, d_flat) =
-            self.projection.backward(&attention.tensor, &self.changes, grad, attention.needed, flat.needed)?;
-        Ok(vec![d_attention, Some(grad.clone()), d_flat])
-    }
-}
-
-struct Mlp {
-    norm: Norm,
-    gate_up: (Arc<Projection>, Changes),
-    down: (Arc<Projection>, Changes),
-    /// Gate and up; given back as soon as they were used.
-    activations: Mutex<Option<Tensor>>,
-}
-
-impl Backward for Mlp {
-    fn name(&self) -> &'static str {
-        "mlp"
-    }
-
-    fn backward(&self, inputs: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
-        let [x, flat_gate_up, flat_down] = inputs else { candle_core::bail!("three inputs expected") };
-        let activations = self.activations.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(activations) = activations else { candle_core::bail!("backward runs once only") };
-        let (down, changes) = &self.down;
-        // The frozen part of `down` doesn't look at its input.
-        let active = if flat_down.needed { swiglu::forward(&activations)? } else { activations.clone() };
-        let wanted = x.needed || flat_gate_up.needed;
-        let (d_active, d_down) = down.backward(&active, changes, grad, wanted, flat_down.needed)?;
-        let Some(d_active) = d_active else { return Ok(vec![None, None, d_down]) };
-        drop(active);
-        let d_activations = swiglu::backward(&activations, &d_active)?;
-        drop((activations, d_active));
-        let normed = rms_norm::forward(&x.tensor, &self.norm.weight, self.norm.eps)?;
-        let (gate_up, changes) = &self.gate_up;
-        let (d_normed, d_gate_up) =
-            gate_up.backward(&normed, changes, &d_activations, x.needed, flat_gate_up.needed)?;
-        let dx = match d_normed {
-            Some(g) => {
-                let dx = rms_norm::backward(&x.tensor, &self.norm.weight, &g, self.norm.eps)?;
-                add_in_place(&dx, grad)?;
-                Some(dx)
-            }
-            None => None,
         };
-        Ok(vec![dx, d_gate_up, d_down])
+        self.run(&tree, 0, &Untrained, Mode::Eval, Some(&mut observe))?;
+        Ok(out)
     }
 }
 
@@ -316,7 +328,7 @@ impl Backward for FinalNorm {
 
     fn backward(&self, inputs: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
         let [x] = inputs else { candle_core::bail!("one input expected") };
-        Ok(vec![Some(rms_norm::backward(&x.tensor, &self.0.weight, grad, self.0.eps)?)])
+        Ok(vec![Some(self.0.backward(&x.tensor, grad)?)])
     }
 }
 

@@ -1,12 +1,13 @@
 //! A post-norm encoder: the computation of BERT.
 //!
-//! What goes from block to block is the sum before each norm: a block begins with the norm of what it reads, so that
-//! backward needs no normed copy. Kept are the blocks' inputs and results and the inner activations of the perceptron;
-//! norms, activation functions and attention probabilities are computed again.
+//! What goes from layer to layer is the sum before the norm: a layer begins with the norm of what it reads, so that backward
+//! needs no normed copy. Each layer is one differentiable node. Kept for backward are its input, queries, keys and values,
+//! what attention saw, the sum between attention and perceptron, and the perceptron's inner activations; norms, activation
+//! functions and attention probabilities are computed again.
 //!
 //! Dropout inside the backbone, which the reference applies while a model is trained, is left out: the backbone is frozen.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -14,12 +15,13 @@ use super::{
     Backbone, Dims, KvCache, Mode, Module, TokenTree,
     adapters::{Adapter, Untrained},
     autograd::{Backward, Input, record},
-    blocks::{attend, check_ids, prefixes},
+    blocks::{check_ids, prefixes},
+    layer::{self, Block, Gradients, Kept, Wanted},
     linear::{Changes, Projection},
     ops::{
         add_in_place,
-        attention::{Heads, Pattern},
-        gelu, layer_norm,
+        attention::{self, Heads, Pattern},
+        buffers, gelu, layer_norm,
     },
 };
 use crate::error::{Error, Result};
@@ -45,7 +47,7 @@ impl Norm {
 }
 
 /// The frozen weights of one layer, with the norm of what enters it: the embedding's, or the end of the layer before.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Layer {
     pub norm: Norm,
     /// Queries, keys and values, side by side.
@@ -108,7 +110,7 @@ impl Encoder {
         first_tokens: bool,
         adapter: &dyn Adapter,
         mode: Mode,
-        observe: &mut dyn FnMut(&Tensor) -> Result<()>,
+        mut observe: Option<&mut dyn FnMut(&Tensor) -> Candle<()>>,
     ) -> Result<Tensor> {
         if tree.is_empty() {
             return Ok(Tensor::zeros((0, self.dims.hidden), DType::F32, &self.device)?);
@@ -117,26 +119,134 @@ impl Encoder {
         let virtual_tokens = prefixes.first().map_or(Ok(0), |p| p.dim(1))?;
         let pattern = Pattern::two_sided(tree);
         let mut s = self.embed(tree, virtual_tokens)?;
+        let checkpointing = matches!(mode, Mode::Train { checkpointing: true, .. });
         for (i, (layer, prefix)) in self.layers.iter().zip(&prefixes).enumerate() {
-            let x = layer.norm.forward(&s.detach())?;
-            let qkv = attention_input(layer, &s, &x, layer.qkv.changes(adapter, mode)?)?;
-            observe(&qkv)?;
-            let output = layer.output.changes(adapter, mode)?;
-            let mid = if first_tokens && i + 1 == self.layers.len() {
+            let changes = layer.changes(adapter, mode)?;
+            let mut block =
+                EncoderBlock { layer: layer.clone(), heads: self.heads(), pattern: pattern.clone(), only: None };
+            if first_tokens && i + 1 == self.layers.len() {
                 // Nothing reads the last layer's other rows.
                 let firsts: Vec<u32> = tree.segments().iter().map(|s| s.start as u32).collect();
-                let firsts = Tensor::new(firsts, &self.device)?;
-                let seen = attend(&qkv, prefix, self.heads(), &Pattern::first_of_each(tree))?;
-                let of_firsts = |t: &Tensor| t.index_select(&firsts, 0);
-                attention_output(layer, &of_firsts(&seen)?, &of_firsts(&s)?, of_firsts(&x)?, output)?
-            } else {
-                let seen = attend(&qkv, prefix, self.heads(), &pattern)?;
-                attention_output(layer, &seen, &s, x, output)?
+                block.only = Some(Tensor::new(firsts, &self.device)?);
+                block.pattern = Pattern::first_of_each(tree);
+            }
+            s = match &mut observe {
+                Some(observe) => {
+                    let (next, kept) = block.forward(&s.detach(), prefix, &changes)?;
+                    observe(&kept.qkv)?;
+                    next
+                }
+                None => layer::apply(block, &s, prefix, &changes, checkpointing)?,
             };
-            s = mlp(layer, &mid, layer.up.changes(adapter, mode)?, layer.down.changes(adapter, mode)?)?;
         }
         let y = self.norm.forward(&s.detach())?;
         Ok(record(&[&s], y, FinalNorm(self.norm.clone()))?)
+    }
+}
+
+impl Layer {
+    fn projections(&self) -> [&Arc<Projection>; 4] {
+        [&self.qkv, &self.output, &self.up, &self.down]
+    }
+
+    /// What `adapter` changes, in the order of [`Layer::projections`].
+    fn changes(&self, adapter: &dyn Adapter, mode: Mode) -> Candle<[Changes; 4]> {
+        let [qkv, output, up, down] = self.projections().map(|p| p.changes(adapter, mode));
+        Ok([qkv?, output?, up?, down?])
+    }
+}
+
+struct EncoderBlock {
+    layer: Layer,
+    heads: Heads,
+    pattern: Arc<Pattern>,
+    /// The tokens that ask, where they aren't all.
+    only: Option<Tensor>,
+}
+
+impl EncoderBlock {
+    /// Rows of the tokens that ask.
+    fn pick(&self, x: Tensor) -> Candle<Tensor> {
+        match &self.only {
+            Some(rows) => x.index_select(rows, 0),
+            None => Ok(x),
+        }
+    }
+
+    /// The rows where they belong, among zeros.
+    fn put_back(&self, rows: Tensor, all: usize) -> Candle<Tensor> {
+        match &self.only {
+            Some(places) => Tensor::zeros((all, rows.dim(1)?), DType::F32, rows.device())?.index_add(places, &rows, 0),
+            None => Ok(rows),
+        }
+    }
+}
+
+impl Block for EncoderBlock {
+    fn name(&self) -> &'static str {
+        "encoder-layer"
+    }
+
+    fn forward(&self, s: &Tensor, prefix: &Tensor, [qkv, output, up, down]: &[Changes; 4]) -> Candle<(Tensor, Kept)> {
+        let layer = &self.layer;
+        let x = layer.norm.forward(s)?;
+        let qkv = layer.qkv.forward(&x, qkv, None)?;
+        let seen = self.pick(attention::forward(&qkv, prefix, self.heads, &self.pattern)?)?;
+        let mid = layer.output.forward(&seen, output, Some(self.pick(x)?))?;
+        let x = layer.mlp_norm.forward(&mid)?;
+        let inner = layer.up.forward(&x, up, None)?;
+        let active = gelu::forward(&inner)?;
+        let out = layer.down.forward(&active, down, Some(x))?;
+        buffers::give_back(active)?;
+        Ok((out, Kept { qkv, seen, mid, inner }))
+    }
+
+    fn backward(
+        &self,
+        (s, prefix, changes): (&Tensor, &Tensor, &[Changes; 4]),
+        Kept { qkv, seen, mid, inner }: Kept,
+        grad: &Tensor,
+        wanted: Wanted,
+    ) -> Candle<Gradients> {
+        let layer = &self.layer;
+        let [c_qkv, c_output, c_up, c_down] = changes;
+        let wants = |changes: &Changes| wanted.changes && changes.any();
+        let mut of = Gradients::default();
+
+        if wants(c_down) {
+            of.changes[3] = Some(layer.down.change_gradient(&gelu::forward(&inner)?, c_down, grad)?);
+        }
+        let d_active = layer.down.input_gradient(c_down, grad)?;
+        let d_inner = gelu::backward(&inner, &d_active)?;
+        [inner, d_active].into_iter().try_for_each(buffers::give_back)?;
+        if wants(c_up) {
+            of.changes[2] = Some(layer.up.change_gradient(&layer.mlp_norm.forward(&mid)?, c_up, &d_inner)?);
+        }
+        let dx = layer.up.input_gradient(c_up, &d_inner)?;
+        add_in_place(&dx, grad)?;
+        let d_mid = layer.mlp_norm.backward(&mid, &dx)?;
+        [mid, d_inner, dx].into_iter().try_for_each(buffers::give_back)?;
+
+        if wants(c_output) {
+            of.changes[1] = Some(layer.output.change_gradient(&seen, c_output, &d_mid)?);
+        }
+        let tokens = s.dim(0)?;
+        let d_seen = self.put_back(layer.output.input_gradient(c_output, &d_mid)?, tokens)?;
+        let (d_qkv, d_prefix) = attention::backward(&qkv, prefix, &d_seen, self.heads, &self.pattern)?;
+        [qkv, seen, d_seen].into_iter().try_for_each(buffers::give_back)?;
+        of.prefix = Some(d_prefix);
+
+        if wants(c_qkv) {
+            of.changes[0] = Some(layer.qkv.change_gradient(&layer.norm.forward(s)?, c_qkv, &d_qkv)?);
+        }
+        if wanted.x {
+            let dx = layer.qkv.input_gradient(c_qkv, &d_qkv)?;
+            add_in_place(&dx, &self.put_back(d_mid, tokens)?)?;
+            of.x = Some(layer.norm.backward(s, &dx)?);
+            buffers::give_back(dx)?;
+        }
+        buffers::give_back(d_qkv)?;
+        Ok(of)
     }
 }
 
@@ -155,7 +265,7 @@ impl Backbone for Encoder {
     }
 
     fn modules(&self) -> Vec<Module> {
-        let layers = self.layers.iter().flat_map(|l| [&l.qkv, &l.output, &l.up, &l.down]);
+        let layers = self.layers.iter().flat_map(Layer::projections);
         layers.chain([&self.pooler]).flat_map(|p| p.modules().unwrap_or_default()).collect()
     }
 
@@ -164,13 +274,13 @@ impl Backbone for Encoder {
     }
 
     fn forward(&self, tree: &TokenTree, adapter: &dyn Adapter, mode: Mode) -> Result<Tensor> {
-        self.run(tree, false, adapter, mode, &mut |_| Ok(()))
+        self.run(tree, false, adapter, mode, None)
     }
 
     /// `tanh(W h + b)` of the first token's state.
     fn summaries(&self, tree: &TokenTree, leaves: &[usize], adapter: &dyn Adapter, mode: Mode) -> Result<Tensor> {
         let leaves: Vec<u32> = leaves.iter().map(|leaf| *leaf as u32).collect();
-        let firsts = self.run(tree, true, adapter, mode, &mut |_| Ok(()))?;
+        let firsts = self.run(tree, true, adapter, mode, None)?;
         let firsts = firsts.index_select(&Tensor::new(leaves, &self.device)?, 0)?;
         Ok(pool(&self.pooler, &firsts, self.pooler.changes(adapter, mode)?)?)
     }
@@ -196,128 +306,21 @@ impl Backbone for Encoder {
         tree.push(None, ids);
         let Heads { queries, keys, dim } = self.heads();
         let mut out = Vec::with_capacity(self.layers.len());
-        self.run(&tree, false, &Untrained, Mode::Eval, &mut |qkv| {
+        let mut observe = |qkv: &Tensor| {
             let part =
                 |head: usize| qkv.narrow(1, head * dim, keys * dim)?.contiguous()?.reshape((ids.len(), keys, dim));
             out.push((part(queries)?, part(queries + keys)?));
             Ok(())
-        })?;
+        };
+        self.run(&tree, false, &Untrained, Mode::Eval, Some(&mut observe))?;
         Ok(out)
     }
-}
-
-/// Queries, keys and values of `x`, the norm of `s`.
-fn attention_input(layer: &Layer, s: &Tensor, x: &Tensor, changes: Changes) -> Candle<Tensor> {
-    let qkv = layer.qkv.forward(x, &changes, None)?;
-    let flat = changes.flat.clone();
-    record(&[s, &flat], qkv, AttentionInput { norm: layer.norm.clone(), projection: layer.qkv.clone(), changes })
-}
-
-/// `seen` through the output projection, added to `x`, the norm of `s`.
-fn attention_output(layer: &Layer, seen: &Tensor, s: &Tensor, x: Tensor, changes: Changes) -> Candle<Tensor> {
-    let out = layer.output.forward(&seen.detach(), &changes, Some(x))?;
-    let flat = changes.flat.clone();
-    let node = AttentionOutput { norm: layer.norm.clone(), projection: layer.output.clone(), changes };
-    record(&[seen, s, &flat], out, node)
-}
-
-fn mlp(layer: &Layer, s: &Tensor, up: Changes, down: Changes) -> Candle<Tensor> {
-    let x = layer.mlp_norm.forward(&s.detach())?;
-    let inner = layer.up.forward(&x, &up, None)?;
-    let out = layer.down.forward(&gelu::forward(&inner)?, &down, Some(x))?;
-    let flats = (up.flat.clone(), down.flat.clone());
-    let node = Mlp {
-        norm: layer.mlp_norm.clone(),
-        up: (layer.up.clone(), up),
-        down: (layer.down.clone(), down),
-        inner: Mutex::new(Some(inner)),
-    };
-    record(&[s, &flats.0, &flats.1], out, node)
 }
 
 fn pool(pooler: &Arc<Projection>, x: &Tensor, changes: Changes) -> Candle<Tensor> {
     let out = pooler.forward(&x.detach(), &changes, None)?.tanh()?;
     let flat = changes.flat.clone();
     record(&[x, &flat], out, Pooler { projection: pooler.clone(), changes })
-}
-
-struct AttentionInput {
-    norm: Norm,
-    projection: Arc<Projection>,
-    changes: Changes,
-}
-
-impl Backward for AttentionInput {
-    fn name(&self) -> &'static str {
-        "encoder-attention-input"
-    }
-
-    fn backward(&self, inputs: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
-        let [s, flat] = inputs else { candle_core::bail!("two inputs expected") };
-        let x = self.norm.forward(&s.tensor)?;
-        let (dx, d_flat) = self.projection.backward(&x, &self.changes, grad, s.needed, flat.needed)?;
-        let ds = dx.map(|g| self.norm.backward(&s.tensor, &g)).transpose()?;
-        Ok(vec![ds, d_flat])
-    }
-}
-
-struct AttentionOutput {
-    norm: Norm,
-    projection: Arc<Projection>,
-    changes: Changes,
-}
-
-impl Backward for AttentionOutput {
-    fn name(&self) -> &'static str {
-        "encoder-attention-output"
-    }
-
-    fn backward(&self, inputs: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
-        let [seen, s, flat] = inputs else { candle_core::bail!("three inputs expected") };
-        let (d_seen, d_flat) = self.projection.backward(&seen.tensor, &self.changes, grad, seen.needed, flat.needed)?;
-        let ds = s.needed.then(|| self.norm.backward(&s.tensor, grad)).transpose()?;
-        Ok(vec![d_seen, ds, d_flat])
-    }
-}
-
-struct Mlp {
-    norm: Norm,
-    up: (Arc<Projection>, Changes),
-    down: (Arc<Projection>, Changes),
-    /// What the activation function reads; given back as soon as it was used.
-    inner: Mutex<Option<Tensor>>,
-}
-
-impl Backward for Mlp {
-    fn name(&self) -> &'static str {
-        "encoder-mlp"
-    }
-
-    fn backward(&self, inputs: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
-        let [s, flat_up, flat_down] = inputs else { candle_core::bail!("three inputs expected") };
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(inner) = inner else { candle_core::bail!("backward runs once only") };
-        let (down, changes) = &self.down;
-        // The frozen part of `down` doesn't look at its input.
-        let active = if flat_down.needed { gelu::forward(&inner)? } else { inner.clone() };
-        let wanted = s.needed || flat_up.needed;
-        let (d_active, d_down) = down.backward(&active, changes, grad, wanted, flat_down.needed)?;
-        let Some(d_active) = d_active else { return Ok(vec![None, None, d_down]) };
-        drop(active);
-        let d_inner = gelu::backward(&inner, &d_active)?;
-        drop((inner, d_active));
-        let x = self.norm.forward(&s.tensor)?;
-        let (up, changes) = &self.up;
-        let (dx, d_up) = up.backward(&x, changes, &d_inner, s.needed, flat_up.needed)?;
-        let ds = match dx {
-            Some(dx) => {
-                add_in_place(&dx, grad)?;
-                Some(self.norm.backward(&s.tensor, &dx)?)
-            }
-            None => None,
-        };
-        Ok(vec![ds, d_up, d_down])
-    }
 }
 
 struct FinalNorm(Norm);
@@ -347,7 +350,8 @@ impl Backward for Pooler {
     fn backward(&self, inputs: &[Input], output: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
         let [x, flat] = inputs else { candle_core::bail!("two inputs expected") };
         let d_inner = (grad * output.sqr()?.affine(-1.0, 1.0)?)?;
-        let (dx, d_flat) = self.projection.backward(&x.tensor, &self.changes, &d_inner, x.needed, flat.needed)?;
-        Ok(vec![dx, d_flat])
+        let dx = x.needed.then(|| self.projection.input_gradient(&self.changes, &d_inner)).transpose()?;
+        let change = || self.projection.change_gradient(&x.tensor, &self.changes, &d_inner);
+        Ok(vec![dx, flat.needed.then(change).transpose()?])
     }
 }

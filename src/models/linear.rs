@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor};
 use super::{
     Mode, Module,
     adapters::Adapter,
-    ops::{add_in_place, dropout, dropout::Dropout, gemm},
+    ops::{add_in_place, buffers, dropout, dropout::Dropout, gemm},
     random,
 };
 
@@ -52,6 +52,29 @@ struct Part {
     dropout: Option<Dropout>,
 }
 
+impl Changes {
+    /// The flat tensors of several projections as one.
+    pub fn join<const N: usize>(changes: &[Self; N]) -> Result<Tensor> {
+        Tensor::cat(&changes.each_ref().map(|c| &c.flat), 0)
+    }
+
+    /// Gradients of [`Changes::join`]'s result from those of its parts, where a missing one is zero.
+    pub fn join_gradients<const N: usize>(changes: &[Self; N], gradients: [Option<Tensor>; N]) -> Result<Tensor> {
+        let parts = changes.iter().zip(gradients).map(|(c, g)| g.map_or_else(|| c.flat.zeros_like(), Ok));
+        Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)
+    }
+
+    /// Outside the graph.
+    pub fn detached(&self) -> Self {
+        Self { flat: self.flat.detach(), parts: self.parts.clone() }
+    }
+
+    /// Whether backward reads what the projection read.
+    pub fn any(&self) -> bool {
+        self.parts.iter().any(Option::is_some)
+    }
+}
+
 /// A layer, its change, its first column and its width in the output.
 type Slice<'a> = (&'a Linear, Option<Part>, usize, usize);
 
@@ -91,7 +114,7 @@ impl Projection {
                 None => None,
                 Some(low) => {
                     let dropout = match mode {
-                        Mode::Train { seed, pass } if low.dropout > 0.0 => {
+                        Mode::Train { seed, pass, .. } if low.dropout > 0.0 => {
                             let key = random::key(seed, pass, &linear.path);
                             let key = u64::from_le_bytes(std::array::from_fn(|i| key[i]));
                             Some(Dropout { p: low.dropout, key })
@@ -142,7 +165,7 @@ impl Projection {
             (Some(onto), None) => (onto, true),
             (Some(onto), Some(bias)) => (onto.broadcast_add(bias)?, true),
             (None, Some(bias)) => (bias.broadcast_as((rows, self.outputs))?.force_contiguous()?, true),
-            (None, None) => (Tensor::zeros((rows, self.outputs), DType::F32, x.device())?, false),
+            (None, None) => (buffers::tensor((rows, self.outputs), x.device())?, false),
         };
         for (linear, part, from, width) in self.each(&changes.parts)? {
             let columns = out.narrow(1, from, width)?;
@@ -161,47 +184,41 @@ impl Projection {
         Ok(out)
     }
 
-    /// Gradients of `x` and of the changes, from that of the result. `x` is only read where a change needs it.
-    pub fn backward(
-        &self,
-        x: &Tensor,
-        changes: &Changes,
-        grad: &Tensor,
-        want_x: bool,
-        want_changes: bool,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    /// Gradient of what [`Projection::forward`] read, from that of its result.
+    pub fn input_gradient(&self, changes: &Changes, grad: &Tensor) -> Result<Tensor> {
         let flat = changes.flat.detach();
-        let rows = grad.dim(0)?;
-        let dx = Tensor::zeros((rows, self.inputs), DType::F32, grad.device())?;
-        let d_flat = flat.zeros_like()?;
-        let mut first = true;
-        for (linear, part, from, width) in self.each(&changes.parts)? {
+        let dx = buffers::tensor((grad.dim(0)?, self.inputs), grad.device())?;
+        for (i, (linear, part, from, width)) in self.each(&changes.parts)?.into_iter().enumerate() {
             let g = grad.narrow(1, from, width)?;
-            if want_x {
-                if first {
-                    gemm::set(&dx, &g, &linear.weight, 1.0)?
-                } else {
-                    gemm::add(&dx, &g, &linear.weight, 1.0)?
-                }
-                first = false;
+            if i == 0 {
+                gemm::set(&dx, &g, &linear.weight, 1.0)?
+            } else {
+                gemm::add(&dx, &g, &linear.weight, 1.0)?
             }
             let Some(part) = part else { continue };
             let (a, b) = self.matrices(&flat, part, width)?;
             let d_low = gemm::product(&g, &b, part.scale)?;
-            if want_changes {
-                let (d_a, d_b) = self.matrices(&d_flat, part, width)?;
-                let x = dropped(x, part)?;
-                let low = gemm::product(&x, &a.t()?, 1.0)?;
-                gemm::set(&d_a, &d_low.t()?, &x, 1.0)?;
-                gemm::set(&d_b, &g.t()?, &low, part.scale)?;
-            }
             match part.dropout {
-                _ if !want_x => (),
                 None => gemm::add(&dx, &d_low, &a, 1.0)?,
                 Some(dropout) => add_in_place(&dx, &dropout::apply(&gemm::product(&d_low, &a, 1.0)?, dropout)?)?,
             }
         }
-        Ok((want_x.then_some(dx), want_changes.then_some(d_flat)))
+        Ok(dx)
+    }
+
+    /// Gradient of `changes.flat`, from that of the result. `x` is what was read; only changes look at it.
+    pub fn change_gradient(&self, x: &Tensor, changes: &Changes, grad: &Tensor) -> Result<Tensor> {
+        let flat = changes.flat.detach();
+        let d_flat = flat.zeros_like()?;
+        for (_, part, from, width) in self.each(&changes.parts)? {
+            let Some(part) = part else { continue };
+            let g = grad.narrow(1, from, width)?;
+            let ((a, b), (d_a, d_b)) = (self.matrices(&flat, part, width)?, self.matrices(&d_flat, part, width)?);
+            let x = dropped(x, part)?;
+            gemm::set(&d_b, &g.t()?, &gemm::product(&x, &a.t()?, 1.0)?, part.scale)?;
+            gemm::set(&d_a, &gemm::product(&g, &b, part.scale)?.t()?, &x, 1.0)?;
+        }
+        Ok(d_flat)
     }
 }
 

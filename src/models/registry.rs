@@ -80,10 +80,19 @@ pub fn usual_targets(family_name: &str) -> Result<&'static [&'static str]> {
 
 /// A backbone from its files (name inside the artifact, and path).
 pub fn load(spec: &BackboneSpec, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Box<dyn Backbone>> {
-    let family = family(&spec.family)?;
-    let weights = Weights::open(files, &spec.config)?;
-    let loader = Loader::new(&weights, spec.dtype, device);
-    Ok(match family.build {
+    build(spec, &Weights::open(files, &spec.config)?, device)
+}
+
+/// A backbone in the shape of `spec`'s configuration, with random weights: to measure what it costs.
+pub fn load_random(spec: &BackboneSpec, device: &Device) -> Result<Box<dyn Backbone>> {
+    let config = Config::of_table(&spec.config);
+    let qkv_bias = dims(&spec.family, &config)?.qkv_bias;
+    build(spec, &Weights::random(config, qkv_bias), device)
+}
+
+fn build(spec: &BackboneSpec, weights: &Weights, device: &Device) -> Result<Box<dyn Backbone>> {
+    let loader = Loader::new(weights, spec.dtype, device);
+    Ok(match family(&spec.family)?.build {
         Build::Decoder(load) => Box::new(load(&loader)?),
         Build::Encoder(load) => Box::new(load(&loader)?),
     })

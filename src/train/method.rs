@@ -64,6 +64,12 @@ pub struct TrainingSpec {
     pub dev_every_steps: Option<u64>,
     /// Examples of the dev split that are measured: its first ones.
     pub dev_examples: usize,
+    /// End with the parameters of the best measurement on the dev split (of equal ones the first), not with the last.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_best: bool,
+    /// Stop after so many measurements in a row that weren't better than the best before them; None: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u64>,
 }
 
 /// How long a training goes.
@@ -96,6 +102,9 @@ pub struct Safeguards {
     pub checkpoint_every_seconds: u64,
     /// Nats by which a batch's loss may exceed the median of the last 16 before the training stops.
     pub max_loss_rise: f64,
+    /// Keep each layer's input alone for backward, and compute the rest again: less memory, more time.
+    #[serde(default)]
+    pub checkpointing: bool,
 }
 
 impl Default for TrainingSpec {
@@ -113,13 +122,15 @@ impl Default for TrainingSpec {
             warmup: 0.1,
             dev_every_steps: None,
             dev_examples: 100,
+            keep_best: false,
+            patience: None,
         }
     }
 }
 
 impl Default for Safeguards {
     fn default() -> Self {
-        Self { checkpoint_every_steps: None, checkpoint_every_seconds: 20, max_loss_rise: 10.0 }
+        Self { checkpoint_every_steps: None, checkpoint_every_seconds: 20, max_loss_rise: 10.0, checkpointing: false }
     }
 }
 
@@ -187,6 +198,10 @@ struct MethodTable {
     dev_every_steps: Option<u64>,
     /// Examples of the dev split that are measured (default 100).
     dev_examples: Option<usize>,
+    /// End with the adapter that was best on the dev split, not with the last one (default false).
+    keep_best: Option<bool>,
+    /// Stop after so many measurements in a row that bring nothing better (default: train to the end).
+    patience: Option<u64>,
 
     /// Steps between checkpoints. Left out, checkpoints go by time. Changes no result.
     checkpoint_every_steps: Option<u64>,
@@ -194,6 +209,9 @@ struct MethodTable {
     checkpoint_every_seconds: Option<u64>,
     /// Stop when a batch's loss exceeds the usual one by more than so many nats (default 10). Changes no result.
     max_loss_rise: Option<f64>,
+    /// Activation checkpointing: keep the input of each layer alone for backward and compute the rest again. Takes a third
+    /// more time and much less memory (default false). Changes no result.
+    checkpointing: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -340,7 +358,15 @@ impl MethodTable {
             warmup: self.warmup.unwrap_or(default.warmup),
             dev_every_steps: self.dev_every_steps,
             dev_examples: self.dev_examples.unwrap_or(default.dev_examples),
+            keep_best: self.keep_best.unwrap_or(default.keep_best),
+            patience: self.patience,
         };
+        for (key, asked) in [("keep_best", spec.keep_best), ("patience", spec.patience.is_some())] {
+            if asked && spec.dev_every_steps.is_none() {
+                return Err(format!("`{key}` goes by measurements on the dev split: say `dev_every_steps`, too"));
+            }
+        }
+        positive("patience", spec.patience.map_or(1, |n| n as usize))?;
         positive("batch_size", spec.batch_size)?;
         positive("accumulation", spec.accumulation)?;
         positive("dev_examples", spec.dev_examples)?;
@@ -364,6 +390,7 @@ impl MethodTable {
             checkpoint_every_steps: self.checkpoint_every_steps,
             checkpoint_every_seconds: self.checkpoint_every_seconds.unwrap_or(default.checkpoint_every_seconds),
             max_loss_rise,
+            checkpointing: self.checkpointing.unwrap_or(default.checkpointing),
         })
     }
 }
@@ -444,6 +471,7 @@ mod tests {
         assert!(error(json!({ "adapter": "lora", "dropout": 1.0 })).contains("`dropout` must lie between"));
         assert!(error(json!({ "adapter": "lora", "learing_rate": 1.0 })).contains("learing_rate"));
         assert!(error(json!({ "adapter": "ptuning2", "init_text": "a" })).contains("init = \"text\""));
+        assert!(error(json!({ "adapter": "lora", "patience": 2 })).contains("say `dev_every_steps`, too"));
     }
 
     #[test]

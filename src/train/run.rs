@@ -70,6 +70,9 @@ pub struct TrainingSummary {
     pub learning_rates: Vec<f64>,
     /// Accuracy on held-out examples, where it was asked for.
     pub dev: Vec<DevPoint>,
+    /// The step whose parameters were kept, where the best on the dev split were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_step: Option<u64>,
 }
 
 /// Ranked (for a head: classified) answers on held-out examples after `step` optimiser steps.
@@ -120,7 +123,7 @@ impl Training<'_> {
         let mut saved = Saved { at: Instant::now(), step: course.step };
         let mut tokens = 0u64;
         self.progress.step(course.step, total, "step", "");
-        while course.step < total {
+        while course.step < total && !self.has_lost_patience(&course) {
             if self.progress.stop_requested() {
                 self.save(&course, &parameters, &optimiser)?;
                 return Err(Error::interrupted(format!("stopped on request after step {} of {total}", course.step)));
@@ -142,6 +145,9 @@ impl Training<'_> {
             self.progress.step(course.step, total, "step", &note);
             if self.dev_is_due(course.step, total) {
                 course.dev.push(self.measure_dev(course.step)?);
+                if self.spec.keep_best && course.measurements_since_best() == Some(0) {
+                    course.best = parameters.iter().map(|(_, p)| p.copy()).collect::<candle_core::Result<_>>()?;
+                }
             }
             if course.step < total && saved.is_due(course.step, self.safeguards) {
                 self.save(&course, &parameters, &optimiser)?;
@@ -149,24 +155,30 @@ impl Training<'_> {
             }
         }
 
+        for ((_, parameter), best) in parameters.iter().zip(&course.best) {
+            parameter.set(best)?;
+        }
+
         self.progress.measure("train_seconds", begun.elapsed().as_secs_f64());
         self.progress.measure("tokens_per_second", per_second(tokens, begun));
-        self.progress.measure("examples_per_second", per_second(order.seen(total) - order.seen(first_step), begun));
+        self.progress
+            .measure("examples_per_second", per_second(order.seen(course.step) - order.seen(first_step), begun));
         if let Some(bytes) = peak_memory() {
             self.progress.measure("peak_memory_bytes", bytes as f64);
         }
         Ok(TrainingSummary {
             adapter: self.adapter_name.to_owned(),
-            steps: total,
+            steps: course.step,
             examples: self.samples.len() as u64,
-            examples_seen: order.seen(total),
-            epochs: order.seen(total) as f64 / self.samples.len() as f64,
+            examples_seen: order.seen(course.step),
+            epochs: order.seen(course.step) as f64 / self.samples.len() as f64,
             batch_size: self.spec.batch_size as u64,
             learning_rate: self.spec.learning_rate,
             labelled_tokens: course.labelled_tokens,
             trainable_parameters: parameters.iter().map(|(_, p)| p.elem_count() as u64).sum(),
+            best_step: if self.spec.keep_best { course.best_point().map(|i| course.dev[i].step) } else { None },
+            learning_rates: (0..course.step).map(rate).collect(),
             loss: course.loss,
-            learning_rates: (0..total).map(rate).collect(),
             dev: course.dev,
         })
     }
@@ -186,7 +198,7 @@ impl Training<'_> {
         let mut loss = 0.0;
         for (part, packed) in packed.iter().enumerate() {
             let pass = step * self.spec.accumulation as u64 + part as u64;
-            let mode = Mode::Train { seed: self.seed, pass };
+            let mode = Mode::Train { seed: self.seed, pass, checkpointing: self.safeguards.checkpointing };
             let nll = match head {
                 Some(head) => {
                     let summaries = self.backbone.summaries(&packed.tree, &packed.leaves, self.adapter, mode)?;
@@ -230,6 +242,11 @@ impl Training<'_> {
         !self.dev.is_empty() && self.spec.dev_every_steps.is_some_and(|n| step.is_multiple_of(n) || step == total)
     }
 
+    fn has_lost_patience(&self, course: &Course) -> bool {
+        let since = course.measurements_since_best();
+        self.spec.patience.zip(since).is_some_and(|(patience, since)| since as u64 >= patience)
+    }
+
     fn measure_dev(&self, step: u64) -> Result<DevPoint> {
         let prompts: Vec<&[u32]> = self.dev.iter().map(|s| s.prompt.as_slice()).collect();
         let scores = match self.adapter.head() {
@@ -256,6 +273,7 @@ impl Training<'_> {
         let Some(file) = &self.checkpoint else { return Ok(()) };
         let AdamWState { steps, moments: mut tensors } = optimiser.state()?;
         tensors.extend(parameters.iter().map(|(name, p)| (adapter_key(name), p.as_tensor().clone())));
+        tensors.extend(parameters.iter().zip(&course.best).map(|((name, _), best)| (best_key(name), best.clone())));
         file.save(&Checkpoint {
             step: course.step,
             optimiser_steps: steps,
@@ -283,9 +301,20 @@ struct Course {
     labelled_tokens: u64,
     loss: Vec<f32>,
     dev: Vec<DevPoint>,
+    /// The parameters of the best measurement, where they are to be kept.
+    best: Vec<Tensor>,
 }
 
 impl Course {
+    /// Index of the best measurement; of equal ones the first.
+    fn best_point(&self) -> Option<usize> {
+        (0..self.dev.len()).reduce(|best, i| if self.dev[i].correct > self.dev[best].correct { i } else { best })
+    }
+
+    fn measurements_since_best(&self) -> Option<usize> {
+        self.best_point().map(|best| self.dev.len() - 1 - best)
+    }
+
     fn restore(&mut self, state: &Checkpoint, parameters: &[(String, Var)], optimiser: &mut AdamW) -> Result<()> {
         for (name, parameter) in parameters {
             let saved = state.tensors.get(&adapter_key(name));
@@ -295,7 +324,7 @@ impl Course {
         let moments: BTreeMap<String, Tensor> = state
             .tensors
             .iter()
-            .filter(|(k, _)| !k.starts_with(ADAPTER))
+            .filter(|(k, _)| !k.starts_with(ADAPTER) && !k.starts_with(BEST))
             .map(|(k, t)| (k.clone(), t.clone()))
             .collect();
         optimiser.restore(&AdamWState { steps: state.optimiser_steps, moments })?;
@@ -303,14 +332,20 @@ impl Course {
         self.labelled_tokens = state.labelled_tokens;
         self.loss.clone_from(&state.loss);
         self.dev.clone_from(&state.dev);
+        self.best = parameters.iter().filter_map(|(name, _)| state.tensors.get(&best_key(name)).cloned()).collect();
         Ok(())
     }
 }
 
 const ADAPTER: &str = "adapter.";
+const BEST: &str = "best.";
 
 fn adapter_key(name: &str) -> String {
     format!("{ADAPTER}{name}")
+}
+
+fn best_key(name: &str) -> String {
+    format!("{BEST}{name}")
 }
 
 /// When the last checkpoint was written.
@@ -571,6 +606,16 @@ mod tests {
     }
 
     #[test]
+    fn checkpointing_changes_no_byte() {
+        for adapter in [lora(), ptuning2()] {
+            let mut case = Case::new(spec());
+            let plain = case.train(&adapter, None, &Unwatched).unwrap();
+            case.safeguards.checkpointing = true;
+            assert!(case.train(&adapter, None, &Unwatched).unwrap() == plain, "{adapter:?}");
+        }
+    }
+
+    #[test]
     fn divergence_names_its_examples() {
         let case = Case::new(TrainingSpec { learning_rate: 1e300, warmup: 0.0, ..spec() });
         let error = case.train(&lora(), None, &Unwatched).unwrap_err();
@@ -586,10 +631,13 @@ mod tests {
         assert!(error.message.contains("leapt"), "{error}");
     }
 
-    #[test]
-    fn dev_points_enter_the_summary() {
-        let case = Case::new(TrainingSpec { dev_every_steps: Some(4), ..spec() });
-        let adapter = adapters::create(&lora(), &case.backbone, 1, None).unwrap();
+    /// Trains with the first samples as dev split; the saved adapter and the summary.
+    fn train_with_dev(
+        case: &Case,
+        checkpoint: Option<PathBuf>,
+        progress: &dyn Progress,
+    ) -> Result<(Vec<u8>, TrainingSummary)> {
+        let adapter = adapters::create(&lora(), &case.backbone, 1, None)?;
         let training = Training {
             backbone: &case.backbone,
             adapter: adapter.as_ref(),
@@ -600,10 +648,49 @@ mod tests {
             spec: &case.spec,
             safeguards: &case.safeguards,
             seed: 1,
-            checkpoint: None,
-            progress: &Unwatched,
+            checkpoint: checkpoint.map(|path| CheckpointFile { path, fingerprint: Digest::of(b"job") }),
+            progress,
         };
-        let dev = training.run().unwrap().dev;
-        assert_eq!(dev.iter().map(|p| (p.step, p.n)).collect::<Vec<_>>(), [(4, 5), (6, 5)]);
+        let summary = training.run()?;
+        Ok((adapter.save("tiny")?.weights, summary))
+    }
+
+    #[test]
+    fn dev_points_enter_the_summary() {
+        let case = Case::new(TrainingSpec { dev_every_steps: Some(4), ..spec() });
+        let (_, summary) = train_with_dev(&case, None, &Unwatched).unwrap();
+        assert_eq!(summary.dev.iter().map(|p| (p.step, p.n)).collect::<Vec<_>>(), [(4, 5), (6, 5)]);
+        assert_eq!(summary.best_step, None);
+    }
+
+    #[test]
+    fn the_best_parameters_are_those_of_a_training_that_ends_there() {
+        let spec = TrainingSpec {
+            dev_every_steps: Some(1),
+            keep_best: true,
+            schedule: crate::train::Schedule::Constant,
+            learning_rate: 5e-2,
+            length: Length::Steps(12),
+            ..spec()
+        };
+        let case = Case::new(spec.clone());
+        let (kept, summary) = train_with_dev(&case, None, &Unwatched).unwrap();
+        let best = summary.best_step.unwrap();
+        let correct = |step: u64| summary.dev[step as usize - 1].correct;
+        assert!((1..best).all(|s| correct(s) < correct(best)) && (best..=12).all(|s| correct(s) <= correct(best)));
+        assert!(best < 12, "the last step is the best: nothing was shown; {:?}", summary.dev);
+        let short = TrainingSpec { length: Length::Steps(best), keep_best: false, ..spec.clone() };
+        assert!(train_with_dev(&Case::new(short), None, &Unwatched).unwrap().0 == kept);
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = checkpoint_path(folder.path());
+        let stop = StopAfter { limit: best + 1, done: AtomicU64::new(0) };
+        train_with_dev(&case, Some(path.clone()), &stop).unwrap_err();
+        assert!(train_with_dev(&case, Some(path), &Unwatched).unwrap() == (kept, summary.clone()));
+
+        let patient = Case::new(TrainingSpec { patience: Some(1), ..spec });
+        let (_, stopped) = train_with_dev(&patient, None, &Unwatched).unwrap();
+        let first_lull = (2..=12).find(|s| (1..*s).any(|t| correct(t) >= correct(*s))).unwrap();
+        assert_eq!((stopped.steps, stopped.loss.len() as u64), (first_lull, first_lull));
     }
 }

@@ -1,5 +1,6 @@
 //! What is trained on top of a frozen backbone. One file a method, one line each in [`AdapterSpec`] and [`create`].
 
+mod frozen;
 mod head;
 mod lora;
 mod none;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::Backbone;
 use crate::error::{Error, Result};
 
+pub use frozen::Frozen;
 pub use head::{Head, WithHead};
 pub use lora::{Lora, LoraSpec};
 pub use none::{Untrained, UntrainedSpec};

@@ -11,7 +11,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 use rayon::prelude::*;
 
 use super::{
-    Shared,
+    Shared, buffers,
     gemm::{multiply, row_major, transposed},
     math, values,
 };
@@ -161,7 +161,6 @@ impl Operands<'_> {
             }
         }
         let (m, n) = (block.queries.len() * group, self.virtual_tokens + block.keys);
-        to.p.clear();
         to.p.resize(m * n, 0.0);
         multiply((m, n, dim), &mut to.p, row_major(n), false, &to.q, row_major(dim), &to.k, transposed(dim), 1.0);
         for (r, p) in to.p.chunks_exact_mut(n).enumerate() {
@@ -177,7 +176,7 @@ impl Operands<'_> {
         let Heads { queries, keys, dim } = self.heads;
         let group = self.heads.group();
         let width = queries * dim;
-        let mut out = vec![0f32; (pattern.tokens - pattern.from) * width];
+        let mut out = buffers::zeros((pattern.tokens - pattern.from) * width);
         let target = Shared(out.as_mut_ptr());
         let tasks = pattern.blocks.len() * keys;
         (0..tasks).into_par_iter().for_each_init(
@@ -186,7 +185,6 @@ impl Operands<'_> {
                 let (block, head) = (&pattern.blocks[task / keys], task % keys);
                 self.gather(block, head, gathered);
                 let (m, n) = (block.queries.len() * group, self.virtual_tokens + block.keys);
-                seen.clear();
                 seen.resize(m * dim, 0.0);
                 let (p, v) = (&gathered.p, &gathered.v);
                 multiply((m, dim, n), seen, row_major(dim), false, p, row_major(n), v, row_major(dim), 1.0);
@@ -202,7 +200,7 @@ impl Operands<'_> {
 
     /// Gradients of `qkv` and, behind it, of the prefix.
     fn backward(&self, pattern: &Pattern, grad: &[f32]) -> Vec<f32> {
-        let mut out = vec![0f32; self.qkv.len() + self.prefix.len()];
+        let mut out = buffers::zeros(self.qkv.len() + self.prefix.len());
         let target = Shared(out.as_mut_ptr());
         (0..self.heads.keys).into_par_iter().for_each(|head| {
             let mut scratch = BackwardScratch::default();
@@ -233,7 +231,6 @@ impl Operands<'_> {
             g.extend_from_slice(&grad[(i - pattern.from) * queries * dim + head * group * dim..][..group * dim]);
         }
         for (buffer, len) in [(&mut *ds, m * n), (&mut *dq, m * dim), (&mut *dk, n * dim), (&mut *dv, n * dim)] {
-            buffer.clear();
             buffer.resize(len, 0.0);
         }
         let Gathered { q, k, v, p } = gathered;
@@ -366,7 +363,9 @@ pub fn backward(
 ) -> Result<(Tensor, Tensor)> {
     let both = qkv.apply_op3_no_bwd(prefix, grad, &Backward { heads, pattern: pattern.clone() })?;
     let own = both.narrow(0, 0, qkv.elem_count())?.reshape(qkv.shape())?;
-    Ok((own, both.narrow(0, qkv.elem_count(), prefix.elem_count())?.reshape(prefix.shape())?))
+    // A copy: nobody else holds the storage of the larger one.
+    let of_prefix = both.narrow(0, qkv.elem_count(), prefix.elem_count())?.force_contiguous()?;
+    Ok((own, of_prefix.reshape(prefix.shape())?))
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::values;
+use super::{buffers, math, values};
 
-/// Numbers that one task of the pool masks; a multiple of the four that share a hash.
+/// Numbers that one task of the pool masks; a multiple of those that share hashes.
 const TASK: usize = 1 << 15;
 
 /// One module's dropout in one forward pass.
@@ -23,23 +23,45 @@ impl CustomOp1 for Dropout {
 
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = values("dropout", x, lx)?;
-        let threshold = (self.p * 65536.0).round() as u64;
+        let threshold = (self.p * 65536.0).round() as u32;
         let scale = (1.0 / (1.0 - self.p)) as f32;
-        let mut out = vec![0f32; x.len()];
+        let mut out = buffers::take(x.len());
         out.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).enumerate().for_each(|(task, (y, x))| {
-            for (i, (y, x)) in y.chunks_mut(4).zip(x.chunks(4)).enumerate() {
-                let hash = mix(self.key.wrapping_add((task * TASK / 4 + i) as u64));
-                for (lane, (y, x)) in y.iter_mut().zip(x).enumerate() {
-                    let keep = (hash >> (16 * lane)) & 0xffff >= threshold;
-                    *y = if keep { x * scale } else { 0.0 };
-                }
-            }
+            drop_out(x, y, self.key.wrapping_add((task * TASK / SHARED) as u64), threshold, scale);
         });
         Ok((CpuStorage::F32(out), lx.shape().clone()))
     }
 }
 
+/// Numbers that share a hash: 16 bits each.
+const SHARED: usize = 4;
+
+/// Hashes that are drawn together.
+const HASHES: usize = 16;
+
+math::vectorised! {
+    /// `key` is that of the first number.
+    pub fn drop_out(x: &[f32], y: &mut [f32], key: u64, threshold: u32, scale: f32) {
+        for (i, (y, x)) in y.chunks_mut(SHARED * HASHES).zip(x.chunks(SHARED * HASHES)).enumerate() {
+            let mut hashes = [0u64; HASHES];
+            for (j, hash) in hashes.iter_mut().enumerate() {
+                *hash = mix(key.wrapping_add((i * HASHES + j) as u64));
+            }
+            let mut bits = [0u32; SHARED * HASHES];
+            for (bits, hash) in bits.chunks_exact_mut(SHARED).zip(hashes) {
+                for (lane, bits) in bits.iter_mut().enumerate() {
+                    *bits = (hash >> (16 * lane)) as u32 & 0xffff;
+                }
+            }
+            for ((y, x), bits) in y.iter_mut().zip(x).zip(bits) {
+                *y = if bits >= threshold { x * scale } else { 0.0 };
+            }
+        }
+    }
+}
+
 /// The output function of SplitMix64 (Steele, Lea & Flood 2014): a counter goes in, 64 random bits come out.
+#[inline(always)]
 fn mix(counter: u64) -> u64 {
     let mut z = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

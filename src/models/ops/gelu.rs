@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{GRAIN, math, values};
+use super::{GRAIN, buffers, math, values};
 
 struct Forward;
 struct Backward;
@@ -48,7 +48,7 @@ impl CustomOp1 for Forward {
 
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = values(self.name(), x, lx)?;
-        let mut out = vec![0f32; x.len()];
+        let mut out = buffers::take(x.len());
         out.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN)).for_each(|(y, x)| forward_row(x, y));
         Ok((CpuStorage::F32(out), lx.shape().clone()))
     }
@@ -61,7 +61,7 @@ impl CustomOp2 for Backward {
 
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, g: &CpuStorage, lg: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, g) = (values(self.name(), x, lx)?, values(self.name(), g, lg)?);
-        let mut out = vec![0f32; x.len()];
+        let mut out = buffers::take(x.len());
         out.par_chunks_mut(GRAIN)
             .zip(x.par_chunks(GRAIN))
             .zip(g.par_chunks(GRAIN))

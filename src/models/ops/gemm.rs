@@ -1,20 +1,21 @@
-//! Matrix products into an existing buffer. The right side may be in half precision: blocks of it are converted to f32 on
-//! the way, so that the numbers are those of an f32 matrix with the same values.
+//! Matrix products into an existing buffer. The right side may be in half precision: it is converted to f32 on the way, so
+//! that the numbers are those of an f32 matrix with the same values.
+
+mod kernel;
+mod simd;
 
 use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor};
-use gemm::Parallelism;
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 
-use super::Shared;
+use self::kernel::Product;
+use super::buffers;
 
 /// Products with fewer multiplications than this aren't worth a second thread.
-const PARALLEL_FROM: usize = 1 << 20;
+const PARALLEL_FROM: usize = 1 << 19;
 
-/// A block handed to a thread has at least this many rows or columns, and starts at a multiple of it. Above 64 the
-/// library cuts the inner dimension in the same places whatever the block's size, which keeps the bits independent of
-/// how the product is shared out.
-const BLOCK: usize = 96;
+/// Columns and rows are shared out in multiples of this, which is a multiple of every tile's width and height.
+const UNIT: usize = 48;
 
 /// A matrix in memory: element `(i, j)` lies at `offset + i * rows + j * columns`.
 #[derive(Clone, Copy)]
@@ -40,7 +41,7 @@ fn extent(rows: usize, columns: usize, s: Strides) -> usize {
 /// `dst = scale * a b`, or `dst += ...`; `[m, k] x [k, n]`. On the calling thread.
 #[expect(clippy::too_many_arguments, reason = "the operands of a matrix product")]
 pub fn multiply(
-    (m, n, k): (usize, usize, usize),
+    shape: (usize, usize, usize),
     dst: &mut [f32],
     dst_strides: Strides,
     accumulate: bool,
@@ -50,99 +51,62 @@ pub fn multiply(
     b_strides: Strides,
     scale: f32,
 ) {
-    assert!(extent(m, n, dst_strides) <= dst.len(), "destination of a product is too small");
-    assert!(extent(m, k, a_strides) <= a.len(), "left side of a product is too small");
-    assert!(extent(k, n, b_strides) <= b.len(), "right side of a product is too small");
-    // SAFETY: every element lies in its slice, as just checked, and `dst` is borrowed mutably.
-    unsafe {
-        call((m, n, k), dst.as_mut_ptr(), dst_strides, accumulate, a.as_ptr(), a_strides, b.as_ptr(), b_strides, scale)
-    }
-}
-
-/// # Safety
-/// Every element of the three matrices must be in bounds, and nobody else may touch `dst`.
-#[expect(clippy::too_many_arguments, reason = "the operands of a matrix product")]
-unsafe fn call(
-    (m, n, k): (usize, usize, usize),
-    dst: *mut f32,
-    ds: Strides,
-    accumulate: bool,
-    a: *const f32,
-    sa: Strides,
-    b: *const f32,
-    sb: Strides,
-    scale: f32,
-) {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            dst,
-            ds.columns as isize,
-            ds.rows as isize,
-            accumulate,
-            a,
-            sa.columns as isize,
-            sa.rows as isize,
-            b,
-            sb.columns as isize,
-            sb.rows as isize,
-            1.0,
-            scale,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
+    let product = checked(shape, dst, dst_strides, accumulate, a, a_strides, Numbers::F32(b), b_strides, scale);
+    // SAFETY: every element is in bounds, and `dst` is borrowed mutably.
+    unsafe { product.compute() }
 }
 
 /// As [`multiply`], shared out over the threads of the current pool.
 #[expect(clippy::too_many_arguments, reason = "the operands of a matrix product")]
 pub fn multiply_parallel(
-    (m, n, k): (usize, usize, usize),
+    shape @ (m, n, k): (usize, usize, usize),
     dst: &mut [f32],
-    ds: Strides,
+    dst_strides: Strides,
     accumulate: bool,
     a: &[f32],
-    sa: Strides,
-    b: &[f32],
-    sb: Strides,
+    a_strides: Strides,
+    b: Numbers,
+    b_strides: Strides,
     scale: f32,
 ) {
+    let product = checked(shape, dst, dst_strides, accumulate, a, a_strides, b, b_strides, scale);
     let threads = rayon::current_num_threads();
-    let longer = m.max(n);
-    if threads == 1 || m * n * k < PARALLEL_FROM || longer < 2 * BLOCK {
-        return multiply((m, n, k), dst, ds, accumulate, a, sa, b, sb, scale);
+    if threads == 1 || m * n * k < PARALLEL_FROM {
+        // SAFETY: every element is in bounds, and `dst` is borrowed mutably.
+        return unsafe { product.compute() };
     }
-    assert!(extent(m, n, ds) <= dst.len(), "destination of a product is too small");
-    assert!(extent(m, k, sa) <= a.len(), "left side of a product is too small");
-    assert!(extent(k, n, sb) <= b.len(), "right side of a product is too small");
-    let blocks = longer / BLOCK;
-    let tasks = blocks.min(threads);
-    let target = Shared(dst.as_mut_ptr());
-    (0..tasks).into_par_iter().for_each(|t| {
-        let from = blocks * t / tasks * BLOCK;
-        let to = if t + 1 == tasks { longer } else { blocks * (t + 1) / tasks * BLOCK };
-        // SAFETY: bounds were checked for the whole; tasks write disjoint rows or columns.
-        unsafe {
-            if n >= m {
-                let dst = target.at(from * ds.columns);
-                let b = b.as_ptr().add(from * sb.columns);
-                call((m, to - from, k), dst, ds, accumulate, a.as_ptr(), sa, b, sb, scale);
-            } else {
-                let dst = target.at(from * ds.rows);
-                let a = a.as_ptr().add(from * sa.rows);
-                call((to - from, n, k), dst, ds, accumulate, a, sa, b.as_ptr(), sb, scale);
-            }
-        }
+    // More tasks than threads, so that a thread that is held up doesn't hold up the others. Columns first: a task copies the
+    // columns that it works on, and reads the rows in place.
+    let tasks = 2 * threads;
+    let columns = n.div_ceil(UNIT).div_ceil(tasks) * UNIT;
+    let across = n.div_ceil(columns);
+    let rows = m.div_ceil(UNIT).div_ceil(tasks.div_ceil(across)) * UNIT;
+    let down = m.div_ceil(rows);
+    (0..across * down).into_par_iter().for_each(|task| {
+        let (row, column) = (task / across * rows, task % across * columns);
+        let part = product.part(row..(row + rows).min(m), column..(column + columns).min(n));
+        // SAFETY: as above, and parts of different tasks don't overlap.
+        unsafe { part.compute() }
     });
 }
 
-/// Numbers of a half-precision matrix that are held in f32 at once.
-const PANEL: usize = 1 << 22;
+#[expect(clippy::too_many_arguments, reason = "the operands of a matrix product")]
+fn checked<'a>(
+    shape @ (m, n, k): (usize, usize, usize),
+    dst: &mut [f32],
+    c_strides: Strides,
+    accumulate: bool,
+    a: &[f32],
+    a_strides: Strides,
+    b: Numbers<'a>,
+    b_strides: Strides,
+    scale: f32,
+) -> Product<'a> {
+    assert!(extent(m, n, c_strides) <= dst.len(), "destination of a product is too small");
+    assert!(extent(m, k, a_strides) <= a.len(), "left side of a product is too small");
+    assert!(extent(k, n, b_strides) <= b.len(), "right side of a product is too small");
+    Product { shape, c: dst.as_mut_ptr(), c_strides, accumulate, a: a.as_ptr(), a_strides, b, b_strides, scale }
+}
 
 /// A frozen matrix in the format that it is kept in.
 #[derive(Clone, Copy)]
@@ -188,74 +152,6 @@ impl<'a> Numbers<'a> {
             Self::F16(all) => all.convert_to_f32_slice(to),
         }
     }
-
-    /// All of it in f32; `scratch` holds it where it has to be converted.
-    pub fn to_f32(self, scratch: &'a mut Vec<f32>) -> &'a [f32] {
-        if let Self::F32(all) = self {
-            return all;
-        }
-        scratch.resize(self.len(), 0.0);
-        scratch.par_chunks_mut(super::GRAIN).enumerate().for_each(|(i, to)| {
-            let from = i * super::GRAIN;
-            self.slice(from, from + to.len()).convert(to);
-        });
-        scratch
-    }
-
-    /// `rows` runs of `len` numbers that begin `stride` apart, one after the other in `scratch`.
-    fn gather(self, rows: usize, stride: usize, len: usize, scratch: &mut Vec<f32>) {
-        scratch.resize(rows * len, 0.0);
-        if len == 0 {
-            return;
-        }
-        let group = super::rows_per_task(len);
-        scratch.par_chunks_mut(group * len).enumerate().for_each(|(i, to)| {
-            for (j, to) in to.chunks_exact_mut(len).enumerate() {
-                let from = (i * group + j) * stride;
-                self.slice(from, from + len).convert(to);
-            }
-        });
-    }
-}
-
-/// As [`multiply_parallel`], over blocks of `b`'s columns. They begin at multiples of [`BLOCK`], so the bits are those of
-/// one product in f32.
-#[expect(clippy::too_many_arguments, reason = "the operands of a matrix product")]
-fn multiply_by_halves(
-    (m, n, k): (usize, usize, usize),
-    dst: &mut [f32],
-    ds: Strides,
-    accumulate: bool,
-    a: &[f32],
-    sa: Strides,
-    b: Numbers,
-    sb: Strides,
-    scale: f32,
-) -> Result<()> {
-    if sb.rows != 1 && sb.columns != 1 {
-        candle_core::bail!("a matrix in half precision with strides {} and {}", sb.rows, sb.columns)
-    }
-    assert!(extent(m, n, ds) <= dst.len(), "destination of a product is too small");
-    assert!(extent(k, n, sb) <= b.len(), "right side of a product is too small");
-    let width = (PANEL / k.max(1) / BLOCK).max(1) * BLOCK;
-    let mut scratch = Vec::new();
-    let mut from = 0;
-    while from < n {
-        // What would be left is no block of its own.
-        let len = if n - from < width + BLOCK { n - from } else { width };
-        let start = from * sb.columns;
-        let b = b.slice(start, start + extent(k, len, sb));
-        let sb = if sb.columns == 1 {
-            b.gather(k, sb.rows, len, &mut scratch);
-            row_major(len)
-        } else {
-            b.gather(len, sb.columns, k, &mut scratch);
-            transposed(k)
-        };
-        multiply_parallel((m, len, k), &mut dst[from * ds.columns..], ds, accumulate, a, sa, &scratch, sb, scale);
-        from += len;
-    }
-    Ok(())
 }
 
 struct Gemm {
@@ -292,17 +188,12 @@ impl InplaceOp3 for Gemm {
         let CpuStorage::F32(dst) = dst else { candle_core::bail!("gemm computes in f32") };
         let (a, b) = (a.as_slice::<f32>()?, Numbers::of(b)?);
         let (dst, a, b) = (&mut dst[dst_from..], &a[a_from..], b.slice(b_from, b.len()));
-        match b {
-            Numbers::F32(b) => {
-                multiply_parallel((m, n, k), dst, ds, self.accumulate, a, sa, b, sb, self.scale);
-                Ok(())
-            }
-            halves => multiply_by_halves((m, n, k), dst, ds, self.accumulate, a, sa, halves, sb, self.scale),
-        }
+        multiply_parallel((m, n, k), dst, ds, self.accumulate, a, sa, b, sb, self.scale);
+        Ok(())
     }
 }
 
-/// `dst = scale * a b`, with any strides; `b` may be in half precision if its rows or columns are dense. `dst` must share its storage with neither side.
+/// `dst = scale * a b`, with any strides; `b` may be in half precision. `dst` must share its storage with neither side.
 pub fn set(dst: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<()> {
     dst.inplace_op3(a, b, &Gemm { scale: scale as f32, accumulate: false })
 }
@@ -314,7 +205,7 @@ pub fn add(dst: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<()> {
 
 /// `scale * a b`
 pub fn product(a: &Tensor, b: &Tensor, scale: f64) -> Result<Tensor> {
-    let dst = Tensor::zeros((a.dim(0)?, b.dim(1)?), a.dtype(), a.device())?;
+    let dst = buffers::tensor((a.dim(0)?, b.dim(1)?), a.device())?;
     set(&dst, a, b, scale)?;
     Ok(dst)
 }
@@ -344,7 +235,7 @@ mod tests {
     /// Forward and gradient, at sizes with one block and with several, and a rest.
     #[test]
     fn half_precision_gives_the_bits_of_the_same_numbers_in_f32() -> Result<()> {
-        for (rows, outputs, inputs) in [(33, 500, 70), (1, 6000, 1500), (300, 4000, 2200), (9, 200, 90_000)] {
+        for (rows, outputs, inputs) in [(33, 500, 70), (1, 300, 400), (300, 200, 220), (9, 50, 1000)] {
             for dtype in [DType::BF16, DType::F16] {
                 let w = (random(&[outputs, inputs], 4) * 0.1)?.to_dtype(dtype)?;
                 let same = w.to_dtype(DType::F32)?;

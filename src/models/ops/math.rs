@@ -1,7 +1,7 @@
 //! Elementwise functions that the compiler can vectorise, and sums in a fixed order.
 
-/// Compiles the functions twice, for the baseline and for AVX2, and chooses when called. Both give the same bits: nothing
-/// is fused, and sums are laid out in [`LANES`] explicitly.
+/// Compiles the functions for the baseline, for AVX2 and for AVX-512, and chooses when called. All give the same bits:
+/// nothing is fused, and sums are laid out in [`LANES`] explicitly.
 macro_rules! vectorised {
     ($($(#[$meta:meta])* pub fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block)*) => {$(
         $(#[$meta])*
@@ -14,6 +14,17 @@ macro_rules! vectorised {
                 #[target_feature(enable = "avx2")]
                 fn wide($($arg: $ty),*) $(-> $ret)? {
                     body($($arg),*)
+                }
+                #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
+                fn widest($($arg: $ty),*) $(-> $ret)? {
+                    body($($arg),*)
+                }
+                if std::arch::is_x86_feature_detected!("avx512vl")
+                    && std::arch::is_x86_feature_detected!("avx512dq")
+                    && std::arch::is_x86_feature_detected!("avx512bw")
+                {
+                    // SAFETY: the processor has these parts of AVX-512; each implies the foundation.
+                    return unsafe { widest($($arg),*) };
                 }
                 if std::arch::is_x86_feature_detected!("avx2") {
                     // SAFETY: the processor has AVX2.

@@ -4,6 +4,7 @@
 //! and on many. [`super::autograd`] joins them into differentiable blocks.
 
 pub mod attention;
+pub mod buffers;
 pub mod dropout;
 pub mod gelu;
 pub mod gemm;

@@ -63,7 +63,7 @@ fn weights<'a>(head: &'a CpuStorage, layout: &Layout) -> Result<Numbers<'a>> {
 }
 
 /// Logits of one block, `[rows, len]`, from that block of the output layer.
-fn logits(h: &[f32], head: &[f32], hidden: usize, len: usize, out: &mut Vec<f32>) {
+fn logits(h: &[f32], head: Numbers, hidden: usize, len: usize, out: &mut Vec<f32>) {
     let rows = h.len() / hidden;
     out.clear();
     out.resize(rows * len, 0.0);
@@ -93,9 +93,9 @@ impl CustomOp2 for Forward {
         let count = self.targets.ids.len();
         let mut out = vec![0f32; count + rows];
         let mut running = vec![(f32::NEG_INFINITY, 0f32); rows];
-        let (mut block, mut scratch) = (Vec::new(), Vec::new());
+        let mut block = Vec::new();
         for (start, len) in blocks(rows, vocab) {
-            let head = head.slice(start * hidden, (start + len) * hidden).to_f32(&mut scratch);
+            let head = head.slice(start * hidden, (start + len) * hidden);
             logits(h, head, hidden, len, &mut block);
             for (i, row, column) in self.targets.within(start, len) {
                 out[i] = block[row * len + column];
@@ -142,9 +142,9 @@ impl CustomOp3 for Backward {
             weights[*row as usize] += g;
         }
         let mut out = vec![0f32; rows * hidden];
-        let (mut block, mut scratch) = (Vec::new(), Vec::new());
+        let mut block = Vec::new();
         for (start, len) in blocks(rows, vocab) {
-            let head = head.slice(start * hidden, (start + len) * hidden).to_f32(&mut scratch);
+            let head = head.slice(start * hidden, (start + len) * hidden);
             logits(h, head, hidden, len, &mut block);
             block.par_chunks_exact_mut(len).zip(sums).zip(&weights).for_each(|((row, sum), weight)| {
                 math::exp_and_sum(row, *sum);

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{math, rows_per_task, values};
+use super::{buffers, math, rows_per_task, values};
 
 struct Forward {
     eps: f32,
@@ -44,7 +44,7 @@ impl CustomOp2 for Forward {
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, w) = (values(self.name(), x, lx)?, values(self.name(), w, lw)?);
         let width = w.len();
-        let mut out = vec![0f32; x.len()];
+        let mut out = buffers::take(x.len());
         let task = rows_per_task(width) * width;
         out.par_chunks_mut(task).zip(x.par_chunks(task)).for_each(|(y, x)| {
             for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
@@ -71,7 +71,7 @@ impl CustomOp3 for Backward {
     ) -> Result<(CpuStorage, Shape)> {
         let (x, w, g) = (values(self.name(), x, lx)?, values(self.name(), w, lw)?, values(self.name(), g, lg)?);
         let width = w.len();
-        let mut out = vec![0f32; x.len()];
+        let mut out = buffers::take(x.len());
         let task = rows_per_task(width) * width;
         out.par_chunks_mut(task).zip(x.par_chunks(task)).zip(g.par_chunks(task)).for_each(|((y, x), g)| {
             for ((y, x), g) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(g.chunks_exact(width)) {

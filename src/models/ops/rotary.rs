@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Result, Tensor};
 use rayon::prelude::*;
 
-use super::{rows_per_task, values, values_mut};
+use super::{math, rows_per_task, values, values_mut};
 
 /// Which numbers of a head form a rotated pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,21 +48,25 @@ struct Rotate {
     sign: f32,
 }
 
-impl Rotate {
-    fn head(&self, x: &mut [f32], cos: &[f32], sin: &[f32]) {
-        match self.pairs {
-            Pairs::Halves => {
-                let (low, high) = x[..self.dim].split_at_mut(self.dim / 2);
-                for (((a, b), c), s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-                    let s = self.sign * s;
-                    (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
-                }
+math::vectorised! {
+    /// Turns the heads of one row; angles are `[cosines | sines]`, and `sign` the direction.
+    pub fn turn_halves(heads: &mut [f32], head_dim: usize, angles: &[f32], sign: f32) {
+        let (cos, sin) = angles.split_at(angles.len() / 2);
+        for head in heads.chunks_exact_mut(head_dim) {
+            let (low, high) = head[..angles.len()].split_at_mut(cos.len());
+            for (((a, b), c), s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+                let s = sign * s;
+                (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
             }
-            Pairs::Interleaved => {
-                for ((pair, c), s) in x[..self.dim].chunks_exact_mut(2).zip(cos).zip(sin) {
-                    let s = self.sign * s;
-                    (pair[0], pair[1]) = (pair[0] * c - pair[1] * s, pair[1] * c + pair[0] * s);
-                }
+        }
+    }
+
+    pub fn turn_interleaved(heads: &mut [f32], head_dim: usize, angles: &[f32], sign: f32) {
+        let (cos, sin) = angles.split_at(angles.len() / 2);
+        for head in heads.chunks_exact_mut(head_dim) {
+            for ((pair, c), s) in head[..angles.len()].chunks_exact_mut(2).zip(cos).zip(sin) {
+                let s = sign * s;
+                (pair[0], pair[1]) = (pair[0] * c - pair[1] * s, pair[1] * c + pair[0] * s);
             }
         }
     }
@@ -83,9 +87,10 @@ impl InplaceOp2 for Rotate {
         let rows = rows_per_task(width);
         x.par_chunks_mut(rows * width).zip(table.par_chunks(rows * self.dim)).for_each(|(x, table)| {
             for (x, angles) in x.chunks_exact_mut(width).zip(table.chunks_exact(self.dim)) {
-                let (cos, sin) = angles.split_at(self.dim / 2);
-                for head in x[..self.heads * self.head_dim].chunks_exact_mut(self.head_dim) {
-                    self.head(head, cos, sin);
+                let heads = &mut x[..self.heads * self.head_dim];
+                match self.pairs {
+                    Pairs::Halves => turn_halves(heads, self.head_dim, angles, self.sign),
+                    Pairs::Interleaved => turn_interleaved(heads, self.head_dim, angles, self.sign),
                 }
             }
         });

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{math, rows_per_task, values};
+use super::{buffers, math, rows_per_task, values};
 
 struct Forward;
 struct Backward;
@@ -33,7 +33,7 @@ impl CustomOp1 for Forward {
         let (rows, width) = lx.shape().dims2()?;
         let x = values(self.name(), x, lx)?;
         let half = width / 2;
-        let mut out = vec![0f32; rows * half];
+        let mut out = buffers::take(rows * half);
         let task = rows_per_task(width);
         out.par_chunks_mut(task * half).zip(x.par_chunks(task * width)).for_each(|(y, x)| {
             for (y, x) in y.chunks_exact_mut(half).zip(x.chunks_exact(width)) {
@@ -53,7 +53,7 @@ impl CustomOp2 for Backward {
         let (rows, width) = lx.shape().dims2()?;
         let (x, g) = (values(self.name(), x, lx)?, values(self.name(), g, lg)?);
         let half = width / 2;
-        let mut out = vec![0f32; rows * width];
+        let mut out = buffers::take(rows * width);
         let task = rows_per_task(width);
         out.par_chunks_mut(task * width).zip(x.par_chunks(task * width)).zip(g.par_chunks(task * half)).for_each(
             |((y, x), g)| {

@@ -3,6 +3,7 @@
 pub mod config;
 mod gguf;
 mod pickle;
+mod random;
 mod safetensors;
 mod shards;
 mod stored;
@@ -25,9 +26,18 @@ pub struct Weights {
 enum Format {
     Shards(Shards),
     Gguf(gguf::File),
+    /// No files: whatever is asked for is drawn.
+    Random {
+        qkv_bias: bool,
+    },
 }
 
 impl Weights {
+    /// Random weights in the shapes of `config`.
+    pub fn random(config: Config, qkv_bias: bool) -> Self {
+        Self { config, format: Format::Random { qkv_bias } }
+    }
+
     /// Opens `files` (name inside the artifact, and path): one `.gguf`; or `.safetensors` or PyTorch's `.bin`, each with
     /// `config.json`. `table` is what a pipeline file states of the configuration, and may stand in for `config.json`.
     pub fn open(files: &BTreeMap<String, PathBuf>, table: &ConfigTable) -> Result<Self> {
@@ -62,16 +72,32 @@ impl Weights {
         Ok(match &self.format {
             Format::Shards(shards) => shards.find(name)?.map(|t| t.shape.clone()),
             Format::Gguf(file) => file.shape(name),
+            Format::Random { .. } => None,
         })
+    }
+
+    fn has(&self, name: &str) -> Result<bool> {
+        match self.format {
+            // Biases of queries, keys and values are the only tensors of which a family leaves open whether they are there.
+            Format::Random { qkv_bias } => {
+                Ok(qkv_bias && ["q_proj.bias", "k_proj.bias", "v_proj.bias"].iter().any(|end| name.ends_with(end)))
+            }
+            _ => Ok(self.shape(name)?.is_some()),
+        }
     }
 
     /// The tensor `name`, converted to `dtype` as it is read. Its shape must be `shape`.
     pub fn tensor(&self, name: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
-        match self.shape(name)? {
+        let found = match self.format {
+            Format::Random { .. } => Some(shape.to_vec()),
+            _ => self.shape(name)?,
+        };
+        match found {
             None => {
                 let place = match &self.format {
                     Format::Shards(shards) => shards.place(),
                     Format::Gguf(file) => file.name().to_owned(),
+                    Format::Random { .. } => "random weights".to_owned(),
                 };
                 Err(Error::input(format!("{place}: there is no tensor `{name}`"))
                     .help("the files are incomplete, or belong to a model of another family"))
@@ -86,6 +112,7 @@ impl Weights {
                     None => Err(Error::internal(format!("tensor `{name}` is gone"))),
                 },
                 Format::Gguf(file) => Ok(file.load(name, device)?.to_dtype(dtype)?),
+                Format::Random { .. } => Ok(random::tensor(name, shape, dtype, device)?),
             },
         }
     }
@@ -112,7 +139,7 @@ impl<'a> Loader<'a> {
     }
 
     pub fn has(&self, name: &str) -> Result<bool> {
-        Ok(self.weights.shape(name)?.is_some())
+        self.weights.has(name)
     }
 
     /// A frozen matrix, in the backbone's number format.

@@ -1,0 +1,32 @@
+//! An adapter that is only read: nothing is kept for its gradients.
+
+use candle_core::Var;
+
+use super::{Adapter, Head, LayerPrefix, LowRank, SavedAdapter};
+use crate::error::Result;
+
+/// What evaluation sees of an adapter.
+pub struct Frozen<'a>(pub &'a dyn Adapter);
+
+impl Adapter for Frozen<'_> {
+    fn parameters(&self) -> Vec<(String, Var)> {
+        Vec::new()
+    }
+
+    fn low_rank(&self, path: &str) -> Option<LowRank> {
+        self.0.low_rank(path).map(|low| LowRank { a: low.a.detach(), b: low.b.detach(), ..low })
+    }
+
+    fn prefix(&self) -> Result<Option<Vec<LayerPrefix>>> {
+        let detached = |p: LayerPrefix| LayerPrefix { keys: p.keys.detach(), values: p.values.detach() };
+        Ok(self.0.prefix()?.map(|layers| layers.into_iter().map(detached).collect()))
+    }
+
+    fn head(&self) -> Option<&Head> {
+        self.0.head()
+    }
+
+    fn save(&self, base_model: &str) -> Result<SavedAdapter> {
+        self.0.save(base_model)
+    }
+}

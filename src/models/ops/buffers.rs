@@ -1,0 +1,115 @@
+//! Buffers that are used again, from layer to layer and from step to step: fresh memory costs a page fault every 4 KiB, and
+//! zeros that nobody reads.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Shape, Tensor};
+
+/// Smaller ones cost the allocator little.
+const SMALLEST: usize = 1 << 14;
+
+struct Pool(Mutex<Vec<Vec<f32>>>);
+
+static POOL: Pool = Pool(Mutex::new(Vec::new()));
+
+impl Pool {
+    fn take(&self, len: usize) -> Vec<f32> {
+        if len < SMALLEST {
+            return vec![0.0; len];
+        }
+        let mut free = lock(&self.0);
+        let fits = |b: &Vec<f32>| b.capacity() >= len && b.capacity() / 2 <= len;
+        let best = free.iter().enumerate().filter(|(_, b)| fits(b)).min_by_key(|(_, b)| b.capacity()).map(|(i, _)| i);
+        match best {
+            Some(i) => {
+                let mut buffer = free.swap_remove(i);
+                buffer.resize(len, 0.0);
+                buffer
+            }
+            None => {
+                // One of another size makes room, so that what is held doesn't grow with the number of sizes.
+                free.pop();
+                drop(free);
+                vec![0.0; len]
+            }
+        }
+    }
+
+    fn give_back(&self, buffer: Vec<f32>) {
+        if buffer.capacity() >= SMALLEST {
+            lock(&self.0).push(buffer);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `len` numbers that somebody else left behind.
+pub fn take(len: usize) -> Vec<f32> {
+    POOL.take(len)
+}
+
+/// As [`take`], all zero.
+pub fn zeros(len: usize) -> Vec<f32> {
+    let mut buffer = take(len);
+    buffer.fill(0.0);
+    buffer
+}
+
+/// A tensor of [`take`]'s numbers, to be overwritten.
+pub fn tensor(shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
+    let shape = shape.into();
+    Tensor::from_vec(take(shape.elem_count()), shape, device)
+}
+
+/// Takes the numbers out of a tensor whose storage nobody else reads any more.
+pub fn give_back(tensor: Tensor) -> Result<()> {
+    let taken = Take(Mutex::new(None));
+    tensor.inplace_op1(&taken)?;
+    if let Some(CpuStorage::F32(buffer)) = lock(&taken.0).take() {
+        POOL.give_back(buffer);
+    }
+    Ok(())
+}
+
+/// Moves the numbers out of a tensor.
+pub struct Take(pub Mutex<Option<CpuStorage>>);
+
+impl InplaceOp1 for Take {
+    fn name(&self) -> &'static str {
+        "take"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
+        *lock(&self.0) = Some(std::mem::replace(storage, CpuStorage::F32(Vec::new())));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_used_again_for_what_fits() {
+        let pool = Pool(Mutex::new(Vec::new()));
+        let buffer = vec![7.0; 100_000];
+        let place = buffer.as_ptr();
+        pool.give_back(buffer);
+        let again = pool.take(90_000);
+        assert_eq!((again.as_ptr(), again.len()), (place, 90_000));
+        pool.give_back(again);
+        let whole = pool.take(100_000);
+        assert_eq!((whole.as_ptr(), whole.len()), (place, 100_000));
+    }
+
+    #[test]
+    fn what_does_not_fit_makes_room() {
+        let pool = Pool(Mutex::new(Vec::new()));
+        pool.give_back(vec![0.0; 20_000]);
+        assert_eq!(pool.take(30_000).len(), 30_000);
+        assert!(lock(&pool.0).is_empty());
+    }
+}
