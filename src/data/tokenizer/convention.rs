@@ -19,10 +19,23 @@ pub struct Convention {
     pub instruction: Option<String>,
 }
 
-/// One line per family: name, control tokens, template, whether answers are encoded apart, instruction.
-const FAMILIES: [(&str, &[&str], &str, bool, Option<&str>); 2] = [
-    ("chatglm", &["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop"], CHATGLM, true, None),
-    ("bert", &[], BERT, true, Some(SENTENCE)),
+/// A [`Convention`] and whose it is; all of them encode answers apart.
+struct Family {
+    name: &'static str,
+    specials: &'static [&'static str],
+    chat_template: &'static str,
+    instruction: Option<&'static str>,
+}
+
+/// One line per family.
+const FAMILIES: [Family; 2] = [
+    Family {
+        name: "chatglm",
+        specials: &["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop"],
+        chat_template: CHATGLM,
+        instruction: None,
+    },
+    Family { name: "bert", specials: &[], chat_template: BERT, instruction: Some(SENTENCE) },
 ];
 
 /// ChatGLM2's dialogue: numbered rounds of question and answer.
@@ -41,12 +54,11 @@ const BERT: &str = concat!(
 impl Convention {
     /// The convention of a family, if it has one.
     pub fn of(family: &str) -> Option<Self> {
-        let found = FAMILIES.iter().find(|(name, ..)| *name == family);
-        found.map(|(_, specials, template, separate_answers, instruction)| Self {
-            specials: specials.iter().map(|s| (*s).to_owned()).collect(),
-            chat_template: (*template).to_owned(),
-            separate_answers: *separate_answers,
-            instruction: instruction.map(str::to_owned),
+        FAMILIES.iter().find(|f| f.name == family).map(|f| Self {
+            specials: f.specials.iter().map(|s| (*s).to_owned()).collect(),
+            chat_template: f.chat_template.to_owned(),
+            separate_answers: true,
+            instruction: f.instruction.map(str::to_owned),
         })
     }
 }
