@@ -127,13 +127,15 @@ impl Frozen {
         }
     }
 
-    /// The peak of a training whose largest row is `row`.
-    pub fn training(&self, adapter: &AdapterSpec, row: Row) -> Parts {
+    /// The peak of a training whose largest row is `row`. With `checkpointing` a layer keeps its input alone, and the inside
+    /// of one layer at a time.
+    pub fn training(&self, adapter: &AdapterSpec, row: Row, checkpointing: bool) -> Parts {
         let d = &self.dims;
         let (tokens, hidden) = (row.tokens as u64, d.hidden as u64);
         let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
-        let kept = 2 * hidden + qkv + d.q_width() as u64 + self.inner();
-        let activations = F32 * tokens * (d.layers as u64 * kept + 2 * hidden);
+        let inside = hidden + qkv + d.q_width() as u64 + self.inner();
+        let insides = if checkpointing { 1 } else { d.layers as u64 };
+        let activations = F32 * tokens * (d.layers as u64 * hidden + insides * inside + 2 * hidden);
         // Backward of the gate and up projections: gradients of both, of their product, and of the stream.
         let working = F32 * tokens * (2 * self.inner() + 3 * hidden);
         let trained = F32 * self.trainable(adapter);
@@ -230,12 +232,12 @@ mod tests {
         };
         let row = |tokens| Row { tokens, predicting: 64 };
         let part = |parts: &Parts, name: &str| parts.0.iter().find(|(n, _)| *n == name).unwrap().1;
-        let (short, long) = (frozen.training(&lora(8), row(500)), frozen.training(&lora(8), row(1000)));
+        let (short, long) = (frozen.training(&lora(8), row(500), false), frozen.training(&lora(8), row(1000), false));
         assert_eq!(part(&long, "activations"), 2 * part(&short, "activations"));
         // 177,152 bytes a token and layer, and the last two hidden states.
         assert_eq!(part(&short, "activations"), 500 * (28 * 177_152 + 2 * 4096 * 4));
         assert_eq!(part(&long, "weights"), part(&short, "weights"));
-        let wide = frozen.training(&lora(64), row(500));
+        let wide = frozen.training(&lora(64), row(500), false);
         assert_eq!(part(&wide, "gradients and moments"), 8 * part(&short, "gradients and moments"));
         let none = adapter(json!({ "adapter": "none" }));
         let scored = frozen.evaluation(&none, row(500), Answering::Scored);

@@ -166,6 +166,7 @@ pub(super) struct TrainingMemory {
     pub adapter: AdapterSpec,
     pub batch_size: usize,
     pub accumulation: usize,
+    pub checkpointing: bool,
     pub prompts: Prompts,
 }
 
@@ -176,7 +177,7 @@ impl TrainingMemory {
     }
 
     pub fn parts(&self, lengths: &Lengths) -> Parts {
-        self.frozen.training(&self.adapter, self.row(lengths))
+        self.frozen.training(&self.adapter, self.row(lengths), self.checkpointing)
     }
 
     /// Every setting that alone brings the peak within the budget.
@@ -189,6 +190,9 @@ impl TrainingMemory {
             change(&mut other);
             other.parts(lengths)
         };
+        if with(&|t| t.checkpointing = true).total() <= budget {
+            found.push(format!("method.{method}.checkpointing=true (the same bytes, more slowly)"));
+        }
         if let Some(n) = first_that_fits(accumulations, budget, |n| with(&|t| t.accumulation = n)) {
             found.push(format!("method.{method}.accumulation={n} (the same gradients, more slowly)"));
         }
@@ -308,6 +312,7 @@ mod tests {
             .unwrap(),
             batch_size: 16,
             accumulation: 1,
+            checkpointing: false,
             prompts: Prompts { split: "train".to_owned(), max_tokens: Some(128) },
         }
     }
@@ -345,6 +350,7 @@ mod tests {
         assert_eq!(
             remedies,
             [
+                "method.lora.checkpointing=true (the same bytes, more slowly)",
                 "method.lora.accumulation=4 (the same gradients, more slowly)",
                 "method.lora.batch_size=4",
                 "a `max_tokens` of 32 (cuts longer sentences)",

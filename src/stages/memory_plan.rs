@@ -67,6 +67,8 @@ struct Planned {
     adapter: AdapterSpec,
     batch_size: usize,
     accumulation: usize,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    checkpointing: bool,
 }
 
 /// The kind `memory-plan`. Its artifact holds `memory.md` and `memory.csv`.
@@ -146,6 +148,7 @@ impl StageKind for MemoryPlan {
                     adapter: planned.adapter.clone(),
                     batch_size: planned.batch_size,
                     accumulation: planned.accumulation,
+                    checkpointing: planned.checkpointing,
                     prompts: prompts("train"),
                 };
                 let evaluation = EvaluationMemory {
@@ -193,6 +196,7 @@ fn methods(cx: &ResolveContext, names: &[Spanned<String>]) -> Result<Vec<Planned
                 adapter: method.adapter,
                 batch_size: method.training.batch_size,
                 accumulation: method.training.accumulation,
+                checkpointing: method.safeguards.checkpointing,
             }),
             Err(more) => faults.extend(more),
         }

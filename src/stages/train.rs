@@ -127,6 +127,7 @@ impl StageKind for Train {
             adapter: params.adapter.clone(),
             batch_size: params.training.batch_size,
             accumulation: params.training.accumulation,
+            checkpointing: method.safeguards.checkpointing,
             prompts: Prompts { split: "train".to_owned(), max_tokens: max_tokens(cx.spec, cx.action) },
         });
         Ok(Resolved {
