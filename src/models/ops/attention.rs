@@ -108,7 +108,7 @@ impl Pattern {
             let end = start + len.min(asking);
             (start..end).step_by(BLOCK).map(move |from| Block {
                 queries: from..(from + BLOCK).min(end),
-                seen: vec![start..start + len],
+                seen: std::iter::once(start..start + len).collect(),
                 keys: len,
                 causal: false,
             })
