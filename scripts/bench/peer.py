@@ -91,7 +91,7 @@ def prompts(task, lengths, count, vocab):
 
 
 def train(args, workload):
-    model, decoder, vocab = build(args, len(workload["tasks"][0]["labels"]))
+    model, decoder, vocab = build(args, max(len(t["labels"]) for t in workload["tasks"]))
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3)

@@ -30,6 +30,9 @@ use crate::error::{Error, Result};
 
 type Candle<T> = candle_core::Result<T>;
 
+/// Gets a layer's number and its queries, keys and values of the new tokens, and returns those of all tokens.
+type Observer<'a> = &'a mut dyn FnMut(usize, Tensor) -> Candle<Tensor>;
+
 /// A norm's weight, `[hidden]`, and epsilon.
 #[derive(Debug, Clone)]
 pub struct Norm {
@@ -93,7 +96,7 @@ impl Decoder {
         from: usize,
         adapter: &dyn Adapter,
         mode: Mode,
-        mut observe: Option<&mut dyn FnMut(usize, Tensor) -> Candle<Tensor>>,
+        mut observe: Option<Observer>,
     ) -> Result<Tensor> {
         let ids = &tree.ids()[from..];
         check_ids(ids, self.dims.vocab)?;

@@ -28,6 +28,9 @@ use crate::error::{Error, Result};
 
 type Candle<T> = candle_core::Result<T>;
 
+/// Looks at a layer's queries, keys and values.
+type Observer<'a> = &'a mut dyn FnMut(&Tensor) -> Candle<()>;
+
 /// A layer norm's weight and bias, `[hidden]`, and epsilon.
 #[derive(Debug, Clone)]
 pub struct Norm {
@@ -110,7 +113,7 @@ impl Encoder {
         first_tokens: bool,
         adapter: &dyn Adapter,
         mode: Mode,
-        mut observe: Option<&mut dyn FnMut(&Tensor) -> Candle<()>>,
+        mut observe: Option<Observer>,
     ) -> Result<Tensor> {
         if tree.is_empty() {
             return Ok(Tensor::zeros((0, self.dims.hidden), DType::F32, &self.device)?);

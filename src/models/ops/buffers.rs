@@ -27,8 +27,9 @@ impl Pool {
                 buffer
             }
             None => {
-                // One of another size makes room, so that what is held doesn't grow with the number of sizes.
-                free.pop();
+                // One that was outgrown makes room, so that what is held doesn't grow with the number of sizes.
+                let outgrown = free.iter().position(|b| b.capacity() < len && b.capacity() >= len / 2);
+                outgrown.map(|i| free.swap_remove(i));
                 drop(free);
                 vec![0.0; len]
             }
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_makes_room() {
+    fn what_was_outgrown_makes_room() {
         let pool = Pool(Mutex::new(Vec::new()));
         pool.give_back(vec![0.0; 20_000]);
         assert_eq!(pool.take(30_000).len(), 30_000);
