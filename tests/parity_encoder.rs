@@ -183,6 +183,10 @@ fn agrees_with_the_reference_implementation() {
             errors.note("base.loss", &loss.reshape(1).unwrap(), &fixture.expected["base.loss"]);
             errors.check(&format!("{} ({path})", fixture.name), TOLERANCE);
             for condition in ["lora", "prefix"] {
+                if fixture.named(&format!("{condition}.init.")).is_empty() {
+                    println!("{} ({path}): skipped, the fixture has no `{condition}`", fixture.name);
+                    continue;
+                }
                 train(&fixture, condition, *compute).check(&format!("{} ({path})", fixture.name), TOLERANCE);
             }
         }

@@ -155,7 +155,8 @@ impl Frozen {
         let d = &self.dims;
         let (tokens, hidden, wide) = (row.tokens as u64, d.hidden as u64, d.intermediate as u64);
         let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
-        let working = F32 * tokens * (4 * hidden + qkv + d.q_width() as u64 + self.inner() + wide);
+        // Twice, since rows differ in length and buffers that are used again stay in the sizes of two rows.
+        let working = 2 * F32 * tokens * (4 * hidden + qkv + d.q_width() as u64 + self.inner() + wide);
         let (output, cached) = match answering {
             Answering::Scored => (self.output(row), 0),
             // The logits and their copy; the cache grows by half.

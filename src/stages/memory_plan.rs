@@ -80,7 +80,7 @@ impl StageKind for MemoryPlan {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {
