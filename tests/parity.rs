@@ -317,7 +317,7 @@ fn train(fixture: &Fixture, condition: &str, compute: Compute, errors: &mut Erro
     let mut adamw = AdamW::new(
         parameters.clone(),
         AdamWParams { weight_decay: meta["weight_decay"].as_f64().unwrap(), ..AdamWParams::default() },
-    );
+    ).unwrap();
     let grads = fixture.named(&format!("{condition}.grad."));
     let after = fixture.named(&format!("{condition}.after."));
     let expected = |quantity: &str| &fixture.expected[&format!("{condition}.{quantity}")];

@@ -206,7 +206,7 @@ fn train(fixture: &Fixture, condition: &str, compute: Compute) -> Errors {
     let parameters = adapter.parameters();
     let meta = &fixture.meta["adamw"];
     let settings = AdamWParams { weight_decay: meta["weight_decay"].as_f64().unwrap(), ..AdamWParams::default() };
-    let mut adamw = AdamW::new(parameters.clone(), settings);
+    let mut adamw = AdamW::new(parameters.clone(), settings).unwrap();
     let (grads, after) = (fixture.named(&format!("{condition}.grad.")), fixture.named(&format!("{condition}.after.")));
     assert_eq!(parameters.len(), grads.len());
     let mut losses = Vec::new();

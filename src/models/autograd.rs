@@ -2,9 +2,11 @@
 
 use std::sync::Mutex;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::ops::buffers::Take;
+use super::ops::buffers::{Take, Taken};
 
 /// The gradient of a block.
 pub trait Backward: Send + Sync + 'static {
@@ -46,7 +48,7 @@ pub fn record(inputs: &[&Tensor], output: Tensor, backward: impl Backward) -> Re
 }
 
 struct Node {
-    storage: Mutex<Option<CpuStorage>>,
+    storage: Mutex<Option<Taken>>,
     shape: Shape,
     backward: Box<dyn Backward>,
 }
@@ -58,8 +60,16 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Node {
     fn output(&self) -> Result<(CpuStorage, Shape)> {
         match lock(&self.storage).take() {
-            Some(storage) => Ok((storage, self.shape.clone())),
-            None => candle_core::bail!("{} was computed already", self.backward.name()),
+            Some(Taken::Cpu(storage)) => Ok((storage, self.shape.clone())),
+            _ => candle_core::bail!("{} was computed already, or on another device", self.backward.name()),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_output(&self) -> Result<(CudaStorage, Shape)> {
+        match lock(&self.storage).take() {
+            Some(Taken::Cuda(storage)) => Ok((storage, self.shape.clone())),
+            _ => candle_core::bail!("{} was computed already, or on another device", self.backward.name()),
         }
     }
 
@@ -85,6 +95,11 @@ impl CustomOp1 for Node {
         self.output()
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.cuda_output()
+    }
+
     fn bwd(&self, a: &Tensor, output: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         Ok(self.gradients(&[a], output, grad)?.swap_remove(0))
     }
@@ -97,6 +112,11 @@ impl CustomOp2 for Node {
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
         self.output()
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.cuda_output()
     }
 
     fn bwd(&self, a: &Tensor, b: &Tensor, output: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -120,6 +140,19 @@ impl CustomOp3 for Node {
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         self.output()
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.cuda_output()
     }
 
     fn bwd(

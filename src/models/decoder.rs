@@ -17,7 +17,7 @@ use super::{
     layer::{self, Block, Gradients, Kept, Wanted},
     linear::{Changes, Projection},
     ops::{
-        add_in_place,
+        Precision, add_in_place,
         attention::{self, Heads, Pattern},
         buffers, gemm, nll,
         nll::Targets,
@@ -81,7 +81,8 @@ pub struct Decoder {
 
 impl Decoder {
     pub fn heads(&self) -> Heads {
-        Heads { queries: self.dims.heads, keys: self.dims.kv_heads, dim: self.dims.head_dim }
+        let Dims { heads: queries, kv_heads: keys, head_dim: dim, .. } = self.dims;
+        Heads { queries, keys, dim, precision: Precision::beside(self.head.dtype()) }
     }
 
     fn projections(&self) -> impl Iterator<Item = &Arc<Projection>> {
@@ -309,7 +310,7 @@ impl Backbone for Decoder {
     fn keys_values(&self, ids: &[u32]) -> Result<Vec<(Tensor, Tensor)>> {
         let mut tree = TokenTree::new();
         tree.push(None, ids);
-        let Heads { queries, keys, dim } = self.heads();
+        let Heads { queries, keys, dim, .. } = self.heads();
         let mut out = Vec::with_capacity(self.layers.len());
         let mut observe = |_, qkv: Tensor| {
             let part =

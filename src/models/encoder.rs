@@ -19,7 +19,7 @@ use super::{
     layer::{self, Block, Gradients, Kept, Wanted},
     linear::{Changes, Projection},
     ops::{
-        add_in_place,
+        Precision, add_in_place,
         attention::{self, Heads, Pattern},
         buffers, gelu, layer_norm,
     },
@@ -79,7 +79,8 @@ pub struct Encoder {
 
 impl Encoder {
     fn heads(&self) -> Heads {
-        Heads { queries: self.dims.heads, keys: self.dims.kv_heads, dim: self.dims.head_dim }
+        let Dims { heads: queries, kv_heads: keys, head_dim: dim, .. } = self.dims;
+        Heads { queries, keys, dim, precision: Precision::beside(self.words.dtype()) }
     }
 
     /// The sum of the three embeddings, `[tokens, hidden]`. As in the reference implementation, positions count the virtual
@@ -307,7 +308,7 @@ impl Backbone for Encoder {
     fn keys_values(&self, ids: &[u32]) -> Result<Vec<(Tensor, Tensor)>> {
         let mut tree = TokenTree::new();
         tree.push(None, ids);
-        let Heads { queries, keys, dim } = self.heads();
+        let Heads { queries, keys, dim, .. } = self.heads();
         let mut out = Vec::with_capacity(self.layers.len());
         let mut observe = |qkv: &Tensor| {
             let part =

@@ -17,7 +17,7 @@ mod layer;
 mod linear;
 mod llama;
 pub mod memory;
-mod ops;
+pub(crate) mod ops;
 mod random;
 pub mod reference;
 mod registry;

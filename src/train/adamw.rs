@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Tensor, Var, backprop::GradStore};
+use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    models::ops::adamw::{self, Step},
+};
 
 /// Hyper-parameters that stay the same during a training.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,10 +38,8 @@ pub struct AdamW {
 struct Slot {
     name: String,
     var: Var,
-    /// Running mean of the gradient.
-    first: Vec<f32>,
-    /// Running mean of its square.
-    second: Vec<f32>,
+    /// Running mean of the gradient, then of its square, `[2, numbers]`.
+    moments: Tensor,
 }
 
 /// Everything that an interrupted training needs to go on.
@@ -53,15 +54,12 @@ const FIRST: &str = "exp_avg";
 const SECOND: &str = "exp_avg_sq";
 
 impl AdamW {
-    pub fn new(parameters: Vec<(String, Var)>, params: AdamWParams) -> Self {
-        let slots = parameters
-            .into_iter()
-            .map(|(name, var)| {
-                let zeros = vec![0f32; var.elem_count()];
-                Slot { name, var, first: zeros.clone(), second: zeros }
-            })
-            .collect();
-        Self { params, steps: 0, slots }
+    pub fn new(parameters: Vec<(String, Var)>, params: AdamWParams) -> Result<Self> {
+        let slot = |(name, var): (String, Var)| -> Result<Slot> {
+            let moments = Tensor::zeros((2, var.elem_count()), DType::F32, var.device())?;
+            Ok(Slot { name, var, moments })
+        };
+        Ok(Self { params, steps: 0, slots: parameters.into_iter().map(slot).collect::<Result<_>>()? })
     }
 
     /// Steps taken.
@@ -77,23 +75,18 @@ impl AdamW {
         self.steps += 1;
         let AdamWParams { beta1, beta2, eps, weight_decay } = self.params;
         let steps = self.steps as f64;
-        let step_size = (lr / (1.0 - beta1.powf(steps))) as f32;
-        let root = (1.0 - beta2.powf(steps)).sqrt() as f32;
-        let decay = (1.0 - lr * weight_decay) as f32;
-        let (gain1, beta2, gain2, eps) = ((1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32, eps as f32);
-        for (slot, gradient) in self.slots.iter_mut().zip(gradients) {
-            let mut values = slot.var.flatten_all()?.to_vec1::<f32>()?;
-            let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
-            if gradient.len() != values.len() {
-                return Err(Error::internal(format!("the gradient of `{}` has another shape", slot.name)));
-            }
-            for (((x, g), m), v) in values.iter_mut().zip(&gradient).zip(&mut slot.first).zip(&mut slot.second) {
-                *x *= decay;
-                *m += gain1 * (g - *m);
-                *v = *v * beta2 + gain2 * g * g;
-                *x -= step_size * *m / (v.sqrt() / root + eps);
-            }
-            slot.var.set(&Tensor::from_vec(values, slot.var.shape(), slot.var.device())?)?;
+        let step = Step {
+            gain1: (1.0 - beta1) as f32,
+            beta2: beta2 as f32,
+            gain2: (1.0 - beta2) as f32,
+            decay: (1.0 - lr * weight_decay) as f32,
+            step_size: (lr / (1.0 - beta1.powf(steps))) as f32,
+            root: (1.0 - beta2.powf(steps)).sqrt() as f32,
+            eps: eps as f32,
+        };
+        for (slot, gradient) in self.slots.iter().zip(gradients) {
+            adamw::step(slot.var.as_tensor(), &slot.moments, gradient, step)
+                .map_err(|e| Error::internal(format!("the parameter `{}`: {e}", slot.name)))?;
         }
         Ok(())
     }
@@ -101,8 +94,8 @@ impl AdamW {
     pub fn state(&self) -> Result<AdamWState> {
         let mut moments = BTreeMap::new();
         for slot in &self.slots {
-            for (kind, numbers) in [(FIRST, &slot.first), (SECOND, &slot.second)] {
-                let tensor = Tensor::from_slice(numbers, slot.var.shape(), &candle_core::Device::Cpu)?;
+            for (i, kind) in [FIRST, SECOND].into_iter().enumerate() {
+                let tensor = slot.moments.get(i)?.reshape(slot.var.shape())?.to_device(&Device::Cpu)?;
                 moments.insert(format!("{kind}.{}", slot.name), tensor);
             }
         }
@@ -111,17 +104,19 @@ impl AdamW {
 
     /// Goes on where `state` was taken.
     pub fn restore(&mut self, state: &AdamWState) -> Result<()> {
-        let find = |kind: &str, slot: &Slot| -> Result<Vec<f32>> {
+        let find = |kind: &str, slot: &Slot| -> Result<Tensor> {
             match state.moments.get(&format!("{kind}.{}", slot.name)) {
-                Some(tensor) if tensor.shape() == slot.var.shape() => Ok(tensor.flatten_all()?.to_vec1::<f32>()?),
+                Some(tensor) if tensor.shape() == slot.var.shape() => Ok(tensor.flatten_all()?),
                 _ => Err(Error::input(format!("the checkpoint has no {kind} for `{}` in its shape", slot.name))
                     .help("it belongs to another adapter")),
             }
         };
-        let moments: Vec<_> =
-            self.slots.iter().map(|slot| Ok((find(FIRST, slot)?, find(SECOND, slot)?))).collect::<Result<_>>()?;
-        for (slot, (first, second)) in self.slots.iter_mut().zip(moments) {
-            (slot.first, slot.second) = (first, second);
+        let moments = |slot: &Slot| -> Result<Tensor> {
+            Ok(Tensor::stack(&[find(FIRST, slot)?, find(SECOND, slot)?], 0)?.to_device(slot.var.device())?)
+        };
+        let moments: Vec<Tensor> = self.slots.iter().map(moments).collect::<Result<_>>()?;
+        for (slot, moments) in self.slots.iter_mut().zip(moments) {
+            slot.moments = moments;
         }
         self.steps = state.steps;
         Ok(())
@@ -141,12 +136,7 @@ pub fn collect(parameters: &[(String, Var)], store: &GradStore) -> Result<Vec<Te
 /// Scales `gradients` so that their common Euclidean norm is at most `max_norm`, as `torch.nn.utils.clip_grad_norm_` does,
 /// and returns the norm before. It isn't finite where a gradient isn't.
 pub fn clip_grad_norm(gradients: &mut [Tensor], max_norm: f64) -> Result<f64> {
-    let mut square = 0f64;
-    for gradient in gradients.iter() {
-        let numbers = gradient.flatten_all()?.to_vec1::<f32>()?;
-        square += numbers.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>();
-    }
-    let norm = square.sqrt();
+    let norm = adamw::sum_squares(gradients)?.sqrt();
     let factor = max_norm / (norm + 1e-6);
     if factor < 1.0 {
         for gradient in gradients {
@@ -175,7 +165,7 @@ mod tests {
     fn first_step_moves_by_the_learning_rate() {
         let x = var(&[1.0, -2.0]);
         let mut adamw =
-            AdamW::new(vec![("x".into(), x.clone())], AdamWParams { weight_decay: 0.5, ..Default::default() });
+            AdamW::new(vec![("x".into(), x.clone())], AdamWParams { weight_decay: 0.5, ..Default::default() }).unwrap();
         adamw.step(&[gradient(&[0.3, -40.0])], 0.1).unwrap();
         let got = x.to_vec1::<f32>().unwrap();
         assert!((got[0] - (0.95 - 0.1)).abs() < 1e-6 && (got[1] - (-1.9 + 0.1)).abs() < 1e-6, "{got:?}");
@@ -185,22 +175,22 @@ mod tests {
     fn restored_state_goes_on_in_the_same_bits() {
         let grads = [[0.3, -1.0], [0.1, 2.0], [-0.7, 0.4]];
         let straight = var(&[1.0, 2.0]);
-        let mut adamw = AdamW::new(vec![("x".into(), straight.clone())], AdamWParams::default());
+        let mut adamw = AdamW::new(vec![("x".into(), straight.clone())], AdamWParams::default()).unwrap();
         for g in &grads {
             adamw.step(&[gradient(g)], 0.01).unwrap();
         }
         let resumed = var(&[1.0, 2.0]);
         let parameters = || vec![("x".to_owned(), resumed.clone())];
-        let mut before = AdamW::new(parameters(), AdamWParams::default());
+        let mut before = AdamW::new(parameters(), AdamWParams::default()).unwrap();
         before.step(&[gradient(&grads[0])], 0.01).unwrap();
-        let mut after = AdamW::new(parameters(), AdamWParams::default());
+        let mut after = AdamW::new(parameters(), AdamWParams::default()).unwrap();
         after.restore(&before.state().unwrap()).unwrap();
         for g in &grads[1..] {
             after.step(&[gradient(g)], 0.01).unwrap();
         }
         assert_eq!(straight.to_vec1::<f32>().unwrap(), resumed.to_vec1::<f32>().unwrap());
         assert_eq!(after.steps(), 3);
-        let mut other = AdamW::new(vec![("y".into(), var(&[0.0]))], AdamWParams::default());
+        let mut other = AdamW::new(vec![("y".into(), var(&[0.0]))], AdamWParams::default()).unwrap();
         assert!(other.restore(&before.state().unwrap()).unwrap_err().message.contains("`y`"));
     }
 

@@ -111,7 +111,7 @@ impl Training<'_> {
                 eps: self.spec.eps,
                 weight_decay: self.spec.weight_decay,
             },
-        );
+        )?;
         let mut course = Course::default();
         if let Some(state) = self.resume(total) {
             course.restore(&state, &parameters, &mut optimiser)?;

@@ -7,11 +7,13 @@
 
 use std::{ops::Range, sync::Arc};
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    Shared, buffers,
+    Precision, Shared, buffers,
     gemm::{multiply, row_major, transposed},
     math, values,
 };
@@ -28,6 +30,7 @@ pub struct Heads {
     /// Key/value heads.
     pub keys: usize,
     pub dim: usize,
+    pub precision: Precision,
 }
 
 impl Heads {
@@ -36,7 +39,8 @@ impl Heads {
         (self.queries + 2 * self.keys) * self.dim
     }
 
-    fn group(&self) -> usize {
+    /// Heads of queries that share keys and values.
+    pub fn group(&self) -> usize {
         self.queries / self.keys
     }
 }
@@ -44,21 +48,23 @@ impl Heads {
 /// Which tokens see which.
 #[derive(Debug)]
 pub struct Pattern {
-    blocks: Vec<Block>,
-    tokens: usize,
+    pub(super) blocks: Vec<Block>,
+    pub(super) tokens: usize,
     /// The first token that asks.
-    from: usize,
+    pub(super) from: usize,
+    #[cfg(feature = "cuda")]
+    pub(super) cuda: super::cuda::attention::Cached,
 }
 
 #[derive(Debug)]
-struct Block {
-    queries: Range<usize>,
+pub(super) struct Block {
+    pub(super) queries: Range<usize>,
     /// Runs of tokens that are seen, in order. Where the block is causal, the last run ends with its last query.
-    seen: Vec<Range<usize>>,
+    pub(super) seen: Vec<Range<usize>>,
     /// Tokens in `seen`.
-    keys: usize,
+    pub(super) keys: usize,
     /// A query doesn't see the queries after it.
-    causal: bool,
+    pub(super) causal: bool,
 }
 
 impl Pattern {
@@ -88,7 +94,17 @@ impl Pattern {
                 start = stop;
             }
         }
-        Arc::new(Self { blocks, tokens: tree.len(), from })
+        Self::of(blocks, tree, from)
+    }
+
+    fn of(blocks: Vec<Block>, tree: &TokenTree, from: usize) -> Arc<Self> {
+        Arc::new(Self {
+            blocks,
+            tokens: tree.len(),
+            from,
+            #[cfg(feature = "cuda")]
+            cuda: Default::default(),
+        })
     }
 
     /// Every token of a segment sees all of its segment, and nothing else.
@@ -113,7 +129,18 @@ impl Pattern {
                 causal: false,
             })
         });
-        Arc::new(Self { blocks: blocks.collect(), tokens: tree.len(), from: 0 })
+        Self::of(blocks.collect(), tree, 0)
+    }
+
+    /// The length of the prefix, where the operands have the shapes that they should.
+    pub(super) fn check(&self, heads: Heads, qkv: &Layout, prefix: &Layout) -> Result<usize> {
+        if qkv.dims() != [self.tokens, heads.row()] {
+            candle_core::bail!("attention: {:?} isn't [{}, {}]", qkv.dims(), self.tokens, heads.row())
+        }
+        match prefix.dims() {
+            [2, tokens, width] if *width == heads.keys * heads.dim => Ok(*tokens),
+            other => candle_core::bail!("attention: {other:?} isn't a prefix [2, tokens, {}]", heads.keys * heads.dim),
+        }
     }
 }
 
@@ -140,7 +167,7 @@ struct Gathered {
 impl Operands<'_> {
     /// Copies what `block` needs for key/value head `head` and computes its probabilities.
     fn gather(&self, block: &Block, head: usize, to: &mut Gathered) {
-        let Heads { queries, keys, dim } = self.heads;
+        let Heads { queries, keys, dim, .. } = self.heads;
         let (row, group) = (self.heads.row(), self.heads.group());
         let scale = 1.0 / (dim as f32).sqrt();
         to.q.clear();
@@ -173,7 +200,7 @@ impl Operands<'_> {
 
     /// What `pattern`'s queries see: `[queries, heads * dim]`.
     fn forward(&self, pattern: &Pattern) -> Vec<f32> {
-        let Heads { queries, keys, dim } = self.heads;
+        let Heads { queries, keys, dim, .. } = self.heads;
         let group = self.heads.group();
         let width = queries * dim;
         let mut out = buffers::zeros((pattern.tokens - pattern.from) * width);
@@ -221,7 +248,7 @@ impl Operands<'_> {
         scratch: &mut BackwardScratch,
         target: Shared,
     ) {
-        let Heads { queries, keys, dim } = self.heads;
+        let Heads { queries, keys, dim, .. } = self.heads;
         let (row, group) = (self.heads.row(), self.heads.group());
         let (m, n) = (block.queries.len() * group, self.virtual_tokens + block.keys);
         let BackwardScratch { gathered, g, ds, dq, dk, dv } = scratch;
@@ -301,13 +328,7 @@ fn operands<'a>(
     (qkv, qkv_layout): (&'a CpuStorage, &Layout),
     (prefix, prefix_layout): (&'a CpuStorage, &Layout),
 ) -> Result<Operands<'a>> {
-    if qkv_layout.dims() != [pattern.tokens, heads.row()] {
-        candle_core::bail!("attention: {:?} isn't [{}, {}]", qkv_layout.dims(), pattern.tokens, heads.row())
-    }
-    let virtual_tokens = match prefix_layout.dims() {
-        [2, tokens, width] if *width == heads.keys * heads.dim => *tokens,
-        other => candle_core::bail!("attention: {other:?} isn't a prefix [2, tokens, {}]", heads.keys * heads.dim),
-    };
+    let virtual_tokens = pattern.check(heads, qkv_layout, prefix_layout)?;
     let (qkv, prefix) = (values("attention", qkv, qkv_layout)?, values("attention", prefix, prefix_layout)?);
     Ok(Operands { heads, qkv, prefix, virtual_tokens })
 }
@@ -321,6 +342,11 @@ impl CustomOp2 for Forward {
         let out = operands(self.heads, &self.pattern, (qkv, lq), (prefix, lp))?.forward(&self.pattern);
         let shape = (self.pattern.tokens - self.pattern.from, self.heads.queries * self.heads.dim);
         Ok((CpuStorage::F32(out), shape.into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, qkv: &CudaStorage, lq: &Layout, prefix: &CudaStorage, lp: &Layout) -> Result<(CudaStorage, Shape)> {
+        super::cuda::attention::forward(self.heads, &self.pattern, (qkv, lq), (prefix, lp))
     }
 }
 
@@ -343,6 +369,19 @@ impl CustomOp3 for Backward {
         let len = out.len();
         Ok((CpuStorage::F32(out), len.into()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        qkv: &CudaStorage,
+        lq: &Layout,
+        prefix: &CudaStorage,
+        lp: &Layout,
+        grad: &CudaStorage,
+        lg: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        super::cuda::attention::backward(self.heads, &self.pattern, (qkv, lq), (prefix, lp), (grad, lg))
+    }
 }
 
 /// Softmax-weighted values: `[asking tokens, queries * dim]`.
@@ -363,6 +402,9 @@ pub fn backward(
 ) -> Result<(Tensor, Tensor)> {
     let both = qkv.apply_op3_no_bwd(prefix, grad, &Backward { heads, pattern: pattern.clone() })?;
     let own = both.narrow(0, 0, qkv.elem_count())?.reshape(qkv.shape())?;
+    if prefix.elem_count() == 0 {
+        return Ok((own, prefix.clone()));
+    }
     // A copy: nobody else holds the storage of the larger one.
     let of_prefix = both.narrow(0, qkv.elem_count(), prefix.elem_count())?.force_contiguous()?;
     Ok((own, of_prefix.reshape(prefix.shape())?))
@@ -375,7 +417,7 @@ mod tests {
     use super::*;
     use crate::models::testing::{assert_close, assert_gradient, random, with_threads};
 
-    const HEADS: Heads = Heads { queries: 4, keys: 2, dim: 8 };
+    const HEADS: Heads = Heads { queries: 4, keys: 2, dim: 8, precision: Precision::F32 };
 
     fn tree() -> TokenTree {
         let mut tree = TokenTree::new();
@@ -419,7 +461,7 @@ mod tests {
             })
             .collect();
         let mask = Tensor::from_vec(mask, (n, virtual_tokens + n), &Device::Cpu)?;
-        let Heads { queries, keys, dim } = HEADS;
+        let Heads { queries, keys, dim, .. } = HEADS;
         let split = |from: usize, heads: usize| qkv.narrow(1, from * dim, heads * dim)?.reshape((n, heads, dim));
         let with_prefix = |i: usize, own: Tensor| -> Result<Tensor> {
             let all = Tensor::cat(&[&prefix.get(i)?.reshape((virtual_tokens, keys, dim))?, &own], 0)?;

@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Shape, Tensor};
 
 /// Smaller ones cost the allocator little.
 const SMALLEST: usize = 1 << 14;
@@ -62,21 +62,33 @@ pub fn zeros(len: usize) -> Vec<f32> {
 /// A tensor of [`take`]'s numbers, to be overwritten.
 pub fn tensor(shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
     let shape = shape.into();
-    Tensor::from_vec(take(shape.elem_count()), shape, device)
+    match device {
+        Device::Cpu => Tensor::from_vec(take(shape.elem_count()), shape, device),
+        // The driver keeps a pool of its own.
+        // SAFETY: whoever asks overwrites all of it before it is read.
+        _ => unsafe { Tensor::empty(shape, DType::F32, device) },
+    }
 }
 
 /// Takes the numbers out of a tensor whose storage nobody else reads any more.
 pub fn give_back(tensor: Tensor) -> Result<()> {
     let taken = Take(Mutex::new(None));
     tensor.inplace_op1(&taken)?;
-    if let Some(CpuStorage::F32(buffer)) = lock(&taken.0).take() {
+    if let Some(Taken::Cpu(CpuStorage::F32(buffer))) = lock(&taken.0).take() {
         POOL.give_back(buffer);
     }
     Ok(())
 }
 
 /// Moves the numbers out of a tensor.
-pub struct Take(pub Mutex<Option<CpuStorage>>);
+pub struct Take(pub Mutex<Option<Taken>>);
+
+/// The storage of a tensor that was.
+pub enum Taken {
+    Cpu(CpuStorage),
+    #[cfg(feature = "cuda")]
+    Cuda(candle_core::CudaStorage),
+}
 
 impl InplaceOp1 for Take {
     fn name(&self) -> &'static str {
@@ -84,7 +96,15 @@ impl InplaceOp1 for Take {
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
-        *lock(&self.0) = Some(std::mem::replace(storage, CpuStorage::F32(Vec::new())));
+        *lock(&self.0) = Some(Taken::Cpu(std::mem::replace(storage, CpuStorage::F32(Vec::new()))));
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &mut candle_core::CudaStorage, _: &Layout) -> Result<()> {
+        let device = storage.device.clone();
+        let nothing = super::cuda::storage(super::cuda::alloc::<f32>(&device, 0)?, &device);
+        *lock(&self.0) = Some(Taken::Cuda(std::mem::replace(storage, nothing)));
         Ok(())
     }
 }

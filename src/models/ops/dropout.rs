@@ -1,5 +1,7 @@
 //! Dropout whose mask is a function of a key, so that backward and a resumed training draw the same one.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -16,6 +18,17 @@ pub struct Dropout {
     pub key: u64,
 }
 
+impl Dropout {
+    /// A number is dropped where its 16 random bits are below.
+    fn threshold(&self) -> u32 {
+        (self.p * 65536.0).round() as u32
+    }
+
+    fn scale(&self) -> f32 {
+        (1.0 / (1.0 - self.p)) as f32
+    }
+}
+
 impl CustomOp1 for Dropout {
     fn name(&self) -> &'static str {
         "dropout"
@@ -23,13 +36,28 @@ impl CustomOp1 for Dropout {
 
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = values("dropout", x, lx)?;
-        let threshold = (self.p * 65536.0).round() as u32;
-        let scale = (1.0 / (1.0 - self.p)) as f32;
+        let (threshold, scale) = (self.threshold(), self.scale());
         let mut out = buffers::take(x.len());
         out.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).enumerate().for_each(|(task, (y, x))| {
             drop_out(x, y, self.key.wrapping_add((task * TASK / SHARED) as u64), threshold, scale);
         });
         Ok((CpuStorage::F32(out), lx.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, lx: &Layout) -> Result<(CudaStorage, Shape)> {
+        use super::cuda::{ELEMENTWISE, Pointer, alloc, launch, over, storage, values};
+        let len = lx.shape().elem_count();
+        let out = alloc(&x.device, len)?;
+        let (from, to) = (values("dropout", x, lx)?, Pointer::of(&out));
+        launch!(
+            &x.device,
+            ELEMENTWISE,
+            "dropout",
+            over(len),
+            (from, to, len, self.key, self.threshold(), self.scale())
+        );
+        Ok((storage::<f32>(out, &x.device), lx.shape().clone()))
     }
 }
 

@@ -1,5 +1,7 @@
 //! GELU (Hendrycks & Gimpel 2016): `x Phi(x)`, with the distribution function `Phi` of the standard normal.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -52,6 +54,15 @@ impl CustomOp1 for Forward {
         out.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN)).for_each(|(y, x)| forward_row(x, y));
         Ok((CpuStorage::F32(out), lx.shape().clone()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, lx: &Layout) -> Result<(CudaStorage, Shape)> {
+        use super::cuda::{ELEMENTWISE, Pointer, alloc, launch, over, storage, values};
+        let len = lx.shape().elem_count();
+        let out = alloc(&x.device, len)?;
+        launch!(&x.device, ELEMENTWISE, "gelu", over(len), (values(self.name(), x, lx)?, Pointer::of(&out), len));
+        Ok((storage::<f32>(out, &x.device), lx.shape().clone()))
+    }
 }
 
 impl CustomOp2 for Backward {
@@ -67,6 +78,16 @@ impl CustomOp2 for Backward {
             .zip(g.par_chunks(GRAIN))
             .for_each(|((d, x), g)| backward_row(x, g, d));
         Ok((CpuStorage::F32(out), lx.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, lx: &Layout, g: &CudaStorage, lg: &Layout) -> Result<(CudaStorage, Shape)> {
+        use super::cuda::{ELEMENTWISE, Pointer, alloc, launch, over, storage, values};
+        let len = lx.shape().elem_count();
+        let out = alloc(&x.device, len)?;
+        let (from, g) = (values(self.name(), x, lx)?, values(self.name(), g, lg)?);
+        launch!(&x.device, ELEMENTWISE, "gelu_backward", over(len), (from, g, Pointer::of(&out), len));
+        Ok((storage::<f32>(out, &x.device), lx.shape().clone()))
     }
 }
 

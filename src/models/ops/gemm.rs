@@ -4,6 +4,8 @@
 mod kernel;
 mod simd;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
@@ -190,6 +192,27 @@ impl InplaceOp3 for Gemm {
         let (dst, a, b) = (&mut dst[dst_from..], &a[a_from..], b.slice(b_from, b.len()));
         multiply_parallel((m, n, k), dst, ds, self.accumulate, a, sa, b, sb, self.scale);
         Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        dst: &mut CudaStorage,
+        dst_layout: &Layout,
+        a: &CudaStorage,
+        a_layout: &Layout,
+        b: &CudaStorage,
+        b_layout: &Layout,
+    ) -> Result<()> {
+        use super::cuda::{Pointer, gemm::{Matrix, multiply}};
+        let (m, n, dst_from, ds) = operand(dst_layout)?;
+        let (a, b) = (Matrix::of(a, a_layout)?, Matrix::of(b, b_layout)?);
+        if (a.rows, b.columns) != (m, n) || (ds.columns != 1 && n > 1) {
+            candle_core::bail!("[{}, {}] x [{}, {}] doesn't give [{m}, {n}]", a.rows, a.columns, b.rows, b.columns)
+        }
+        let device = dst.device.clone();
+        let c = Pointer::of_mut(dst.as_cuda_slice_mut::<f32>()?).offset::<f32>(dst_from);
+        multiply(&device, c, ds.rows, self.accumulate, a, b, self.scale)
     }
 }
 

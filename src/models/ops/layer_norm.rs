@@ -1,5 +1,7 @@
 //! Layer norm (Ba et al. 2016): `y = w (x - mean(x)) / sqrt(var(x) + eps) + b`, with the biased variance.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -70,6 +72,25 @@ impl CustomOp3 for Forward {
         });
         Ok((CpuStorage::F32(out), lx.shape().clone()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        lx: &Layout,
+        w: &CudaStorage,
+        lw: &Layout,
+        b: &CudaStorage,
+        lb: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        use super::cuda::{NORMS, Pointer, alloc, by_row, launch, storage, values};
+        let (rows, width) = lx.shape().dims2()?;
+        let out = alloc(&x.device, rows * width)?;
+        let (from, w, b) = (values(self.name(), x, lx)?, values(self.name(), w, lw)?, values(self.name(), b, lb)?);
+        let to = Pointer::of(&out);
+        launch!(&x.device, NORMS, "layer_norm", by_row(rows), (from, w, b, to, width as i32, self.eps));
+        Ok((storage::<f32>(out, &x.device), lx.shape().clone()))
+    }
 }
 
 impl CustomOp3 for Backward {
@@ -96,6 +117,25 @@ impl CustomOp3 for Backward {
             }
         });
         Ok((CpuStorage::F32(out), lx.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        lx: &Layout,
+        w: &CudaStorage,
+        lw: &Layout,
+        g: &CudaStorage,
+        lg: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        use super::cuda::{NORMS, Pointer, alloc, by_row, launch, storage, values};
+        let (rows, width) = lx.shape().dims2()?;
+        let out = alloc(&x.device, rows * width)?;
+        let (from, w, g) = (values(self.name(), x, lx)?, values(self.name(), w, lw)?, values(self.name(), g, lg)?);
+        let to = Pointer::of(&out);
+        launch!(&x.device, NORMS, "layer_norm_backward", by_row(rows), (from, w, g, to, width as i32, self.eps));
+        Ok((storage::<f32>(out, &x.device), lx.shape().clone()))
     }
 }
 

@@ -3,8 +3,11 @@
 //! Every reduction has an order that doesn't depend on the number of threads, so results are the same bits on one core
 //! and on many. [`super::autograd`] joins them into differentiable blocks.
 
+pub mod adamw;
 pub mod attention;
 pub mod buffers;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod dropout;
 pub mod gelu;
 pub mod gemm;
@@ -15,8 +18,25 @@ pub mod rms_norm;
 pub mod rotary;
 pub mod swiglu;
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor};
 use rayon::prelude::*;
+
+/// What a CUDA device computes products of activations from. CPUs always compute them from f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    F32,
+    /// Numbers rounded to bf16, with sums in f32.
+    Bf16,
+}
+
+impl Precision {
+    /// That of activations beside frozen matrices in `dtype`.
+    pub fn beside(dtype: DType) -> Self {
+        if dtype == DType::BF16 { Self::Bf16 } else { Self::F32 }
+    }
+}
 
 /// Rows are handed to threads in groups of about this many numbers.
 const GRAIN: usize = 16 * 1024;
@@ -81,6 +101,16 @@ impl InplaceOp2 for Add {
     fn cpu_fwd(&self, x: &mut CpuStorage, lx: &Layout, y: &CpuStorage, ly: &Layout) -> Result<()> {
         let (x, y) = (values_mut("add", x, lx)?, values("add", y, ly)?);
         x.par_chunks_mut(GRAIN).zip(y.par_chunks(GRAIN)).for_each(|(x, y)| math::add(x, y));
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &mut CudaStorage, lx: &Layout, y: &CudaStorage, ly: &Layout) -> Result<()> {
+        use cuda::{ELEMENTWISE, launch, over};
+        let device = y.device.clone();
+        let len = lx.shape().elem_count();
+        let (x, y) = (cuda::values_mut("add", x, lx)?, cuda::values("add", y, ly)?);
+        launch!(&device, ELEMENTWISE, "add", over(len), (x, y, len));
         Ok(())
     }
 }

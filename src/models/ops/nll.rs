@@ -1,5 +1,7 @@
 //! Cross-entropy over a large vocabulary, block by block of its columns: `[rows, vocab]` never exists as a whole.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -49,7 +51,7 @@ pub fn block_numbers(rows: usize, vocab: usize) -> usize {
 }
 
 /// The columns of the vocabulary, in blocks.
-fn blocks(rows: usize, vocab: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn blocks(rows: usize, vocab: usize) -> impl Iterator<Item = (usize, usize)> {
     let width = block_width(rows, vocab);
     (0..vocab).step_by(width).map(move |start| (start, width.min(vocab - start)))
 }
@@ -116,6 +118,11 @@ impl CustomOp2 for Forward {
         let len = out.len();
         Ok((CpuStorage::F32(out), len.into()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, h: &CudaStorage, lh: &Layout, head: &CudaStorage, lw: &Layout) -> Result<(CudaStorage, Shape)> {
+        super::cuda::nll::forward(&self.targets, (h, lh), (head, lw))
+    }
 }
 
 impl CustomOp3 for Backward {
@@ -166,6 +173,19 @@ impl CustomOp3 for Backward {
             );
         }
         Ok((CpuStorage::F32(out), lh.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        h: &CudaStorage,
+        lh: &Layout,
+        head: &CudaStorage,
+        lw: &Layout,
+        third: &CudaStorage,
+        lt: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        super::cuda::nll::backward(&self.targets, (h, lh), (head, lw), (third, lt))
     }
 }
 

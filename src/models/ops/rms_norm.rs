@@ -1,5 +1,7 @@
 //! Root-mean-square norm (Zhang & Sennrich 2019): `y = w x / sqrt(mean(x^2) + eps)`.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -53,6 +55,17 @@ impl CustomOp2 for Forward {
         });
         Ok((CpuStorage::F32(out), lx.shape().clone()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, lx: &Layout, w: &CudaStorage, lw: &Layout) -> Result<(CudaStorage, Shape)> {
+        use super::cuda::{NORMS, Pointer, alloc, by_row, launch, storage, values};
+        let (rows, width) = lx.shape().dims2()?;
+        let out = alloc(&x.device, rows * width)?;
+        let (from, w) = (values(self.name(), x, lx)?, values(self.name(), w, lw)?);
+        let to = Pointer::of(&out);
+        launch!(&x.device, NORMS, "rms_norm", by_row(rows), (from, w, to, width as i32, self.eps));
+        Ok((storage::<f32>(out, &x.device), lx.shape().clone()))
+    }
 }
 
 impl CustomOp3 for Backward {
@@ -79,6 +92,25 @@ impl CustomOp3 for Backward {
             }
         });
         Ok((CpuStorage::F32(out), lx.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        lx: &Layout,
+        w: &CudaStorage,
+        lw: &Layout,
+        g: &CudaStorage,
+        lg: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        use super::cuda::{NORMS, Pointer, alloc, by_row, launch, storage, values};
+        let (rows, width) = lx.shape().dims2()?;
+        let out = alloc(&x.device, rows * width)?;
+        let (from, w, g) = (values(self.name(), x, lx)?, values(self.name(), w, lw)?, values(self.name(), g, lg)?);
+        let to = Pointer::of(&out);
+        launch!(&x.device, NORMS, "rms_norm_backward", by_row(rows), (from, w, g, to, width as i32, self.eps));
+        Ok((storage::<f32>(out, &x.device), lx.shape().clone()))
     }
 }
 

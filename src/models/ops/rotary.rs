@@ -1,5 +1,7 @@
 //! Rotary position embedding (Su et al. 2021).
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Result, Tensor};
 use rayon::prelude::*;
 
@@ -72,16 +74,24 @@ math::vectorised! {
     }
 }
 
+impl Rotate {
+    /// Rows and their width, where heads and angles go with them.
+    fn check(&self, x: &Layout, table: &Layout) -> Result<(usize, usize)> {
+        let (rows, width) = x.shape().dims2()?;
+        if table.shape().dims2()? != (rows, self.dim) || self.heads * self.head_dim > width {
+            candle_core::bail!("rotary: {} heads of {} don't fit [{rows}, {width}]", self.heads, self.head_dim)
+        }
+        Ok((rows, width))
+    }
+}
+
 impl InplaceOp2 for Rotate {
     fn name(&self) -> &'static str {
         "rotary"
     }
 
     fn cpu_fwd(&self, x: &mut CpuStorage, lx: &Layout, table: &CpuStorage, lt: &Layout) -> Result<()> {
-        let (rows, width) = lx.shape().dims2()?;
-        if lt.shape().dims2()? != (rows, self.dim) || self.heads * self.head_dim > width {
-            candle_core::bail!("rotary: {} heads of {} don't fit [{rows}, {width}]", self.heads, self.head_dim)
-        }
+        let (_, width) = self.check(lx, lt)?;
         let x = values_mut("rotary", x, lx)?;
         let table = values("rotary", table, lt)?;
         let rows = rows_per_task(width);
@@ -94,6 +104,23 @@ impl InplaceOp2 for Rotate {
                 }
             }
         });
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &mut CudaStorage, lx: &Layout, table: &CudaStorage, lt: &Layout) -> Result<()> {
+        use super::cuda::{self, ELEMENTWISE, launch, over};
+        let (rows, width) = self.check(lx, lt)?;
+        let (x, angles) = (cuda::values_mut("rotary", x, lx)?, cuda::values("rotary", table, lt)?);
+        let interleaved = i32::from(self.pairs == Pairs::Interleaved);
+        let (heads, head_dim, dim) = (self.heads as i32, self.head_dim as i32, self.dim as i32);
+        launch!(
+            &table.device,
+            ELEMENTWISE,
+            "rotary",
+            over(rows * self.heads * self.dim / 2),
+            (x, angles, rows, width as i32, heads, head_dim, dim, self.sign, interleaved)
+        );
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! SwiGLU (Shazeer 2020): `silu(gate) * up`, with `silu(x) = x sigmoid(x)`.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -42,6 +44,17 @@ impl CustomOp1 for Forward {
         });
         Ok((CpuStorage::F32(out), (rows, half).into()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, lx: &Layout) -> Result<(CudaStorage, Shape)> {
+        use super::cuda::{ELEMENTWISE, Pointer, alloc, launch, over, storage, values};
+        let (rows, width) = lx.shape().dims2()?;
+        let half = width / 2;
+        let out = alloc(&x.device, rows * half)?;
+        let from = values(self.name(), x, lx)?;
+        launch!(&x.device, ELEMENTWISE, "swiglu", over(rows * half), (from, Pointer::of(&out), rows, half));
+        Ok((storage::<f32>(out, &x.device), (rows, half).into()))
+    }
 }
 
 impl CustomOp2 for Backward {
@@ -64,6 +77,18 @@ impl CustomOp2 for Backward {
             },
         );
         Ok((CpuStorage::F32(out), lx.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, lx: &Layout, g: &CudaStorage, lg: &Layout) -> Result<(CudaStorage, Shape)> {
+        use super::cuda::{ELEMENTWISE, Pointer, alloc, launch, over, storage, values};
+        let (rows, width) = lx.shape().dims2()?;
+        let half = width / 2;
+        let out = alloc(&x.device, rows * width)?;
+        let (from, g) = (values(self.name(), x, lx)?, values(self.name(), g, lg)?);
+        let to = Pointer::of(&out);
+        launch!(&x.device, ELEMENTWISE, "swiglu_backward", over(rows * half), (from, g, to, rows, half));
+        Ok((storage::<f32>(out, &x.device), lx.shape().clone()))
     }
 }
 
