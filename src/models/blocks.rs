@@ -17,7 +17,8 @@ pub fn check_ids(ids: &[u32], vocab: usize) -> Result<()> {
 pub fn prefixes(adapter: &dyn Adapter, dims: Dims, device: &Device) -> Result<Vec<Tensor>> {
     let width = dims.kv_width();
     match adapter.prefix()? {
-        None => Ok(vec![Tensor::zeros((2, 0, width), DType::F32, device)?; dims.layers]),
+        // Of a row, since CUDA drivers refuse to hand out nothing.
+        None => Ok(vec![Tensor::zeros((2, 1, width), DType::F32, device)?.narrow(1, 0, 0)?; dims.layers]),
         Some(prefixes) if prefixes.len() == dims.layers => prefixes
             .iter()
             .map(|p| {

@@ -5,13 +5,16 @@
 //! in backward. [`super::Encoder`] keeps the same with one inner activation in place of gate and up. A GGUF file is mapped while it is read; that isn't counted, since the system takes those pages back.
 
 use super::{AdapterSpec, BackboneSpec, Dims, Dtype, Module, adapters::matches_target, is_encoder, modules, ops::nll};
-use crate::error::Result;
+use crate::{engine::Device, error::Result};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
 
 /// The program itself with its tokenizer and tables, measured with a model of a few thousand parameters.
 const PROGRAM: u64 = 64 << 20;
+
+/// What a GPU's memory holds before there is a tensor: the driver's context, kernels, cuBLAS's workspace. An estimate.
+const DRIVER: u64 = 768 << 20;
 
 /// A backbone as it lies in memory.
 #[derive(Debug, Clone)]
@@ -20,6 +23,8 @@ pub struct Frozen {
     pub dtype: Dtype,
     modules: Vec<Module>,
     encoder: bool,
+    /// Where the memory is.
+    pub device: Device,
 }
 
 /// One packed row.
@@ -54,10 +59,10 @@ impl Frozen {
     ///
     /// # Errors
     /// If that configuration can't be understood.
-    pub fn of(model: &BackboneSpec) -> Result<Option<Self>> {
+    pub fn of(model: &BackboneSpec, device: Device) -> Result<Option<Self>> {
         let Some(dims) = model.dims()? else { return Ok(None) };
         let (modules, encoder) = (modules(&model.family, &dims)?, is_encoder(&model.family)?);
-        Ok(Some(Self { dims, dtype: model.dtype, modules, encoder }))
+        Ok(Some(Self { dims, dtype: model.dtype, modules, encoder, device }))
     }
 
     /// Numbers in the model.
@@ -146,6 +151,8 @@ impl Frozen {
             ("adapter", trained + F32 * self.applied(adapter)),
             // A gradient with its clipped copy and the optimiser's working copy; two moments.
             ("gradients and moments", 5 * trained),
+            ("rounded operands", self.rounded(row, self.inner())),
+            ("attention's partial sums", self.partial_sums(row)),
         ];
         self.peak(parts)
     }
@@ -167,6 +174,7 @@ impl Frozen {
             ("output layer", output),
             ("adapter", F32 * (self.trainable(adapter) + self.applied(adapter))),
             ("key/value cache", F32 * (cached * d.layers) as u64 * qkv),
+            ("rounded operands", self.rounded(row, wide)),
         ];
         self.peak(parts)
     }
@@ -177,8 +185,26 @@ impl Frozen {
         F32 * (3 * (row.predicting * self.dims.hidden) as u64 + block)
     }
 
+    /// On GPUs, the widest operand of a product with a matrix in bf16.
+    fn rounded(&self, row: Row, widest: u64) -> u64 {
+        if self.device.is_cpu() || self.dtype != Dtype::Bf16 { 0 } else { 2 * row.tokens as u64 * widest }
+    }
+
+    /// On GPUs, what the backward of attention adds up: tasks of 64 keys and values with 128 numbers each
+    /// (`ops/cuda/attention.rs`), at least one for every sample.
+    fn partial_sums(&self, row: Row) -> u64 {
+        if self.device.is_cpu() {
+            return 0;
+        }
+        let d = &self.dims;
+        let tiles = row.tokens as u64 / 16 + 2;
+        let shared_out = (row.tokens * d.heads / d.kv_heads) as u64 * tiles / 512;
+        (tiles + shared_out.min(1024)) * d.kv_heads as u64 * 2 * 64 * 128 * F32
+    }
+
     fn peak(&self, parts: Vec<(&'static str, u64)>) -> Parts {
-        let fixed = [("program", PROGRAM), ("weights", self.weights())];
+        let program = if self.device.is_cpu() { ("program", PROGRAM) } else { ("driver and libraries", DRIVER) };
+        let fixed = [program, ("weights", self.weights())];
         Parts(fixed.into_iter().chain(parts).filter(|(_, bytes)| *bytes > 0).collect())
     }
 }
@@ -187,7 +213,6 @@ impl Frozen {
 mod tests {
     use std::path::Path;
 
-    use candle_core::Device;
     use serde_json::json;
 
     use super::*;
@@ -205,7 +230,7 @@ mod tests {
             "padded_vocab_size": 65024, "post_layer_norm": true, "rmsnorm": true, "seq_length": 32768,
         });
         let spec = json!({ "family": "chatglm", "dtype": "bf16", "source": {}, "config": config });
-        Frozen::of(&model(spec)).unwrap().unwrap()
+        Frozen::of(&model(spec), Device::Cpu).unwrap().unwrap()
     }
 
     fn adapter(value: serde_json::Value) -> AdapterSpec {
@@ -259,10 +284,10 @@ mod tests {
             let config: serde_json::Value =
                 serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
             let spec = model(json!({ "family": family, "source": {}, "config": config }));
-            let frozen = Frozen::of(&spec).unwrap().unwrap();
+            let frozen = Frozen::of(&spec, Device::Cpu).unwrap().unwrap();
             let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
             let own = BackboneSpec { config: Default::default(), ..spec };
-            let backbone = load(&own, &files.into(), &Device::Cpu).unwrap();
+            let backbone = load(&own, &files.into(), &candle_core::Device::Cpu).unwrap();
             assert_eq!(frozen.modules, backbone.modules(), "{name}");
             let stored: u64 =
                 safetensors::SafeTensors::deserialize(&std::fs::read(folder.join("model.safetensors")).unwrap())

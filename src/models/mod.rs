@@ -11,6 +11,7 @@ mod blocks;
 mod cache;
 mod chatglm;
 mod decoder;
+pub mod device;
 mod encoder;
 mod generate;
 mod layer;
@@ -33,6 +34,8 @@ pub use cache::KvCache;
 pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use generate::greedy;
-pub use registry::{dims, is_encoder, load, load_decoder, load_encoder, load_random, modules, usual_targets};
+pub use registry::{
+    dims, is_encoder, load, load_decoder, load_decoder_as, load_encoder, load_random, modules, usual_targets,
+};
 pub use spec::{BackboneSpec, ConfigTable, Dtype, ModelSpec, numerics};
 pub use tree::{Segment, TokenTree};

@@ -90,7 +90,17 @@ pub fn load_random(spec: &BackboneSpec, device: &Device) -> Result<Box<dyn Backb
     build(spec, &Weights::random(config, qkv_bias), device)
 }
 
+/// Products of f16 with f16 sums overflow in backward, and cuBLAS has none of f16 with f32.
+fn check(dtype: Dtype, device: &Device) -> Result<()> {
+    if dtype == Dtype::F16 && device.is_cuda() {
+        return Err(Error::input("CUDA devices compute with `dtype = \"bf16\"` or `\"f32\"`, not with f16")
+            .help("set `dtype = \"bf16\"`: weights that were published in f16 are converted as they are read"));
+    }
+    Ok(())
+}
+
 fn build(spec: &BackboneSpec, weights: &Weights, device: &Device) -> Result<Box<dyn Backbone>> {
+    check(spec.dtype, device)?;
     let loader = Loader::new(weights, spec.dtype, device);
     Ok(match family(&spec.family)?.build {
         Build::Decoder(load) => Box::new(load(&loader)?),
@@ -100,8 +110,18 @@ fn build(spec: &BackboneSpec, weights: &Weights, device: &Device) -> Result<Box<
 
 /// As [`load`], in f32 and with the configuration that the files bring, for those who need the weights themselves.
 pub fn load_decoder(family_name: &str, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Decoder> {
+    load_decoder_as(family_name, files, Dtype::F32, device)
+}
+
+/// As [`load_decoder`], with matrices in `dtype`.
+pub fn load_decoder_as(
+    family_name: &str,
+    files: &BTreeMap<String, PathBuf>,
+    dtype: Dtype,
+    device: &Device,
+) -> Result<Decoder> {
     match family(family_name)?.build {
-        Build::Decoder(load) => with_own_config(files, device, load),
+        Build::Decoder(load) => with_own_config(files, dtype, device, load),
         Build::Encoder(_) => Err(Error::input(format!("`{family_name}` is a family of encoders"))),
     }
 }
@@ -109,15 +129,17 @@ pub fn load_decoder(family_name: &str, files: &BTreeMap<String, PathBuf>, device
 /// As [`load_decoder`].
 pub fn load_encoder(family_name: &str, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Encoder> {
     match family(family_name)?.build {
-        Build::Encoder(load) => with_own_config(files, device, load),
+        Build::Encoder(load) => with_own_config(files, Dtype::F32, device, load),
         Build::Decoder(_) => Err(Error::input(format!("`{family_name}` is a family of decoders"))),
     }
 }
 
 fn with_own_config<T>(
     files: &BTreeMap<String, PathBuf>,
+    dtype: Dtype,
     device: &Device,
     load: impl Fn(&Loader) -> Result<T>,
 ) -> Result<T> {
-    load(&Loader::new(&Weights::open(files, &ConfigTable::new())?, Dtype::F32, device))
+    check(dtype, device)?;
+    load(&Loader::new(&Weights::open(files, &ConfigTable::new())?, dtype, device))
 }

@@ -188,10 +188,9 @@ impl StageKind for Evaluate {
         let numerics = numerics(table.device, model.dtype);
         let targets = usual_targets(&model.family).map_err(|e| vec![fault(cx, "model", e)])?;
         let adapter = method.as_ref().map_or(AdapterSpec::None(UntrainedSpec {}), |m| m.adapter.clone());
-        let frozen = Frozen::of(&model.backbone()).map_err(|e| vec![fault(cx, "model", e)])?;
+        let frozen = Frozen::of(&model.backbone(), table.device).map_err(|e| vec![fault(cx, "model", e)])?;
         let memory = frozen.map(|frozen| EvaluationMemory {
             frozen,
-            device: table.device,
             model: table.model.clone(),
             adapter: adapter.with_usual_targets(targets),
             answering: table.answer.answering(),

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     config::{ActionSpec, Node, Spec},
     data::{Split, TOKENS_FILE, TOKENS_INFO_FILE},
-    engine::{Artifact, Device, Estimate, Footprint},
+    engine::{Artifact, Estimate, Footprint},
     error::Result,
     eval::TOKEN_BUDGET,
     models::{
@@ -159,7 +159,6 @@ fn halves(from: usize) -> impl Iterator<Item = usize> {
 #[derive(Debug, Clone)]
 pub(super) struct TrainingMemory {
     pub frozen: Frozen,
-    pub device: Device,
     /// Name of the model's and the method's table.
     pub model: String,
     pub method: String,
@@ -246,7 +245,7 @@ fn half_precision(frozen: &Frozen, model: &str, budget: u64, need: impl Fn(&Froz
 impl Estimate for TrainingMemory {
     fn footprint(&self, inputs: &Inputs) -> Result<Footprint> {
         let (lengths, exact) = self.prompts.lengths(inputs, &self.frozen)?;
-        Ok(Footprint { device: self.device, parts: self.parts(&lengths).0, exact })
+        Ok(Footprint { device: self.frozen.device, parts: self.parts(&lengths).0, exact })
     }
 
     fn remedies(&self, inputs: &Inputs, budget: u64) -> Vec<String> {
@@ -258,7 +257,6 @@ impl Estimate for TrainingMemory {
 #[derive(Debug, Clone)]
 pub(super) struct EvaluationMemory {
     pub frozen: Frozen,
-    pub device: Device,
     /// Name of the model's table.
     pub model: String,
     pub adapter: AdapterSpec,
@@ -275,7 +273,7 @@ impl EvaluationMemory {
 impl Estimate for EvaluationMemory {
     fn footprint(&self, inputs: &Inputs) -> Result<Footprint> {
         let (lengths, exact) = self.prompts.lengths(inputs, &self.frozen)?;
-        Ok(Footprint { device: self.device, parts: self.parts(&lengths).0, exact })
+        Ok(Footprint { device: self.frozen.device, parts: self.parts(&lengths).0, exact })
     }
 
     fn remedies(&self, inputs: &Inputs, budget: u64) -> Vec<String> {
@@ -290,7 +288,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::models::ModelSpec;
+    use crate::{engine::Device, models::ModelSpec};
 
     fn training() -> TrainingMemory {
         let model: ModelSpec = serde_json::from_value(json!({
@@ -302,8 +300,7 @@ mod tests {
         }))
         .unwrap();
         TrainingMemory {
-            frozen: Frozen::of(&model.backbone()).unwrap().unwrap(),
-            device: Device::Cpu,
+            frozen: Frozen::of(&model.backbone(), Device::Cpu).unwrap().unwrap(),
             model: "small".to_owned(),
             method: "lora".to_owned(),
             adapter: serde_json::from_value(

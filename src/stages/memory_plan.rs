@@ -39,6 +39,9 @@ struct Options {
     methods: Vec<Spanned<String>>,
     /// The device's memory, such as `"24 GiB"`: says which rows fit.
     budget: Size,
+    /// What computes: `cpu` (default) or `cuda`.
+    #[serde(default)]
+    device: Device,
 }
 
 /// What decides the plan, next to the tokens.
@@ -52,6 +55,8 @@ struct Params {
     tasks: Vec<PlannedTask>,
     /// Bytes.
     budget: u64,
+    #[serde(default, skip_serializing_if = "Device::is_cpu")]
+    device: Device,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -112,6 +117,7 @@ impl StageKind for MemoryPlan {
             methods: methods.collect(),
             tasks,
             budget: options.budget.0,
+            device: options.device,
         };
         Ok(Resolved {
             params: json(&params)?,
@@ -127,8 +133,8 @@ impl StageKind for MemoryPlan {
 
     fn run(&self, cx: &Context) -> Result<()> {
         let params: Params = cx.params()?;
-        let frozen =
-            Frozen::of(&params.backbone)?.ok_or_else(|| Error::internal("a memory plan without the model's sizes"))?;
+        let frozen = Frozen::of(&params.backbone, params.device)?
+            .ok_or_else(|| Error::internal("a memory plan without the model's sizes"))?;
         let tokens = cx.inputs(TOKENS);
         if tokens.len() != params.tasks.len() {
             return Err(Error::internal(format!("{} inputs for {} tasks", tokens.len(), params.tasks.len())));
@@ -142,7 +148,6 @@ impl StageKind for MemoryPlan {
                 let prompts = |split: &str| Prompts { split: split.to_owned(), max_tokens: None };
                 let training = TrainingMemory {
                     frozen: frozen.clone(),
-                    device: Device::Cpu,
                     model: params.model.name.clone(),
                     method: planned.method.name.clone(),
                     adapter: planned.adapter.clone(),
@@ -153,7 +158,6 @@ impl StageKind for MemoryPlan {
                 };
                 let evaluation = EvaluationMemory {
                     frozen: frozen.clone(),
-                    device: Device::Cpu,
                     model: params.model.name.clone(),
                     adapter: planned.adapter.clone(),
                     answering: Answering::Written,

@@ -118,10 +118,9 @@ impl StageKind for Train {
             seed: table.seed,
             device: table.device,
         };
-        let frozen = Frozen::of(&model.backbone()).map_err(|e| vec![fault(cx, "model", e)])?;
+        let frozen = Frozen::of(&model.backbone(), table.device).map_err(|e| vec![fault(cx, "model", e)])?;
         let memory = frozen.map(|frozen| TrainingMemory {
             frozen,
-            device: table.device,
             model: params.base_model.clone(),
             method: table.method,
             adapter: params.adapter.clone(),

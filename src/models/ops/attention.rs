@@ -329,7 +329,8 @@ fn operands<'a>(
     (prefix, prefix_layout): (&'a CpuStorage, &Layout),
 ) -> Result<Operands<'a>> {
     let virtual_tokens = pattern.check(heads, qkv_layout, prefix_layout)?;
-    let (qkv, prefix) = (values("attention", qkv, qkv_layout)?, values("attention", prefix, prefix_layout)?);
+    let qkv = values("attention", qkv, qkv_layout)?;
+    let prefix = if virtual_tokens == 0 { &[] } else { values("attention", prefix, prefix_layout)? };
     Ok(Operands { heads, qkv, prefix, virtual_tokens })
 }
 
@@ -345,7 +346,13 @@ impl CustomOp2 for Forward {
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, qkv: &CudaStorage, lq: &Layout, prefix: &CudaStorage, lp: &Layout) -> Result<(CudaStorage, Shape)> {
+    fn cuda_fwd(
+        &self,
+        qkv: &CudaStorage,
+        lq: &Layout,
+        prefix: &CudaStorage,
+        lp: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
         super::cuda::attention::forward(self.heads, &self.pattern, (qkv, lq), (prefix, lp))
     }
 }

@@ -204,7 +204,10 @@ impl InplaceOp3 for Gemm {
         b: &CudaStorage,
         b_layout: &Layout,
     ) -> Result<()> {
-        use super::cuda::{Pointer, gemm::{Matrix, multiply}};
+        use super::cuda::{
+            Pointer,
+            gemm::{Matrix, multiply},
+        };
         let (m, n, dst_from, ds) = operand(dst_layout)?;
         let (a, b) = (Matrix::of(a, a_layout)?, Matrix::of(b, b_layout)?);
         if (a.rows, b.columns) != (m, n) || (ds.columns != 1 && n > 1) {

@@ -3,7 +3,7 @@
 use std::{io::Cursor, path::Path};
 
 use candle_core::{
-    Device, Tensor,
+    DType, Device, Tensor,
     quantized::gguf_file::{Content, Value},
 };
 use memmap2::Mmap;
@@ -132,15 +132,19 @@ impl File {
         Some(self.content.tensor_infos.get(&gguf_name(name)?)?.shape.dims().to_vec())
     }
 
-    pub fn load(&self, name: &str, device: &Device) -> Result<Tensor> {
+    pub fn load(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
         let read = || -> candle_core::Result<Tensor> {
             let stored = gguf_name(name).unwrap_or_default();
-            let tensor = self.content.tensor(&mut Cursor::new(&self.map[..]), &stored, device)?.dequantize(device)?;
-            match self.interleaved {
-                Some((heads, _)) if name.contains(".q_proj.") => halves(&tensor, heads),
-                Some((_, heads)) if name.contains(".k_proj.") => halves(&tensor, heads),
-                _ => Ok(tensor),
-            }
+            let tensor = self
+                .content
+                .tensor(&mut Cursor::new(&self.map[..]), &stored, &Device::Cpu)?
+                .dequantize(&Device::Cpu)?;
+            let tensor = match self.interleaved {
+                Some((heads, _)) if name.contains(".q_proj.") => halves(&tensor, heads)?,
+                Some((_, heads)) if name.contains(".k_proj.") => halves(&tensor, heads)?,
+                _ => tensor,
+            };
+            tensor.to_dtype(dtype)?.to_device(device)
         };
         read().map_err(damaged).at(format!("tensor `{name}`")).at(&self.name)
     }

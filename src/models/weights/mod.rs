@@ -111,7 +111,7 @@ impl Weights {
                     Some(stored) => stored.load(dtype, device).at(format!("tensor `{name}`")).at(&stored.file.name),
                     None => Err(Error::internal(format!("tensor `{name}` is gone"))),
                 },
-                Format::Gguf(file) => Ok(file.load(name, device)?.to_dtype(dtype)?),
+                Format::Gguf(file) => file.load(name, dtype, device),
                 Format::Random { .. } => Ok(random::tensor(name, shape, dtype, device)?),
             },
         }

@@ -21,5 +21,6 @@ pub fn tensor(name: &str, shape: &[usize], dtype: DType, device: &Device) -> can
     numbers.par_chunks_mut(TASK).enumerate().for_each(|(task, to)| {
         to.copy_from_slice(&uniform(task as u64, name, to.len(), BOUND));
     });
-    Tensor::from_vec(numbers, shape, device)?.to_dtype(dtype)
+    // Converted here, so that a device has to hold the matrix in its own format alone.
+    Tensor::from_vec(numbers, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
 }

@@ -11,7 +11,7 @@ use candle_core::{
     },
 };
 
-use super::{ATTENTION, Pointer, THREADS, allow_shared_memory, alloc, launch, storage, upload, values, zeros};
+use super::{ATTENTION, Pointer, THREADS, alloc, allow_shared_memory, launch, storage, upload, values, zeros};
 use crate::models::ops::{
     Precision,
     attention::{Heads, Pattern},
@@ -66,9 +66,7 @@ impl Shapes {
         let rows = |count: usize| count * (self.width + PAD);
         match self.precision {
             Precision::F32 => 4 * rows(as_rows.max(as_columns)),
-            Precision::Bf16 => {
-                2 * (rows(as_rows) + if as_columns > 0 { self.width * (as_columns + PAD) } else { 0 })
-            }
+            Precision::Bf16 => 2 * (rows(as_rows) + if as_columns > 0 { self.width * (as_columns + PAD) } else { 0 }),
         }
     }
 
@@ -125,7 +123,13 @@ pub struct Lists {
 }
 
 impl Lists {
-    fn new(pattern: &Pattern, shapes: Shapes, heads: Heads, virtual_tokens: usize, device: &CudaDevice) -> Result<Self> {
+    fn new(
+        pattern: &Pattern,
+        shapes: Shapes,
+        heads: Heads,
+        virtual_tokens: usize,
+        device: &CudaDevice,
+    ) -> Result<Self> {
         let (group, tile) = (heads.group(), shapes.tile());
         let (mut blocks, mut runs, mut row_tiles) = (Vec::new(), Vec::new(), Vec::new());
         // Where runs that begin at a token end, and the blocks that see each, with the end that they see.
@@ -146,9 +150,9 @@ impl Lists {
         let rows: usize = pattern.blocks.iter().map(|b| b.queries.len() * group).sum();
         let all: Vec<(usize, usize)> = (0..pattern.blocks.len()).map(|i| (i, usize::MAX)).collect();
         let prefix = (0..virtual_tokens).step_by(tile).map(|start| (start, virtual_tokens, true, &all));
-        let own = seen.iter().flat_map(|(run, (end, blocks))| {
-            (*run..*end).step_by(tile).map(move |start| (start, *end, false, blocks))
-        });
+        let own = seen
+            .iter()
+            .flat_map(|(run, (end, blocks))| (*run..*end).step_by(tile).map(move |start| (start, *end, false, blocks)));
         let key_lists: Vec<_> = prefix.chain(own).collect();
         // Rows of a task: enough to be worth a launch's while, few enough that there are tasks for the whole device.
         let share = (rows * key_lists.len() / TASKS).max(512);

@@ -1,9 +1,7 @@
 //! Cross-entropy: products by cuBLAS, rows by kernels. The blocks are those of the CPU.
 
 use candle_core::{
-    CudaDevice, CudaStorage, Layout, Result, Shape,
-    backend::BackendStorage,
-    cuda_backend::cudarc::driver::CudaSlice,
+    CudaDevice, CudaStorage, Layout, Result, Shape, backend::BackendStorage, cuda_backend::cudarc::driver::CudaSlice,
 };
 
 use super::{
@@ -134,16 +132,7 @@ pub fn backward(
             NLL,
             "nll_backward",
             by_row(work.rows),
-            (
-                logits,
-                start as i32,
-                len as i32,
-                Pointer::of(offsets),
-                Pointer::of(order),
-                Pointer::of(ids),
-                grads,
-                sums
-            )
+            (logits, start as i32, len as i32, Pointer::of(offsets), Pointer::of(order), Pointer::of(ids), grads, sums)
         );
         let gradients = Matrix::f32(logits, work.rows, len);
         multiply(device, Pointer::of(&out), work.hidden, start > 0, gradients, work.part(start, len), 1.0)?;
