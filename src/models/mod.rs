@@ -11,6 +11,7 @@ mod blocks;
 mod cache;
 mod chatglm;
 mod decoder;
+pub mod device;
 mod encoder;
 mod generate;
 mod layer;
