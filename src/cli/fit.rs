@@ -11,7 +11,6 @@ use crate::{
     },
     error::Error,
     models::device,
-    stages,
     store::Store,
 };
 
