@@ -2,6 +2,7 @@
 # Checks the `cuda` feature as far as this machine can: the types of its Rust side always; with a toolkit also the kernels, for
 # every architecture, the whole program, and that it starts without a driver.
 set -euo pipefail
+shopt -s nullglob
 cd "$(dirname "$0")/.."
 
 # An architecture that no real build asks for, so that empty kernels are never taken for up to date.

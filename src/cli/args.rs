@@ -335,6 +335,21 @@ pub enum BenchCommand {
         #[arg(long, default_value_t = 8)]
         longest: usize,
     },
+    /// What a device multiplies at most: square matrices, with its vendor's library on a GPU.
+    Matmul {
+        /// What computes.
+        #[arg(long, default_value = "cpu", value_parser = device)]
+        device: Device,
+        /// Number format of the matrices.
+        #[arg(long, default_value = "f32", value_parser = dtype)]
+        dtype: Dtype,
+        /// Rows and columns.
+        #[arg(long, default_value_t = 8192, value_parser = at_least_one)]
+        size: usize,
+        /// Products that are measured.
+        #[arg(long, default_value_t = 20, value_parser = at_least_one)]
+        repeats: usize,
+    },
     /// Write the lengths of tokens artifacts as a workload.
     Workload {
         /// The name of a task, and the folder of its tokens.

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use candle_core::Device as Opened;
+use candle_core::{Device as Opened, Tensor};
 use rayon::ThreadPoolBuilder;
 use serde_json::{Value, json};
 
@@ -19,11 +19,11 @@ use super::{
     print,
 };
 use crate::{
-    engine::Progress,
+    engine::{Device, Progress},
     error::{Error, IoAt, Result},
     eval::{classify::classify, generate::generate, rank},
     models::{
-        self, Adapter, AdapterSpec, Backbone, BackboneSpec, ConfigTable, adapters,
+        self, Adapter, AdapterSpec, Backbone, BackboneSpec, ConfigTable, Dtype, adapters,
         adapters::{Head, LoraSpec, PrefixInit, PrefixTuningSpec, UntrainedSpec, WithHead},
         device,
     },
@@ -53,6 +53,7 @@ pub fn bench(args: &BenchArgs) -> Outcome {
         BenchCommand::Evaluate { model, answer, examples, longest } => {
             on_threads(model.threads, || evaluate(model, *answer, *examples, *longest))?
         }
+        BenchCommand::Matmul { device, dtype, size, repeats } => matmul(*device, *dtype, *size, *repeats)?,
     };
     print(&format!("{line}\n"));
     Ok(())
@@ -130,6 +131,25 @@ fn evaluate(args: &BenchModelArgs, answer: BenchAnswer, examples: usize, longest
             "examples_per_processor_s": rate(count as f64, processor),
         }),
     )
+}
+
+/// The ceiling that shares of arithmetic are taken of.
+fn matmul(device: Device, dtype: Dtype, size: usize, repeats: usize) -> Result<Value> {
+    let opened = device::open(device)?;
+    let matrix = || Tensor::randn(0f32, 1.0, (size, size), &opened)?.to_dtype(dtype.into());
+    let (a, b) = (matrix()?, matrix()?);
+    let products = |count: usize| {
+        (0..count).try_for_each(|_| a.matmul(&b).map(drop))?;
+        opened.synchronize()
+    };
+    products(1)?;
+    let begun = Instant::now();
+    products(repeats)?;
+    let operations = 2.0 * (size as f64).powi(3) * repeats as f64;
+    Ok(json!({
+        "program": "emopipe", "what": "matmul", "device": device.name(), "device_name": device::name(&opened)?,
+        "dtype": dtype.name(), "size": size, "tflops": rate(operations / 1e12, begun.elapsed().as_secs_f64()),
+    }))
 }
 
 struct Bench<'a> {
