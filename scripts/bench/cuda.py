@@ -36,8 +36,7 @@ TESTS = [
     ("parity", ["agrees"], {"EMOPIPE_DEVICE": "cuda", "EMOPIPE_DTYPE": "bf16"}, "decoders against PyTorch and PEFT, bf16"),
 ]
 
-# workload, what it is, steps on each of its tasks
-WORKLOADS = [("sst", "SST's lengths", 10), ("long", "512 tokens each, nothing shared", 10)]
+WORKLOADS = [("sst", "SST's lengths"), ("long", "512 tokens each, nothing shared")]
 METHODS = [("lora", "LoRA, rank 8"), ("prefix", "P-Tuning v2, 32 virtual tokens")]
 
 
@@ -52,13 +51,17 @@ def arguments():
 def program():
     """The program, after building it where none is given."""
     if given := os.environ.get("EMOPIPE"):
-        return given
+        return str(Path(given).resolve())
     subprocess.run(["cargo", "build", *FEATURE], cwd=ROOT, check=True)
     return str(ROOT / "target" / "release" / "emopipe")
 
 
 def measure(command):
-    done = subprocess.run(command, stdout=subprocess.PIPE, cwd=ROOT, check=True)
+    """The figures that a command prints; None where it fails, for want of memory for example."""
+    print("$", *command, file=sys.stderr)
+    done = subprocess.run(command, stdout=subprocess.PIPE, cwd=ROOT)
+    if done.returncode:
+        return None
     line = json.loads(done.stdout.splitlines()[-1])
     print(json.dumps(line), file=sys.stderr)
     return line
@@ -98,17 +101,21 @@ def operations_per_token():
     return 2 * 2 * matrices * SHAPE["num_layers"]
 
 
-def train(emopipe, args, peer, workload, method, steps):
-    common = ["train", "--model", "chatglm2-6b", "--device", "cuda", "--dtype", "bf16", "--method", method, "--batch", "16",
-              "--workload", str(ROOT / "benches" / "workloads" / f"{workload}.json"), "--steps", str(steps), "--warmup", "3"]
-    commands = {"emopipe": [emopipe, "bench", *common, "--random"]}
+def training(workload, method):
+    return ["train", "--model", "chatglm2-6b", "--device", "cuda", "--dtype", "bf16", "--method", method, "--batch", "16",
+            "--workload", f"benches/workloads/{workload}.json", "--steps", "10", "--warmup", "3"]
+
+
+def train(emopipe, args, peer, workload, method):
+    """Medians of each program's runs; a program of which a run fails isn't among them."""
+    commands = {"emopipe": [emopipe, "bench", *training(workload, method), "--random"]}
     if peer:
-        commands["peer"] = [args.peer, str(ROOT / "scripts" / "bench" / "peer.py"), *common]
+        commands["peer"] = [args.peer, "scripts/bench/peer.py", *training(workload, method)]
     lines = {name: [] for name in commands}
     for _ in range(args.runs):
         for name, command in commands.items():
             lines[name].append(measure(command))
-    return {name: {**of[0], **medians(of, KEYS)} for name, of in lines.items()}
+    return {name: {**of[0], **medians(of, KEYS)} for name, of in lines.items() if all(of)}
 
 
 KEYS = ["examples_per_s", "tokens_per_s", "computed_tokens_per_s", "peak_device_memory_mib", "peak_device_reserved_mib"]
@@ -128,17 +135,24 @@ def report(args, ceiling, tests, rows):
     yield ("| training, ChatGLM2-6B's shape | examples/s | peer | ratio | tokens/s | peer | computed tokens/s | share of the ceiling "
            "| peak in tensors, MiB | peer | peak reserved, MiB | peer | within 20 GiB |")
     yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
-    for workload, method, lines in rows:
-        own, peer = lines["emopipe"], lines.get("peer")
-        beside = lambda key, form: [form.format(own[key]), form.format(peer[key]) if peer else "-"]
-        share = own["computed_tokens_per_s"] * operations_per_token() / 1e12 / ceiling["tflops"]
-        yield "| " + " | ".join([
-            f"{method}, {workload}", *beside("examples_per_s", "{:.1f}"),
-            f"{own['examples_per_s'] / peer['examples_per_s']:.2f}" if peer else "-", *beside("tokens_per_s", "{:.0f}"),
-            f"{own['computed_tokens_per_s']:.0f}", f"{share:.0%}",
-            *beside("peak_device_memory_mib", "{:.0f}"), *beside("peak_device_reserved_mib", "{:.0f}"),
-            "yes" if own["peak_device_reserved_mib"] <= BUDGET_MIB else "no",
-        ]) + " |"
+    for lengths, method, lines in rows:
+        yield "| " + " | ".join([f"{method}, {lengths}", *cells(lines.get("emopipe"), lines.get("peer"), ceiling)]) + " |"
+    yield ""
+    yield f"A dash: not measured, or the run failed. Commands: `emopipe bench {' '.join(training('sst', 'lora'))} --random` and so on;"
+    yield "the peer is `python scripts/bench/peer.py` with the same arguments without `--random`."
+
+
+def cells(own, peer, ceiling):
+    def one(line, key, form="{:.0f}"):
+        return form.format(line[key]) if line else "-"
+
+    ratio = f"{own['examples_per_s'] / peer['examples_per_s']:.2f}" if own and peer else "-"
+    yield from (one(own, "examples_per_s", "{:.1f}"), one(peer, "examples_per_s", "{:.1f}"), ratio)
+    yield from (one(own, "tokens_per_s"), one(peer, "tokens_per_s"), one(own, "computed_tokens_per_s"))
+    yield f"{own['computed_tokens_per_s'] * operations_per_token() / 1e12 / ceiling['tflops']:.0%}" if own else "-"
+    for key in ("peak_device_memory_mib", "peak_device_reserved_mib"):
+        yield from (one(own, key), one(peer, key))
+    yield ("yes" if own["peak_device_reserved_mib"] <= BUDGET_MIB else "no") if own else "-"
 
 
 def main():
@@ -151,8 +165,10 @@ def main():
         print(f"SKIPPED peer: {args.peer} has no torch, transformers and peft; set EMOPIPE_PEER", file=sys.stderr)
     tests = [(title, test(name, filters, environment)) for name, filters, environment, title in TESTS]
     ceiling = measure([emopipe, "bench", "matmul", "--device", "cuda", "--dtype", "bf16"])
-    rows = [(lengths, adapter, train(emopipe, args, peer, workload, method, steps))
-            for workload, lengths, steps in WORKLOADS for method, adapter in METHODS]
+    if not ceiling:
+        sys.exit("bench-cuda: the ceiling can't be measured; its reason is above")
+    rows = [(lengths, adapter, train(emopipe, args, peer, workload, method))
+            for workload, lengths in WORKLOADS for method, adapter in METHODS]
     text = "\n".join(report(args, ceiling, tests, rows))
     print(text)
     if args.write:
