@@ -2,6 +2,7 @@
 # make test        run every test
 # make parity      the figures of PyTorch and PEFT, and the ids of SentencePiece, against ours
 # make bench       the engine's overhead, then training and evaluation beside PyTorch and PEFT (EMOPIPE_PEER=python)
+# make bench-cuda  where a GPU is: the tests that need one, then training beside PyTorch and PEFT (EMOPIPE=program built elsewhere)
 # make lint        clippy and rustfmt, as CI does
 PIPELINE ?= pipelines/paper.toml
 PROFILE  ?=
@@ -10,9 +11,9 @@ DATA     ?=
 ARGS     ?=
 
 BIN     := target/release/emopipe
-SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find src -type f)
+SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find build src -type f)
 
-.PHONY: build reproduce plan test parity bench lint
+.PHONY: build reproduce plan test parity bench bench-cuda lint
 
 build: $(BIN)
 
@@ -35,6 +36,9 @@ parity:
 bench: $(BIN)
 	cargo bench --locked
 	python3 scripts/bench/compare.py $(ARGS)
+
+bench-cuda:
+	python3 scripts/bench/cuda.py $(ARGS)
 
 lint:
 	cargo clippy --release --locked --all-targets -- -D warnings

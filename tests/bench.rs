@@ -69,3 +69,24 @@ fn mistakes_are_explained() {
     let broken = ["bench", "train", "--random", "--workload", "workload.json", "--model", "shape.json"];
     assert!(error(&broken).contains("missing field `shared`"));
 }
+
+#[test]
+fn products_are_measured() {
+    let project = project();
+    let ran = run(&project, &["bench", "matmul", "--size", "32", "--repeats", "2"]);
+    let got: Value = serde_json::from_str(&ran.ok().stdout()).unwrap();
+    assert_eq!((got["device"].as_str(), got["size"].as_u64()), (Some("cpu"), Some(32)));
+    assert!(got["tflops"].as_f64().is_some());
+}
+
+/// On a machine without a GPU, or in a build without CUDA.
+#[test]
+fn a_missing_gpu_is_an_error_that_helps() {
+    let project = project();
+    let mut command = project.command(&["bench", "matmul", "--device", "cuda"]);
+    // No GPU is shown, so that the outcome is the same where there is one.
+    let ran = Ran(command.env("CUDA_VISIBLE_DEVICES", "").output().unwrap());
+    let said = ran.stderr();
+    assert!(!ran.0.status.success() && said.contains("help:"), "{said}");
+    assert!(["CUDA support", "NVIDIA driver"].iter().any(|what| said.contains(what)), "{said}");
+}

@@ -67,8 +67,8 @@ def commands(case, args, peer):
         yield "peer", [args.peer, str(ROOT / "scripts/bench/peer.py"), *case]
 
 
-def medians(lines):
-    return {key: statistics.median(line[key] for line in lines) for key, _ in FIGURES}
+def medians(lines, keys):
+    return {key: statistics.median(line[key] for line in lines) for key in keys}
 
 
 def processor():
@@ -111,7 +111,7 @@ def main():
                 versions.update(line.get("versions", {}))
             if hasattr(os, "getloadavg"):
                 loads.append(os.getloadavg()[0])
-        rows.append((title, {program: medians(of) for program, of in lines.items()}))
+        rows.append((title, {program: medians(of, [key for key, _ in FIGURES]) for program, of in lines.items()}))
     text = "\n".join(table(rows, args, versions, loads))
     print(text)
     if args.write:

@@ -3,6 +3,7 @@
 
     python peer.py train    --model smollm2-135m --workload ../../benches/workloads/mini.json --method lora
     python peer.py evaluate --model smollm2-135m --workload ../../benches/workloads/mini.json --answer rank
+    python peer.py train    --model chatglm2-6b --device cuda --dtype bf16 --workload ../../benches/workloads/sst.json
 
 Weights are random, in the shapes of benches/models. Batches are padded to their longest sample, as transformers' collators do.
 Needs torch, transformers and peft.
@@ -61,7 +62,8 @@ def build(args, labels):
     config.eos_token_id = None
     auto = transformers.AutoModelForCausalLM if decoder else transformers.AutoModelForSequenceClassification
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[args.dtype]
-    model = auto.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    with torch.device(args.device):  # billions of numbers are drawn faster where they are used
+        model = auto.from_config(config, dtype=dtype, attn_implementation="sdpa")
     task = "CAUSAL_LM" if decoder else "SEQ_CLS"
     targets = ["q_proj", "v_proj"] if kind in ("llama", "qwen2") else ["q_proj", "k_proj", "v_proj"] if decoder else ["query", "value"]
     if args.method == "lora":
@@ -70,6 +72,12 @@ def build(args, labels):
     elif args.method == "prefix":
         model = get_peft_model(model, PrefixTuningConfig(num_virtual_tokens=args.virtual_tokens, task_type=task))
     return model.to(args.device), decoder, config.vocab_size
+
+
+def wait(args):
+    """Until the device has done what it was given."""
+    if args.device != "cpu":
+        torch.cuda.synchronize()
 
 
 def padded(rows, device, left):
@@ -102,6 +110,7 @@ def train(args, workload):
         order = torch.randperm(len(samples)).tolist()
         batches = [order[i : i + args.batch] for i in range(0, len(order), args.batch)]
         for step, batch in enumerate([batches[0]] * (args.warmup if number == 0 else 0) + batches):
+            wait(args)
             begun, before = time.perf_counter(), time.process_time()
             answers = [labels[i % len(labels)] if decoder else [] for i in batch]
             rows = [samples[i] + answer for i, answer in zip(batch, answers)]
@@ -118,6 +127,7 @@ def train(args, workload):
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             loss = loss.item()
+            wait(args)
             if number or step >= args.warmup:
                 seconds.append(time.perf_counter() - begun)
                 processor += time.process_time() - before
@@ -141,8 +151,10 @@ def evaluate(args, workload):
         asked = prompts(task, task["test"], args.examples, vocab)
         if number == 0:
             answer(args, model, task, asked[:1])
+        wait(args)
         begun, before = time.perf_counter(), time.process_time()
         answer(args, model, task, asked)
+        wait(args)
         seconds += time.perf_counter() - begun
         processor += time.process_time() - before
         count += len(asked)
@@ -169,6 +181,16 @@ def answer(args, model, task, asked):
             model(input_ids=ids, attention_mask=mask).logits.argmax(-1).tolist()
 
 
+def on_device(args):
+    if args.device == "cpu":
+        return {"device_name": "cpu"}
+    return {
+        "device_name": torch.cuda.get_device_name(),
+        "peak_device_memory_mib": torch.cuda.max_memory_allocated() >> 20,
+        "peak_device_reserved_mib": torch.cuda.max_memory_reserved() >> 20,
+    }
+
+
 def main():
     args = arguments()
     torch.manual_seed(0)
@@ -180,7 +202,7 @@ def main():
     print(json.dumps({
         "program": "peft", "what": args.what, "model": args.model, "method": args.method,
         "workload": args.workload.stem, "device": args.device, "dtype": args.dtype, "threads": torch.get_num_threads(),
-        **figures, "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        **figures, "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, **on_device(args),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }))
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use crate::models::Dtype;
+use crate::{engine::Device, models::Dtype};
 
 #[derive(Parser)]
 #[command(name = "emopipe", version, about, propagate_version = true)]
@@ -335,6 +335,21 @@ pub enum BenchCommand {
         #[arg(long, default_value_t = 8)]
         longest: usize,
     },
+    /// What a device multiplies at most: square matrices, with its vendor's library on a GPU.
+    Matmul {
+        /// What computes.
+        #[arg(long, default_value = "cpu", value_parser = device)]
+        device: Device,
+        /// Number format of the matrices.
+        #[arg(long, default_value = "f32", value_parser = dtype)]
+        dtype: Dtype,
+        /// Rows and columns.
+        #[arg(long, default_value_t = 8192, value_parser = at_least_one)]
+        size: usize,
+        /// Products that are measured.
+        #[arg(long, default_value_t = 20, value_parser = at_least_one)]
+        repeats: usize,
+    },
     /// Write the lengths of tokens artifacts as a workload.
     Workload {
         /// The name of a task, and the folder of its tokens.
@@ -351,6 +366,9 @@ pub struct BenchModelArgs {
     /// Draw the weights: the shape alone counts.
     #[arg(long)]
     pub random: bool,
+    /// What computes.
+    #[arg(long, default_value = "cpu", value_parser = device)]
+    pub device: Device,
     /// Number format of the frozen matrices.
     #[arg(long, default_value = "f32", value_parser = dtype)]
     pub dtype: Dtype,
@@ -388,6 +406,10 @@ pub enum BenchAnswer {
 
 fn dtype(text: &str) -> Result<Dtype, String> {
     serde_json::from_value(text.into()).map_err(|_| "expected f32, bf16 or f16".to_owned())
+}
+
+fn device(text: &str) -> Result<Device, String> {
+    serde_json::from_value(text.into()).map_err(|_| "expected cpu or cuda".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -6,10 +6,10 @@ mod cuda;
 use candle_core::Device as Opened;
 
 #[cfg(not(feature = "cuda"))]
-use crate::engine::machine;
+use crate::{engine::machine, error::Error};
 use crate::{
     engine::{Device, machine::Gpu},
-    error::{Error, Result},
+    error::Result,
 };
 
 /// The GPUs that this process may compute on.
