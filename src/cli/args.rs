@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use crate::models::Dtype;
+use crate::{engine::Device, models::Dtype};
 
 #[derive(Parser)]
 #[command(name = "emopipe", version, about, propagate_version = true)]
@@ -351,6 +351,9 @@ pub struct BenchModelArgs {
     /// Draw the weights: the shape alone counts.
     #[arg(long)]
     pub random: bool,
+    /// What computes.
+    #[arg(long, default_value = "cpu", value_parser = device)]
+    pub device: Device,
     /// Number format of the frozen matrices.
     #[arg(long, default_value = "f32", value_parser = dtype)]
     pub dtype: Dtype,
@@ -388,6 +391,10 @@ pub enum BenchAnswer {
 
 fn dtype(text: &str) -> Result<Dtype, String> {
     serde_json::from_value(text.into()).map_err(|_| "expected f32, bf16 or f16".to_owned())
+}
+
+fn device(text: &str) -> Result<Device, String> {
+    serde_json::from_value(text.into()).map_err(|_| "expected cpu or cuda".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

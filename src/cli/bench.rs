@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use candle_core::Device;
+use candle_core::Device as Opened;
 use rayon::ThreadPoolBuilder;
 use serde_json::{Value, json};
 
@@ -25,6 +25,7 @@ use crate::{
     models::{
         self, Adapter, AdapterSpec, Backbone, BackboneSpec, ConfigTable, adapters,
         adapters::{Head, LoraSpec, PrefixInit, PrefixTuningSpec, UntrainedSpec, WithHead},
+        device,
     },
     train::{Length, Safeguards, Sample, Schedule, Training, TrainingSpec, peak_memory},
 };
@@ -72,9 +73,9 @@ fn train(args: &BenchModelArgs, batch: usize, steps: u64, warmup: u64) -> Result
         let samples = task.samples(&lengths, bench.backbone.dims().vocab);
         let adapter = bench.adapter(task)?;
         if i == 0 && warmup > 0 {
-            bench.steps(task, adapter.as_ref(), &samples, batch, warmup, &Clock::default())?;
+            bench.steps(task, adapter.as_ref(), &samples, batch, warmup, &bench.clock())?;
         }
-        let clock = Clock::default();
+        let clock = bench.clock();
         let before = processor_seconds();
         let last = bench.steps(task, adapter.as_ref(), &samples, batch, steps, &clock)?;
         loss = last.map_or(f64::NAN, f64::from);
@@ -87,14 +88,14 @@ fn train(args: &BenchModelArgs, batch: usize, steps: u64, warmup: u64) -> Result
     let trainable: usize =
         bench.adapter(&bench.workload.tasks[0])?.parameters().iter().map(|(_, p)| p.elem_count()).sum();
     let examples = seconds.len() * batch;
-    Ok(bench.line(
+    bench.line(
         "train",
         json!({
             "batch": batch, "steps": seconds.len(), "trainable": trainable,
             "examples_per_s": rate(examples as f64, total), "tokens_per_s": rate(tokens as f64, total),
             "computed_tokens_per_s": rate(computed, total), "examples_per_processor_s": rate(examples as f64, processor), "median_step_s": median(&mut seconds), "loss": loss,
         }),
-    ))
+    )
 }
 
 /// What an evaluation computes: `examples` test prompts of each task.
@@ -110,23 +111,25 @@ fn evaluate(args: &BenchModelArgs, answer: BenchAnswer, examples: usize, longest
         let run = |prompts: &[&[u32]]| bench.answer(answer, task, adapter.as_ref(), prompts, longest);
         if i == 0 {
             run(&prompts[..1])?;
+            bench.backbone.device().synchronize()?;
         }
         let (begun, before) = (Instant::now(), processor_seconds());
         run(&prompts)?;
+        bench.backbone.device().synchronize()?;
         processor += since(before);
         seconds += begun.elapsed().as_secs_f64();
         count += samples.len();
         tokens += lengths.iter().sum::<usize>();
     }
     let answer = format!("{answer:?}").to_lowercase();
-    Ok(bench.line(
+    bench.line(
         "evaluate",
         json!({
             "answer": answer, "examples": count,
             "examples_per_s": rate(count as f64, seconds), "tokens_per_s": rate(tokens as f64, seconds),
             "examples_per_processor_s": rate(count as f64, processor),
         }),
-    ))
+    )
 }
 
 struct Bench<'a> {
@@ -143,9 +146,10 @@ impl<'a> Bench<'a> {
             return Err(Error::input(format!("{} has no tasks", args.workload.display())));
         }
         let (spec, files) = model(args)?;
+        let device = device::open(args.device)?;
         let backbone = match files {
-            None => models::load_random(&spec, &Device::Cpu)?,
-            Some(files) => models::load(&spec, &files, &Device::Cpu)?,
+            None => models::load_random(&spec, &device)?,
+            Some(files) => models::load(&spec, &files, &device)?,
         };
         Ok(Self { args, spec, backbone, workload })
     }
@@ -175,6 +179,10 @@ impl<'a> Bench<'a> {
 
     fn needs_head(&self) -> Result<bool> {
         models::is_encoder(&self.spec.family)
+    }
+
+    fn clock(&self) -> Clock {
+        Clock { device: self.backbone.device().clone(), marks: Mutex::default(), measured: Mutex::default() }
     }
 
     /// Trains and returns the last loss.
@@ -239,17 +247,22 @@ impl<'a> Bench<'a> {
         }
     }
 
-    fn line(&self, what: &str, figures: Value) -> Value {
+    fn line(&self, what: &str, figures: Value) -> Result<Value> {
+        let device = self.backbone.device();
         let mut line = json!({
             "program": "emopipe", "what": what, "model": self.args.model, "method": self.args.method,
             "workload": self.args.workload.file_stem().map(|s| s.to_string_lossy()),
-            "device": "cpu", "dtype": self.spec.dtype.name(), "threads": rayon::current_num_threads(),
+            "device": self.args.device.name(), "device_name": device::name(device)?, "dtype": self.spec.dtype.name(), "threads": rayon::current_num_threads(),
         });
         if let (Value::Object(line), Value::Object(figures)) = (&mut line, figures) {
             line.extend(figures);
             line.insert("peak_memory_mib".into(), peak_memory().map(|bytes| bytes >> 20).into());
+            if let Some(peak) = device::peak(device) {
+                line.insert("peak_device_memory_mib".into(), (peak.used >> 20).into());
+                line.insert("peak_device_reserved_mib".into(), (peak.reserved >> 20).into());
+            }
         }
-        line
+        Ok(line)
     }
 }
 
@@ -304,8 +317,8 @@ fn files(model: &str, path: &Path) -> Result<BTreeMap<String, PathBuf>> {
 }
 
 /// Notes when each step was done, and what was measured.
-#[derive(Default)]
 struct Clock {
+    device: Opened,
     marks: Mutex<Vec<Instant>>,
     measured: Mutex<BTreeMap<String, f64>>,
 }
@@ -327,6 +340,8 @@ impl Clock {
 
 impl Progress for Clock {
     fn step(&self, _: u64, _: u64, _: &str, _: &str) {
+        // A device that fails now fails in the next step, too, which says so.
+        let _ = self.device.synchronize();
         lock(&self.marks).push(Instant::now());
     }
 

@@ -6,10 +6,11 @@ use super::{args::PipelineArgs, load, store_folder, view::bytes};
 use crate::{
     engine::{
         Device, Footprint, Resources,
-        machine::Gpu,
+        machine::{self, Gpu},
         plan::{Forecast, Plan},
     },
     error::Error,
+    models::device,
     stages,
     store::Store,
 };
@@ -21,6 +22,16 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// This machine. Its GPUs are only looked for where an action of `plan` asks for one: drivers take their time.
+    pub fn of(plan: &Plan) -> Self {
+        let resources = machine::resources();
+        if plan.actions.iter().all(|a| a.resolved.resources.gpus == 0) {
+            return Self { resources, cuda: Vec::new() };
+        }
+        let cuda = device::gpus_of_machine();
+        Self { resources: Resources { gpus: cuda.len() as u32, ..resources }, cuda }
+    }
+
     /// Bytes that one action may hold on `device`; None where nobody tells.
     fn memory(&self, device: Device) -> Option<u64> {
         match device {
@@ -56,12 +67,9 @@ impl Assessed<'_> {
     /// Why this machine can't do it, a reason a line; nothing where it can.
     pub fn obstacles(&self, machine: &Machine) -> Vec<String> {
         let mut found = Vec::new();
-        let devices: BTreeSet<Device> = self.known().map(|(_, f)| f.device).filter(|d| !d.is_cpu()).collect();
+        let devices: BTreeSet<Device> = self.known().map(|(_, f)| f.device).collect();
         for device in devices {
-            if machine.cuda.is_empty() {
-                found.push(format!("`device = \"{}\"`: this machine has no CUDA device", device.name()));
-            }
-            if let Err(e) = stages::supported(device) {
+            if let Err(e) = device::supported(device) {
                 let help = e.help.map_or_else(String::new, |h| format!("; {h}"));
                 found.push(format!("`device = \"{}\"`: {}{help}", device.name(), e.message));
             }

@@ -136,7 +136,7 @@ fn memory(assessed: &Assessed, args: &PlanArgs, profiles: &[String], out: &mut S
         let group = groups.entry((&action.stage, format!("{footprint:?}"))).or_insert((footprint, Vec::new()));
         group.1.push(&action.name);
     }
-    let machine = Machine { resources: machine::resources(), cuda: machine::cuda_devices() };
+    let machine = Machine::of(assessed.plan);
     if !groups.is_empty() {
         let _ = writeln!(out, "\nmemory at the worst moment:");
     }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     engine::{
-        Resources, machine,
+        Resources,
         plan::{Plan, Selection},
         schedule::{self, Options},
     },
@@ -43,16 +43,16 @@ pub fn run(args: &RunArgs) -> Outcome {
     }
     let remote = if args.offline { None } else { remote::settings(remote)? };
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
-    let machine = machine::resources();
-    let machine = Resources {
-        cores: args.cores.unwrap_or(machine.cores).max(1),
-        memory: args.memory.unwrap_or(machine.memory),
-        gpus: args.gpus.unwrap_or(machine.gpus),
+    let mut machine = Machine::of(&plan);
+    machine.resources = Resources {
+        cores: args.cores.unwrap_or(machine.resources.cores).max(1),
+        memory: args.memory.unwrap_or(machine.resources.memory),
+        gpus: args.gpus.unwrap_or(machine.resources.gpus),
     };
     let (selected, forced) = plan.select(&selection(&args.selection))?;
     // A remote may have what can't be computed here and what is to be fetched by hand, if it can be asked for.
     let pulls = remote.as_ref().is_some_and(|remote| remote.pull);
-    assess(args, &mut plan, &profiles, &store, machine, pulls)?;
+    assess(args, &mut plan, &profiles, &store, &machine, pulls)?;
     let needed = selected.into_iter().filter(|i| !pulls || plan.actions[*i].resolved.keyless).collect();
     let missing = plan.missing(&needed, &forced, &store);
     if !missing.is_empty() {
@@ -60,7 +60,7 @@ pub fn run(args: &RunArgs) -> Outcome {
     }
     let expected = if args.locked { lock::expected(&args.pipeline.pipeline, &plan, &store)? } else { HashMap::new() };
     let options = Options {
-        machine,
+        machine: machine.resources,
         jobs: args.jobs,
         keep_going: args.keep_going,
         selection: selection(&args.selection),
@@ -90,7 +90,7 @@ fn assess(
     plan: &mut Plan,
     profiles: &[String],
     store: &Store,
-    resources: Resources,
+    machine: &Machine,
     pulls: bool,
 ) -> Outcome {
     if plan.actions.iter().all(|a| a.resolved.memory.is_none()) {
@@ -99,11 +99,10 @@ fn assess(
     let (selected, forced) = plan.select(&selection(&args.selection))?;
     let forecasts = plan.forecast(store, &forced);
     let footprints = plan.footprints(&forecasts, store);
-    let machine = Machine { resources, cuda: machine::cuda_devices() };
     let assessed = Assessed { plan, store, selected: &selected, forecasts: &forecasts, footprints: &footprints };
-    let obstacles = assessed.obstacles(&machine);
+    let obstacles = assessed.obstacles(machine);
     if !obstacles.is_empty() && !pulls {
-        let nearest = nearest_profile(&args.pipeline, plan, profiles, &machine, store);
+        let nearest = nearest_profile(&args.pipeline, plan, profiles, machine, store);
         return Err(refusal(&args.pipeline, plan, &obstacles, nearest).into());
     }
     plan.occupy(&footprints);

@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{
     Failure, Outcome,
     args::{PipelineArgs, VerifyArgs},
+    fit::Machine,
     load, open_store, print,
     run::listen,
     store_folder,
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     engine::{
-        key, machine,
+        key,
         plan::{Forecast, Plan, Selection},
         schedule::{self, Options},
     },
@@ -129,7 +130,7 @@ fn rerun(args: &VerifyArgs, pipeline: &PipelineArgs, plan: &Plan) -> Outcome {
         return Ok(());
     }
     let options = Options {
-        machine: machine::resources(),
+        machine: Machine::of(plan).resources,
         jobs: None,
         keep_going: true,
         selection: Selection { only: names.clone(), until: Vec::new(), force: names },

@@ -25,13 +25,40 @@ fn memory() -> Option<u64> {
     Some(limit.map_or(total, |l: u64| l.min(total)))
 }
 
-/// NVIDIA devices that the driver shows.
+/// NVIDIA devices that the driver shows and that this process may use.
 fn gpus() -> u32 {
+    let count = gpus_of_driver();
+    visible_gpus().filter(|_| count > 0).map_or(count, |ids| ids.len()) as u32
+}
+
+fn gpus_of_driver() -> usize {
     let Ok(entries) = fs::read_dir("/dev") else { return 0 };
     let is_gpu = |name: &str| {
         name.strip_prefix("nvidia").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
     };
-    entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).filter(|n| is_gpu(n)).count() as u32
+    entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).filter(|n| is_gpu(n)).count()
+}
+
+/// Names the GPUs that CUDA shows to a process.
+pub const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+
+/// Numbers or UUIDs of the GPUs that this process may use, as a cluster's scheduler hands them out; None where it may use all.
+pub fn visible_gpus() -> Option<Vec<String>> {
+    Some(ids(&std::env::var(VISIBLE).ok()?))
+}
+
+/// As CUDA reads the list: it ends at the first -1.
+fn ids(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).take_while(|id| !id.is_empty() && *id != "-1").map(str::to_owned).collect()
+}
+
+/// The list for a process that gets the GPUs at these `places` among ours.
+pub fn share(places: &[u32], ours: Option<&[String]>) -> String {
+    let id = |place: &u32| match ours {
+        Some(ids) => ids.get(*place as usize).cloned(),
+        None => Some(place.to_string()),
+    };
+    places.iter().filter_map(id).collect::<Vec<_>>().join(",")
 }
 
 /// Where numbers are computed.
@@ -65,18 +92,27 @@ pub struct Gpu {
     pub memory: Option<u64>,
 }
 
-/// The CUDA devices of this machine. Asks the driver's files and its command line tool, so that no CUDA library is needed.
+/// The CUDA devices that this process may use. Asks the driver's files and its command line tool, so that no CUDA library is
+/// needed.
 pub fn cuda_devices() -> Vec<Gpu> {
-    let count = gpus() as usize;
+    let count = gpus_of_driver();
     if count == 0 {
         return Vec::new();
     }
     let asked =
         Command::new("nvidia-smi").args(["--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]).output();
     let listed = asked.ok().filter(|o| o.status.success()).map(|o| read_list(&String::from_utf8_lossy(&o.stdout)));
-    match listed {
+    let all = match listed {
         Some(devices) if !devices.is_empty() => devices,
         _ => models_of_driver(count),
+    };
+    let named = |id: String| {
+        let listed = id.parse().ok().and_then(|place: usize| all.get(place).cloned());
+        listed.unwrap_or(Gpu { name: id, memory: None })
+    };
+    match visible_gpus() {
+        Some(ids) => ids.into_iter().map(named).collect(),
+        None => all,
     }
 }
 
@@ -111,5 +147,14 @@ mod tests {
         let found = read_list("NVIDIA GeForce RTX 3090, 24576\nNVIDIA A100-SXM4-80GB, [N/A]\n\n");
         let names: Vec<_> = found.iter().map(|g| (g.name.as_str(), g.memory)).collect();
         assert_eq!(names, [("NVIDIA GeForce RTX 3090", Some(24 << 30)), ("NVIDIA A100-SXM4-80GB", None)]);
+    }
+
+    #[test]
+    fn workers_share_what_this_process_was_given() {
+        assert_eq!(share(&[0, 2], None), "0,2");
+        let ours = ids("5, GPU-7f,-1,3");
+        assert_eq!(ours, ["5", "GPU-7f"]);
+        assert_eq!(share(&[1], Some(&ours)), "GPU-7f");
+        assert_eq!(share(&[], Some(&ours)), "");
     }
 }

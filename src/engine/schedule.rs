@@ -23,6 +23,7 @@ use super::{
     explain::Reason,
     journal::{Entry, Event, Journal, Observer},
     key::Preimage,
+    machine,
     plan::{Finished, PARALLEL_FROM, Plan, Selection},
     worker::{self, Handle, Message, Reporter},
 };
@@ -557,8 +558,7 @@ impl Scheduler<'_> {
         let worker = match self.plan.actions[i].kind.isolation() {
             Isolation::Worker => {
                 let mut env = self.options.env.clone();
-                let visible: Vec<String> = gpus.iter().map(u32::to_string).collect();
-                env.push(("CUDA_VISIBLE_DEVICES".to_owned(), visible.join(",")));
+                env.push((machine::VISIBLE.to_owned(), machine::share(&gpus, machine::visible_gpus().as_deref())));
                 let log = self.log(i);
                 // The receiver outlives every sender; a failed send means that the run is over.
                 match worker::spawn(&order, &env, &self.options.withheld, self.folder.join(log), move |m| {

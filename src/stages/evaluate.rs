@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     definitions::{both, definition, fault, json, span},
-    device::{self, on_device},
+    device::on_device,
     footprint::{EvaluationMemory, Prompts, max_tokens},
     threads::on_threads,
     train::{SUMMARY_FILE, read_tokens, without_words},
@@ -35,7 +35,7 @@ use crate::{
         memory::{Answering, Frozen},
         numerics, usual_targets,
     },
-    train::{Method, Sample, TokenSet, TrainingSummary, peak_memory},
+    train::{Method, Sample, TokenSet, TrainingSummary, measure_memory},
 };
 
 /// One row an example of the split: `id`, `label_id` and `predicted_id` (u32, missing where an answer names no label). Next
@@ -242,12 +242,10 @@ fn run(cx: &Context) -> Result<()> {
     let params: Params = cx.params()?;
     let tokens = read_tokens(cx.input("tokens")?)?;
     let samples = tokens.split(&params.split)?;
-    let backbone = models::load(&params.backbone, &cx.input("model")?.files, &device::open(params.device)?)?;
+    let backbone = models::load(&params.backbone, &cx.input("model")?.files, &models::device::open(params.device)?)?;
     let (adapter, training) = adapter(cx, &params, backbone.as_ref())?;
     let predictions = predict(cx, &params, backbone.as_ref(), adapter.as_ref(), &samples, &tokens)?;
-    if let Some(bytes) = peak_memory() {
-        cx.progress.measure("peak_memory_bytes", bytes as f64);
-    }
+    measure_memory(cx.progress, backbone.device());
     write_predictions(cx, &samples, &predictions)?;
     write_metrics(cx, params, &tokens, &samples, &predictions, training)
 }

@@ -25,7 +25,6 @@ use crate::{
     train::Method,
 };
 
-pub use device::supported;
 pub use download::{SourceEntry, to_fetch, unpinned};
 pub use evaluate::Evaluate;
 pub use local::{locate, pin};

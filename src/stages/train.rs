@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     definitions::{both, definition, fault, json, span},
-    device::{self, on_device},
+    device::on_device,
     footprint::{Prompts, TrainingMemory, max_tokens},
     threads::on_threads,
 };
@@ -153,7 +153,7 @@ fn run(cx: &Context) -> Result<()> {
     let safeguards: Safeguards = serde_json::from_value(cx.job.unkeyed.clone()).at("safeguards")?;
     let model = cx.input("model")?;
     let tokens = read_tokens(cx.input("tokens")?)?;
-    let backbone = models::load(&params.backbone, &model.files, &device::open(params.device)?)?;
+    let backbone = models::load(&params.backbone, &model.files, &models::device::open(params.device)?)?;
     let samples = tokens.split("train")?;
     let mut dev = Vec::new();
     if params.training.dev_every_steps.is_some() {

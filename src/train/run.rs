@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -17,7 +17,7 @@ use crate::{
     engine::Progress,
     error::{Error, Result},
     eval::{classify, rank},
-    models::{Adapter, Backbone, Mode},
+    models::{Adapter, Backbone, Mode, device},
 };
 
 /// Steps whose median loss the spike guard compares with.
@@ -159,13 +159,12 @@ impl Training<'_> {
             parameter.set(best)?;
         }
 
+        self.backbone.device().synchronize()?;
         self.progress.measure("train_seconds", begun.elapsed().as_secs_f64());
         self.progress.measure("tokens_per_second", per_second(tokens, begun));
         self.progress
             .measure("examples_per_second", per_second(order.seen(course.step) - order.seen(first_step), begun));
-        if let Some(bytes) = peak_memory() {
-            self.progress.measure("peak_memory_bytes", bytes as f64);
-        }
+        measure_memory(self.progress, self.backbone.device());
         Ok(TrainingSummary {
             adapter: self.adapter_name.to_owned(),
             steps: course.step,
@@ -375,6 +374,16 @@ fn per_second(count: u64, since: Instant) -> f64 {
     count as f64 / since.elapsed().as_secs_f64().max(1e-9)
 }
 
+/// Tells what this process held at its worst moment: resident, and on the device.
+pub fn measure_memory(progress: &dyn Progress, device: &Device) {
+    if let Some(bytes) = peak_memory() {
+        progress.measure("peak_memory_bytes", bytes as f64);
+    }
+    if let Some(peak) = device::peak(device) {
+        progress.measure("peak_device_memory_bytes", peak.used as f64);
+    }
+}
+
 /// Peak resident memory of this process in bytes, where the system tells.
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -389,8 +398,6 @@ mod tests {
         path::{Path, PathBuf},
         sync::atomic::{AtomicU64, Ordering},
     };
-
-    use candle_core::Device;
 
     use super::*;
     use crate::{

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Checks the `cuda` feature as far as this machine can: the types of its Rust side always; with a toolkit also the kernels, for
+# every architecture, the whole program, and that it starts without a driver.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# An architecture that no real build asks for, so that empty kernels are never taken for up to date.
+env NVCC="$PWD/scripts/nvcc-stub" CUDA_COMPUTE_CAP=50 \
+  cargo clippy --release --locked --features cuda --all-targets -- -D warnings
+
+# Every function that cudarc declares and that returns a status must be in our list.
+manifest=$(cargo metadata --locked --format-version 1 --features cuda --filter-platform "$(rustc -vV | sed -n 's/^host: //p')" |
+  grep -oE '"manifest_path":"[^"]*/cudarc-[^"]*"' | head -n 1 | cut -d '"' -f 4)
+declared=$(cd "$(dirname "$manifest")/src" && grep -hoE '^pub unsafe fn [A-Za-z0-9_]+\(.*-> (CUresult|cublasStatus_t|curandStatus_t|nvrtcResult) ' \
+  {driver,cublas,cublaslt,curand,nvrtc}/sys/mod.rs | sed -E 's/^pub unsafe fn ([A-Za-z0-9_]+).*/\1/' | LC_ALL=C sort -u)
+if ! diff <(echo "$declared") build/cuda-functions.txt; then
+  echo "build/cuda-functions.txt isn't what cudarc declares; make it so" >&2
+  exit 1
+fi
+
+nvcc=$(command -v nvcc || ls {"${CUDA_HOME:-}","${CUDA_PATH:-}",/usr/local/cuda}/bin/nvcc 2> /dev/null | head -n 1 || true)
+if [ -z "$nvcc" ]; then
+  echo "SKIPPED: no nvcc here, so the kernels weren't compiled (scripts/cuda-toolkit.sh fetches one)"
+  exit
+fi
+
+objects=$(mktemp -d)
+trap 'rm -rf "$objects"' EXIT
+for kernel in src/models/ops/cuda/*.cu; do
+  for arch in 80 86 89 90; do
+    echo "$kernel for sm_$arch"
+    "$nvcc" -cubin -arch="sm_$arch" -O3 -std=c++17 -Xptxas -v,-warn-spills -o "$objects/kernel" "$kernel" 2>&1 |
+      grep -E "error|warning|Compiling entry|Used|spill" || true
+    test -s "$objects/kernel"
+    rm "$objects/kernel"
+  done
+done
+
+cargo build --release --locked --features cuda
+if ldd target/release/emopipe | grep -E "cuda|cublas|curand|nvrtc"; then
+  echo "the program must not need CUDA's libraries to start" >&2
+  exit 1
+fi
+target/release/emopipe --version
