@@ -14,8 +14,8 @@ use candle_core::{
     CudaDevice, CudaStorage, DType, Layout, Result,
     backend::BackendStorage,
     cuda_backend::{
-        CudaDType, CudaFunc, WrapErr,
-        cudarc::driver::{CudaSlice, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, sys},
+        CudaDType, WrapErr,
+        cudarc::driver::{CudaFunction, CudaSlice, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, sys},
     },
 };
 use half::{bf16, f16};
@@ -45,16 +45,18 @@ pub const NLL: Module = module!("nll");
 pub const NORMS: Module = module!("norms");
 
 impl Module {
-    pub fn function(&self, device: &CudaDevice, name: &str) -> Result<CudaFunc> {
-        device.get_or_load_custom_func(name, self.name, self.ptx)
+    pub fn function(&self, device: &CudaDevice, name: &str) -> Result<CudaFunction> {
+        Ok(device.get_or_load_custom_func(name, self.name, self.ptx)?.into_cuda_function())
     }
 }
 
 /// Launches `kernel` of `module` with the arguments in parentheses: pointers ([`Pointer`]), numbers, plain structs.
 macro_rules! launch {
     ($device:expr, $module:expr, $kernel:expr, $shape:expr, ($($argument:expr),* $(,)?)) => {{
+        use candle_core::cuda_backend::cudarc::driver::PushKernelArg as _;
         let function = $module.function($device, $kernel)?;
-        let mut arguments = function.builder();
+        let stream = $device.cuda_stream();
+        let mut arguments = stream.launch_builder(&function);
         candle_core::builder_arg!(arguments, $($argument),*);
         let shape: candle_core::cuda_backend::cudarc::driver::LaunchConfig = $shape;
         if shape.grid_dim.0 > 0 && shape.grid_dim.1 > 0 {
@@ -147,7 +149,7 @@ pub fn by_row(rows: usize) -> LaunchConfig {
 }
 
 /// Lets a kernel use more shared memory than the usual 48 KiB, where the device has it.
-pub fn allow_shared_memory(function: &CudaFunc, bytes: u32) -> Result<()> {
+pub fn allow_shared_memory(function: &CudaFunction, bytes: u32) -> Result<()> {
     let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
     function.set_attribute(attribute, bytes as i32).w()
 }

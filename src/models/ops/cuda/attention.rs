@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use candle_core::{
     CudaDevice, CudaStorage, Layout, Result, Shape,
     backend::BackendStorage,
-    cuda_backend::{
-        WrapErr,
-        cudarc::driver::{CudaSlice, DeviceRepr, LaunchConfig},
-    },
+    cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, LaunchConfig},
 };
 
 use super::{ATTENTION, Pointer, THREADS, alloc, allow_shared_memory, launch, storage, upload, values, zeros};
