@@ -77,7 +77,7 @@ impl Matrix {
             eprintln!("cuda-emulator: {what}: a leading dimension of {} is less than {rows} rows", self.ld);
             return Err(INVALID_VALUE);
         }
-        if self.base % self.size() as u64 != 0 {
+        if !self.base.is_multiple_of(self.size() as u64) {
             eprintln!("cuda-emulator: {what}: {:#x} is misaligned", self.base);
             return Err(INVALID_VALUE);
         }

@@ -1057,6 +1057,17 @@ impl Decoder<'_> {
             self.emit(op);
             return Ok(());
         }
+        if name == "vprintf" {
+            let (Some(Arg::Word(format)), Some(Arg::Word(values))) = (params.first(), params.get(1)) else {
+                return Err("two arguments are expected".into());
+            };
+            let (Name::Address(_, format), Name::Address(_, values)) = (self.lookup(format)?, self.lookup(values)?)
+            else {
+                return Err("two parameter variables are expected".into());
+            };
+            self.emit(Op::Printf { format: format as u32, values: values as u32 });
+            return Ok(());
+        }
         let Some(&i) = self.module.by_name.get(name) else {
             return Err("calls through pointers aren't supported".into());
         };
@@ -1326,7 +1337,7 @@ fn parse_args(s: &mut Cursor) -> Result<Vec<Arg>, String> {
 }
 
 fn parse_arg(s: &mut Cursor) -> Result<Arg, String> {
-    match s.next() {
+    match s.take() {
         Some(Tok::Word(w)) => {
             if s.eat('|') {
                 return Ok(Arg::Pair(w, s.word()?));

@@ -489,9 +489,9 @@ pub extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, _s: *mu
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemcpyPeerAsync(
     to: u64,
-    _to: *mut c_void,
+    _to_context: *mut c_void,
     from: u64,
-    _from: *mut c_void,
+    _from_context: *mut c_void,
     bytes: usize,
     _s: *mut c_void,
 ) -> Status {
@@ -509,7 +509,7 @@ fn set<T: Copy>(what: &str, p: u64, v: T, n: usize) -> Status {
     if let Err(e) = check(what, p, n * size_of::<T>()) {
         return e;
     }
-    if p % size_of::<T>() as u64 != 0 {
+    if !p.is_multiple_of(size_of::<T>() as u64) {
         return fail(INVALID_VALUE, format!("{what}: {p:#x} is misaligned"));
     }
     // SAFETY: inside an allocation, as checked.

@@ -983,8 +983,7 @@ fn run(w: &mut Warp, memory: &mut Memory) -> Result<(), Stop> {
                     other => mask(other.size() as u32),
                 };
                 if matches!(t, Type::F16x2 | Type::Bf16x2) {
-                    let (get, put): (fn(u64) -> f32, fn(f32) -> u64) =
-                        if t == Type::F16x2 { (f16_of, of_f16) } else { (bf16_of, of_bf16) };
+                    let (get, put) = half_of(t);
                     let yes = if to == t { put(1.0) } else { 0xffff };
                     w.regs.map2(m, d, a, b, |x, y| {
                         let one = |x: u64, y: u64| {
@@ -1056,19 +1055,9 @@ fn run(w: &mut Warp, memory: &mut Memory) -> Result<(), Stop> {
                 let (a, b) = (*w.regs.get(a), *w.regs.get(b));
                 let c = if c == NONE { [0; 32] } else { *w.regs.get(c) };
                 for lane in bits(m) {
-                    // Atomics of different warps may meet: no trace of them, as they order themselves.
-                    let races = std::mem::take(&mut memory.traces);
-                    let p = at_untraced(
-                        memory,
-                        &mut w.local,
-                        space,
-                        a[lane].wrapping_add(offset as u64),
-                        t.size() as u64,
-                        lane as u32,
-                        pc,
-                    );
-                    memory.traces = races;
-                    let old = atomic(p?, t, f, b[lane], c[lane]);
+                    let at = a[lane].wrapping_add(offset as u64);
+                    let p = at_untraced(memory, &mut w.local, space, at, t.size() as u64, lane as u32, pc)?;
+                    let old = atomic(p, t, f, b[lane], c[lane]);
                     if d != NONE {
                         w.regs.get_mut(d)[lane] = old;
                     }
@@ -1304,7 +1293,7 @@ fn run(w: &mut Warp, memory: &mut Memory) -> Result<(), Stop> {
                         bytes: bytes.min(u64::from(size)) as u8,
                         pc,
                     };
-                    if copy.from % u64::from(size) != 0 {
+                    if !copy.from.is_multiple_of(u64::from(size)) {
                         return Err(Stop {
                             code: MISALIGNED,
                             lane: lane as u32,
@@ -1406,6 +1395,11 @@ fn run(w: &mut Warp, memory: &mut Memory) -> Result<(), Stop> {
                     wmma(&mut w.regs, program.list(args), t, half_sum, shape);
                 }
             }
+            Op::Printf { format, values } => {
+                for lane in bits(m) {
+                    print(w, memory, lane, pc, format, values)?;
+                }
+            }
             Op::Trap { message } => {
                 return Err(Stop {
                     code: if program.messages[message as usize].contains("assertion") {
@@ -1423,7 +1417,7 @@ fn run(w: &mut Warp, memory: &mut Memory) -> Result<(), Stop> {
     }
 }
 
-/// Checks an access without noting it for the search for races.
+/// Checks an access by an atomic operation: these may meet, so they aren't noted for the search for races.
 fn at_untraced(
     memory: &mut Memory,
     local: &mut [u64],
@@ -1446,6 +1440,66 @@ fn at_untraced(
         return Ok(unsafe { memory.shared.as_mut_ptr().cast::<u8>().add(a as usize) });
     }
     memory.at(local, space, address, size, lane, pc, None)
+}
+
+/// `printf`: the conversions of C, of values that stand one after the other, aligned to their sizes.
+fn print(w: &mut Warp, memory: &mut Memory, lane: usize, pc: u32, format: u32, values: u32) -> Result<(), Stop> {
+    let mut read = |space: Space, at: u64, size: u64| {
+        // SAFETY: checked on the way.
+        memory.at(&mut w.local, space, at, size, lane as u32, pc, None).map(|p| unsafe { load(p, size as usize) })
+    };
+    let text = read(Space::Local, u64::from(format), 8)?;
+    let mut value = read(Space::Local, u64::from(values), 8)?;
+    let string = |read: &mut dyn FnMut(Space, u64, u64) -> Result<u64, Stop>, mut at: u64| {
+        let mut bytes = vec![];
+        loop {
+            match read(Space::Generic, at, 1)? {
+                0 => return Ok::<_, Stop>(String::from_utf8_lossy(&bytes).into_owned()),
+                b => bytes.push(b as u8),
+            }
+            at += 1;
+        }
+    };
+    let format = string(&mut read, text)?;
+    let mut out = String::new();
+    let mut rest = format.as_str();
+    while let Some(at) = rest.find('%') {
+        out += &rest[..at];
+        rest = &rest[at + 1..];
+        let end =
+            rest.find(|c: char| c.is_ascii_alphabetic() && !matches!(c, 'l' | 'h' | 'z') || c == '%').unwrap_or(0);
+        let (flags, kind) = (&rest[..end], rest[end..].chars().next().unwrap_or('%'));
+        rest = rest.get(end + 1..).unwrap_or("");
+        if kind == '%' {
+            out.push('%');
+            continue;
+        }
+        let size = if matches!(kind, 'f' | 'e' | 'g' | 'p' | 's') || flags.contains('l') || flags.contains('z') {
+            8
+        } else {
+            4
+        };
+        value = value.next_multiple_of(size);
+        let v = read(Space::Generic, value, size)?;
+        value += size;
+        let (width, precision) = flags.trim_end_matches(['l', 'h', 'z']).split_once('.').unwrap_or((flags, ""));
+        let width: usize = width.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0);
+        let precision: usize = precision.parse().unwrap_or(6);
+        out += &match kind {
+            'd' | 'i' if size == 8 => format!("{:width$}", v as i64),
+            'd' | 'i' => format!("{:width$}", v as i32),
+            'x' | 'X' => format!("{v:width$x}"),
+            'p' => format!("{v:#x}"),
+            'c' => char::from(v as u8).to_string(),
+            's' => string(&mut read, v)?,
+            'f' => format!("{:width$.precision$}", f64::from_bits(v)),
+            'e' => format!("{:width$.precision$e}", f64::from_bits(v)),
+            'g' => format!("{:width$}", f64::from_bits(v)),
+            _ => format!("{v:width$}"),
+        };
+    }
+    print!("{out}{rest}");
+    Ok(())
 }
 
 fn element(t: MmaType, bits: u64) -> f32 {

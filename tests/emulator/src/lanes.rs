@@ -160,8 +160,7 @@ pub fn un(r: &mut Registers, m: u32, f: Un, t: Type, d: Reg, a: Reg) {
         Type::F16 => floats!(f16_of, of_f16, 0x8000, 0xffff),
         Type::Bf16 => floats!(bf16_of, of_bf16, 0x8000, 0xffff),
         Type::F16x2 | Type::Bf16x2 => {
-            let (get, put): (fn(u64) -> f32, fn(f32) -> u64) =
-                if t == Type::F16x2 { (f16_of, of_f16) } else { (bf16_of, of_bf16) };
+            let (get, put) = half_of(t);
             let each = |g: fn(f64) -> f64| move |x: u64| halves2(x, x, |v, _| put(g(f64::from(get(v))) as f32));
             match f {
                 Mov => r.map1(m, d, a, |x| x & 0xffff_ffff),

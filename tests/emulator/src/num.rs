@@ -32,6 +32,15 @@ pub fn of_bf16(x: f32) -> u64 {
     u64::from((bits.wrapping_add(0x7fff + (bits >> 16 & 1))) >> 16)
 }
 
+/// Bits to a number, and a number to bits.
+type Codec = (fn(u64) -> f32, fn(f32) -> u64);
+
+/// From and to single precision, for a type of half precision or a pair of it.
+#[inline(always)]
+pub fn half_of(t: Type) -> Codec {
+    if matches!(t, Type::F16 | Type::F16x2) { (f16_of, of_f16) } else { (bf16_of, of_bf16) }
+}
+
 /// The bits below `bytes` bytes.
 #[inline(always)]
 pub fn mask(bytes: u32) -> u64 {

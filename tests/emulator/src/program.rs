@@ -510,6 +510,11 @@ pub enum Op {
         shape: (u8, u8, u8),
         args: List,
     },
+    /// Where the addresses of the text and of the values are, in local memory.
+    Printf {
+        format: u32,
+        values: u32,
+    },
     /// Stops the launch; the text is in [`Program::messages`].
     Trap {
         message: u32,

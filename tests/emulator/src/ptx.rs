@@ -171,7 +171,7 @@ impl Cursor<'_> {
     pub fn line(&self) -> u32 {
         self.tokens.get(self.at).or(self.tokens.last()).map_or(0, |t| t.line)
     }
-    pub fn next(&mut self) -> Option<Tok> {
+    pub fn take(&mut self) -> Option<Tok> {
         let tok = self.peek();
         self.at += 1;
         tok
@@ -182,13 +182,13 @@ impl Cursor<'_> {
         hit
     }
     pub fn word(&mut self) -> Result<&'static str, String> {
-        match self.next() {
+        match self.take() {
             Some(Tok::Word(w)) => Ok(w),
             other => Err(format!("line {}: expected a name, found {other:?}", self.line() + 1)),
         }
     }
     pub fn skip_past(&mut self, c: char) {
-        while let Some(tok) = self.next() {
+        while let Some(tok) = self.take() {
             if tok == Tok::Punct(c) {
                 break;
             }
@@ -358,7 +358,7 @@ pub fn parse(text: &str) -> Result<Module, String> {
                 let params = c.params()?;
                 let mut max_threads = None;
                 while !matches!(c.peek(), Some(Tok::Punct('{' | ';')) | None) {
-                    if matches!(c.next(), Some(Tok::Word(".maxntid" | ".reqntid"))) {
+                    if matches!(c.take(), Some(Tok::Word(".maxntid" | ".reqntid"))) {
                         let mut n = 1;
                         loop {
                             let w = c.word()?;
@@ -372,10 +372,10 @@ pub fn parse(text: &str) -> Result<Module, String> {
                 }
                 let start = c.at + 1;
                 let mut body = start..start;
-                if c.next() == Some(Tok::Punct('{')) {
+                if c.take() == Some(Tok::Punct('{')) {
                     let mut depth = 1;
                     while depth > 0 {
-                        match c.next() {
+                        match c.take() {
                             Some(Tok::Punct('{')) => depth += 1,
                             Some(Tok::Punct('}')) => depth -= 1,
                             None => return Err(format!("{name}: the body doesn't end")),

@@ -95,14 +95,14 @@ pub extern "C" fn curandGenerateUniformDouble(g: *mut c_void, p: *mut f64, n: us
 }
 #[unsafe(no_mangle)]
 pub extern "C" fn curandGenerateNormal(g: *mut c_void, p: *mut f32, n: usize, mean: f32, stddev: f32) -> Status {
-    if n % 2 != 0 {
+    if !n.is_multiple_of(2) {
         return LENGTH_NOT_MULTIPLE;
     }
     fill("curandGenerateNormal", p, n, || mean + stddev * generator(g).normal() as f32)
 }
 #[unsafe(no_mangle)]
 pub extern "C" fn curandGenerateNormalDouble(g: *mut c_void, p: *mut f64, n: usize, mean: f64, stddev: f64) -> Status {
-    if n % 2 != 0 {
+    if !n.is_multiple_of(2) {
         return LENGTH_NOT_MULTIPLE;
     }
     fill("curandGenerateNormalDouble", p, n, || mean + stddev * generator(g).normal())

@@ -312,3 +312,12 @@ fn wmma_products_are_products() {
     r.unwrap();
     assert_close(&c.get(), &product(|i, l| a[i * 16 + l].to_f32(), |l, j| b[l * 16 + j].to_f32(), 16, 16, 0.0));
 }
+
+#[test]
+fn kernels_print() {
+    let y = Array::new(&[42]);
+    let Some(r) = launch("say", 1, 2, 0, Params::default().float(1.5).bytes(&0u32.to_le_bytes()).array(&y)) else {
+        return;
+    };
+    r.unwrap();
+}
