@@ -383,13 +383,21 @@ pub extern "C" fn cuEventElapsedTime(ms: *mut f32, start: *mut c_void, end: *mut
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemAlloc_v2(p: *mut u64, bytes: usize) -> Status {
+    if bytes == 0 {
+        return INVALID_VALUE;
+    }
+    allocate(p, bytes)
+}
+/// Unlike [`cuMemAlloc_v2`], this one takes a size of zero: callers make their empty arrays so.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemAllocAsync(p: *mut u64, bytes: usize, _s: *mut c_void) -> Status {
+    allocate(p, bytes)
+}
+fn allocate(p: *mut u64, bytes: usize) -> Status {
     if sticky() != SUCCESS {
         return sticky();
     }
     let mut memory = memory();
-    if bytes == 0 {
-        return INVALID_VALUE;
-    }
     if memory.used().0 + bytes as u64 > total_memory() {
         return OUT_OF_MEMORY;
     }
@@ -399,12 +407,8 @@ pub extern "C" fn cuMemAlloc_v2(p: *mut u64, bytes: usize) -> Status {
     }
 }
 #[unsafe(no_mangle)]
-pub extern "C" fn cuMemAllocAsync(p: *mut u64, bytes: usize, _s: *mut c_void) -> Status {
-    cuMemAlloc_v2(p, bytes)
-}
-#[unsafe(no_mangle)]
 pub extern "C" fn cuMemAllocFromPoolAsync(p: *mut u64, bytes: usize, _pool: *mut c_void, _s: *mut c_void) -> Status {
-    cuMemAlloc_v2(p, bytes)
+    allocate(p, bytes)
 }
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemAllocManaged(p: *mut u64, bytes: usize, _flags: c_uint) -> Status {
