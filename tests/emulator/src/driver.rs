@@ -2,12 +2,14 @@
 //! done when it returns.
 
 use crate::exec::{self, Fault, Launch, Options};
-use crate::memory::memory;
+use crate::memory::{NOTE_USES, memory};
 use crate::program::Program;
 use crate::ptx::{self, Module, Space};
+use crate::races::Search;
 use crate::{decode, ptx::Var};
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
@@ -115,8 +117,14 @@ impl LoadedModule {
 fn options() -> Options {
     static OPTIONS: OnceLock<Options> = OnceLock::new();
     *OPTIONS.get_or_init(|| {
-        let on = |name: &str| std::env::var(name).is_ok_and(|v| !v.is_empty() && v != "0");
-        Options { races: on("CUDA_EMULATOR_RACES"), reverse: on("CUDA_EMULATOR_REVERSE") }
+        let value = |name: &str| std::env::var(name).unwrap_or_default();
+        let races = match value("CUDA_EMULATOR_RACES").as_str() {
+            "" | "0" => Search::Nothing,
+            "1" => Search::Warps,
+            _ => Search::Lanes,
+        };
+        NOTE_USES.store(races != Search::Nothing, Relaxed);
+        Options { races, reverse: !matches!(value("CUDA_EMULATOR_REVERSE").as_str(), "" | "0") }
     })
 }
 
@@ -135,7 +143,9 @@ pub fn run(
     options: Options,
 ) -> Result<(), Fault> {
     let table = memory().table();
-    exec::launch(&Launch { program, grid, block, params, dynamic_shared, table, options })
+    static LAUNCHES: AtomicU64 = AtomicU64::new(0);
+    let number = LAUNCHES.fetch_add(1, Relaxed) + 1;
+    exec::launch(&Launch { program, grid, block, params, dynamic_shared, table, options, number })
 }
 
 macro_rules! put {
@@ -158,6 +168,7 @@ thread_local! {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuInit(_flags: c_uint) -> Status {
+    options();
     SUCCESS
 }
 #[unsafe(no_mangle)]

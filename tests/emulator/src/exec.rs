@@ -6,10 +6,11 @@
 
 use crate::decode::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
 use crate::lanes::{self, FULL, Registers, bits};
-use crate::memory::{FRESH, Table, find};
+use crate::memory::{FRESH, Range, Table, find};
 use crate::num::*;
 use crate::program::*;
 use crate::ptx::Space;
+use crate::races::{self, Search};
 use rayon::prelude::*;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -29,8 +30,8 @@ pub const LAUNCH_FAILED: u32 = 719;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Look for two warps that use the same shared memory between two barriers.
-    pub races: bool,
+    /// How far to look for uses of memory that nothing orders.
+    pub races: Search,
     /// Run the warps of a block from the last to the first.
     pub reverse: bool,
 }
@@ -43,6 +44,8 @@ pub struct Launch<'a> {
     pub dynamic_shared: usize,
     pub table: Table,
     pub options: Options,
+    /// Counts launches, from one.
+    pub number: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,14 +85,6 @@ struct Warp {
     groups: Vec<Vec<Vec<Copy>>>,
 }
 
-/// Who last wrote and read a byte of shared memory: warp + 1, instruction, and the barrier before it.
-#[derive(Clone, Copy, Default)]
-struct Trace {
-    write: (u16, u32, u32),
-    read: (u16, u32, u32),
-}
-const SEVERAL: u16 = u16::MAX;
-
 struct Block<'a> {
     launch: &'a Launch<'a>,
     index: [u32; 3],
@@ -104,8 +99,9 @@ struct Memory<'a> {
     shared_bytes: usize,
     /// For each instruction the allocation that it used last: start and length.
     last: Vec<(u64, u64)>,
-    traces: Vec<Trace>,
-    epoch: u32,
+    uses: races::Shared,
+    /// This launch and block, counted for the search for races.
+    number: (u64, u64),
     warp: u32,
 }
 
@@ -194,8 +190,8 @@ impl<'a> Block<'a> {
             shared: vec![u128::MAX; shared_bytes.div_ceil(16)],
             shared_bytes,
             last: vec![(0, 0); p.code.len()],
-            traces: if launch.options.races { vec![Trace::default(); shared_bytes] } else { vec![] },
-            epoch: 0,
+            uses: races::Shared::new(launch.options.races, shared_bytes),
+            number: (0, 0),
             warp: 0,
         };
         Block { launch, index: [0; 3], warps, memory }
@@ -205,7 +201,10 @@ impl<'a> Block<'a> {
         self.index = index;
         // SAFETY: plain bytes, over the vector's whole length.
         unsafe { self.memory.shared.as_mut_ptr().write_bytes(FRESH, self.memory.shared.len()) };
-        self.memory.epoch += 1;
+        self.memory.uses.barrier();
+        let [gx, gy, _] = self.launch.grid.map(u64::from);
+        let [x, y, z] = index.map(u64::from);
+        self.memory.number = (self.launch.number, x + gx * (y + gy * z));
         for w in &mut self.warps {
             w.exited = !w.lanes;
             w.fragments.clear();
@@ -302,7 +301,7 @@ impl<'a> Block<'a> {
                     f.state = State::Ready;
                     f.pc += 1;
                 }
-                self.memory.epoch += 1;
+                self.memory.uses.barrier();
             }
         }
         if released {
@@ -407,7 +406,7 @@ impl Memory<'_> {
                         pc,
                         text: format!("access outside of memory: {size} bytes of global memory at {address:#x}: {why}"),
                     };
-                    let (start, end) = find(&self.launch.table, address).map_err(outside)?;
+                    let &Range { start, end, .. } = find(&self.launch.table, address).map_err(outside)?;
                     if end - address < size {
                         return Err(outside(format!(
                             "over the end of the {}-byte allocation at {start:#x}",
@@ -415,6 +414,9 @@ impl Memory<'_> {
                         )));
                     }
                     self.last[pc as usize] = (start, end - start);
+                }
+                if self.launch.options.races != Search::Nothing {
+                    self.note(Space::Global, address, address as *const u8, size as usize, lane, pc, write)?;
                 }
                 Ok(address as *mut u8)
             }
@@ -431,11 +433,12 @@ impl Memory<'_> {
                         ),
                     });
                 }
-                if self.launch.options.races {
-                    self.trace(address as usize, size as usize, lane, pc, write)?;
-                }
                 // SAFETY: inside the vector, as checked.
-                Ok(unsafe { self.shared.as_mut_ptr().cast::<u8>().add(address as usize) })
+                let p = unsafe { self.shared.as_mut_ptr().cast::<u8>().add(address as usize) };
+                if self.launch.options.races != Search::Nothing {
+                    self.note(space, address, p, size as usize, lane, pc, write)?;
+                }
+                Ok(p)
             }
             Space::Local => {
                 let each = local.len() / 32 * 8;
@@ -465,53 +468,42 @@ impl Memory<'_> {
         }
     }
 
-    /// Notes an access of shared memory, and faults where another warp has used it since the last barrier.
+    /// Notes a use of memory, at `host`, and faults where another one meets it.
     #[inline(never)]
-    fn trace(&mut self, address: usize, size: usize, lane: u32, pc: u32, write: Option<&[u8]>) -> Result<(), Stop> {
-        let me = self.warp as u16 + 1;
-        for i in 0..size {
-            let t = &mut self.traces[address + i];
-            // SAFETY: inside the vector, as the caller has checked.
-            let old = unsafe { *self.shared.as_ptr().cast::<u8>().add(address + i) };
-            let text = self.launch.program;
-            let race = |what: &str, other: (u16, u32, u32)| {
-                let who =
-                    if other.0 == SEVERAL { "several warps, last".to_owned() } else { format!("warp {}", other.0 - 1) };
-                Err(Stop {
-                    code: LAUNCH_FAILED,
-                    lane,
-                    pc,
-                    text: format!(
-                        "race on shared memory at {:#x} (no barrier between): {what} by {who} at {}",
-                        address + i,
-                        text.text(other.1 as usize)
-                    ),
-                })
-            };
-            match write {
-                Some(new) => {
-                    let same = new.get(i) == Some(&old);
-                    if t.read.2 == self.epoch && t.read.0 != me && !same {
-                        return race("also read", t.read);
-                    }
-                    if t.write.2 == self.epoch && t.write.0 != me && !same {
-                        return race("also written", t.write);
-                    }
-                    t.write = (me, pc, self.epoch);
-                }
-                None => {
-                    if t.write.2 == self.epoch && t.write.0 != me {
-                        return race("also written", t.write);
-                    }
-                    t.read = if t.read.2 == self.epoch && t.read.0 != me {
-                        (SEVERAL, pc, self.epoch)
-                    } else {
-                        (me, pc, self.epoch)
-                    };
-                }
-            }
-        }
-        Ok(())
+    fn note(
+        &mut self,
+        space: Space,
+        address: u64,
+        host: *const u8,
+        size: usize,
+        lane: u32,
+        pc: u32,
+        write: Option<&[u8]>,
+    ) -> Result<(), Stop> {
+        // SAFETY: the caller has checked the access.
+        let old = unsafe { std::slice::from_raw_parts(host, size) };
+        let (result, start, order) = if space == Space::Shared {
+            (self.uses.note(address as usize, old, write, self.warp, lane, pc), 0, "no barrier is between")
+        } else {
+            let table = self.launch.table.clone();
+            let Ok(Range { start, uses: Some(uses), .. }) = find(&table, address) else { return Ok(()) };
+            let (launch, block) = self.number;
+            let result = uses.note((address - start) as usize, old, write, launch, block, pc);
+            (result, *start, "nothing orders the blocks of a launch")
+        };
+        result.map_err(|met| Stop {
+            code: LAUNCH_FAILED,
+            lane,
+            pc,
+            text: format!(
+                "race on {space:?} memory at {:#x} ({order}): it is {} here, and {} by {} at {}",
+                start + met.address,
+                if write.is_some() { "written" } else { "read" },
+                met.what,
+                met.who,
+                self.launch.program.text(met.pc as usize)
+            ),
+        })
     }
 }
 
@@ -1134,6 +1126,7 @@ fn run(w: &mut Warp, memory: &mut Memory) -> Result<(), Stop> {
             }
             Op::WarpBarrier { mask } => {
                 together!(mask);
+                memory.uses.warp_barrier(memory.warp);
             }
             Op::Shfl { kind, d, p, a, b, c, mask } => {
                 let go = together!(mask);

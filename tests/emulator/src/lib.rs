@@ -12,5 +12,6 @@ pub mod memory;
 pub mod num;
 pub mod program;
 pub mod ptx;
+pub mod races;
 pub mod rand;
 mod unimplemented;

@@ -1,7 +1,9 @@
 //! Device memory: host memory with a red zone around every allocation, and a table of what is allocated.
 
+use crate::races;
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Alignment of every allocation, as on the device.
@@ -11,12 +13,22 @@ const RED_ZONE: usize = 256;
 /// What fresh memory holds: a NaN in every floating point type, an index far out of range in every integer type.
 pub const FRESH: u8 = 0xff;
 
-/// Where allocations start and end, in ascending order.
-pub type Table = Arc<Vec<(u64, u64)>>;
+/// An allocation: from where to where, and who used it, if that is asked for.
+#[derive(Clone)]
+pub struct Range {
+    pub start: u64,
+    pub end: u64,
+    pub uses: Option<Arc<races::Global>>,
+}
 
-#[derive(Default)]
+/// The allocations in ascending order.
+pub type Table = Arc<Vec<Range>>;
+
+/// Whether allocations from now on note who uses them.
+pub static NOTE_USES: AtomicBool = AtomicBool::new(false);
+
 pub struct Memory {
-    live: BTreeMap<u64, usize>,
+    live: BTreeMap<u64, Range>,
     table: Option<Table>,
     used: u64,
     high: u64,
@@ -44,7 +56,8 @@ impl Memory {
             base.write_bytes(FRESH, layout.size());
             base as u64 + RED_ZONE as u64
         };
-        self.live.insert(base, bytes);
+        let uses = NOTE_USES.load(Relaxed).then(|| Arc::new(races::Global::new(bytes)));
+        self.live.insert(base, Range { start: base, end: base + bytes as u64, uses });
         self.table = None;
         self.used += bytes as u64;
         self.high = self.high.max(self.used);
@@ -53,7 +66,8 @@ impl Memory {
 
     /// False where nothing is allocated at `base`.
     pub fn free(&mut self, base: u64) -> bool {
-        let Some(bytes) = self.live.remove(&base) else { return false };
+        let Some(range) = self.live.remove(&base) else { return false };
+        let bytes = (range.end - base) as usize;
         // SAFETY: `alloc` made this block with the same layout, and it is in no table any more.
         unsafe { dealloc((base - RED_ZONE as u64) as *mut u8, layout(bytes)) };
         self.table = None;
@@ -71,28 +85,29 @@ impl Memory {
     }
 
     pub fn table(&mut self) -> Table {
-        self.table.get_or_insert_with(|| Arc::new(self.live.iter().map(|(&a, &n)| (a, a + n as u64)).collect())).clone()
+        self.table.get_or_insert_with(|| Arc::new(self.live.values().cloned().collect())).clone()
     }
 
     /// Whether `bytes` at `address` lie inside one allocation.
     pub fn contains(&self, address: u64, bytes: usize) -> bool {
-        bytes == 0
-            || self.live.range(..=address).next_back().is_some_and(|(&a, &n)| address + bytes as u64 <= a + n as u64)
+        bytes == 0 || self.live.range(..=address).next_back().is_some_and(|(_, r)| address + bytes as u64 <= r.end)
     }
 }
 
 /// The allocation of `table` that holds `address`, or says in words what lies around it.
-pub fn find(table: &[(u64, u64)], address: u64) -> Result<(u64, u64), String> {
-    let i = table.partition_point(|r| r.0 <= address);
-    match i.checked_sub(1).map(|i| table[i]) {
-        Some(range) if address < range.1 => Ok(range),
+pub fn find(table: &[Range], address: u64) -> Result<&Range, String> {
+    let i = table.partition_point(|r| r.start <= address);
+    match i.checked_sub(1).map(|i| &table[i]) {
+        Some(range) if address < range.end => Ok(range),
         below => {
             let mut text = String::from("no allocation there");
-            if let Some((a, e)) = below {
-                text += &format!("; {} bytes past the end of the {}-byte allocation at {a:#x}", address - e, e - a);
+            if let Some(r) = below {
+                let (size, past) = (r.end - r.start, address - r.end);
+                text += &format!("; {past} bytes past the end of the {size}-byte allocation at {:#x}", r.start);
             }
-            if let Some((a, e)) = table.get(i) {
-                text += &format!("; {} bytes before the {}-byte allocation at {a:#x}", a - address, e - a);
+            if let Some(r) = table.get(i) {
+                let (size, before) = (r.end - r.start, r.start - address);
+                text += &format!("; {before} bytes before the {size}-byte allocation at {:#x}", r.start);
             }
             Err(text)
         }

@@ -4,7 +4,8 @@ mod common;
 
 use cudaemulator::driver::{LoadedModule, run};
 use cudaemulator::exec::{Fault, ILLEGAL_ADDRESS, LAUNCH_FAILED, MISALIGNED, Options};
-use cudaemulator::memory::memory;
+use cudaemulator::memory::{NOTE_USES, memory};
+use cudaemulator::races::Search;
 use half::bf16;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -138,13 +139,13 @@ fn a_missing_barrier_shows() {
     let Some(r) = launch("race", 1, 256, 1024, args()) else { return };
     r.unwrap();
     assert!(y.get().iter().any(|v| v.is_nan()), "what nobody has written is no number");
-    let races = Options { races: true, reverse: false };
+    let races = Options { races: Search::Warps, reverse: false };
     let fault = launch_with("race", 1, 256, 1024, args(), races).unwrap().unwrap_err();
     assert_eq!(fault.code, LAUNCH_FAILED);
-    assert!(fault.text.contains("race on shared memory"), "{}", fault.text);
+    assert!(fault.text.contains("race on Shared memory"), "{}", fault.text);
     launch_with("reversed", 1, 256, 1024, args(), races).unwrap().unwrap();
     assert_eq!(y.get(), x.iter().rev().copied().collect::<Vec<_>>());
-    launch_with("reversed", 1, 256, 1024, args(), Options { races: true, reverse: true }).unwrap().unwrap();
+    launch_with("reversed", 1, 256, 1024, args(), Options { races: Search::Lanes, reverse: true }).unwrap().unwrap();
 }
 
 #[test]
@@ -320,4 +321,30 @@ fn kernels_print() {
         return;
     };
     r.unwrap();
+}
+
+#[test]
+fn lanes_without_a_warp_barrier_are_caught_when_asked() {
+    let y = Array::new(&[0f32; 32]);
+    let of =
+        |name: &str, races| launch_with(name, 1, 32, 0, Params::default().array(&y), Options { races, reverse: false });
+    let Some(r) = of("lanes_unordered", Search::Warps) else { return };
+    r.unwrap();
+    let fault = of("lanes_unordered", Search::Lanes).unwrap().unwrap_err();
+    assert!(fault.text.contains("of warp 0"), "{}", fault.text);
+    of("lanes_ordered", Search::Lanes).unwrap().unwrap();
+}
+
+#[test]
+fn blocks_that_add_to_the_same_place_are_caught() {
+    NOTE_USES.store(true, std::sync::atomic::Ordering::Relaxed);
+    let (x, y) = (Array::new(&numbers(128)), Array::new(&[0f32; 32]));
+    let options = Options { races: Search::Warps, reverse: false };
+    let of = |grid| launch_with("add_blocks", grid, 32, 0, Params::default().array(&x).array(&y), options);
+    let Some(r) = of(1) else { return };
+    r.unwrap();
+    // A launch after the other is in order.
+    of(1).unwrap().unwrap();
+    let fault = of(4).unwrap().unwrap_err();
+    assert!(fault.text.contains("nothing orders the blocks"), "{}", fault.text);
 }

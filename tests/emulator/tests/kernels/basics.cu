@@ -182,3 +182,19 @@ extern "C" __global__ void mma_tf32(const float *a, const float *b, float *c) {
 extern "C" __global__ void say(float x, const int *y) {
     if (threadIdx.x == 1) printf("thread %d: %5.2f and %s, %d%%\n", threadIdx.x, x, "words", y[0]);
 }
+
+extern "C" __global__ void lanes_unordered(float *y) {
+    __shared__ float tile[32];
+    tile[threadIdx.x] = threadIdx.x;
+    y[threadIdx.x] = tile[31 - threadIdx.x];
+}
+
+extern "C" __global__ void lanes_ordered(float *y) {
+    __shared__ float tile[32];
+    tile[threadIdx.x] = threadIdx.x;
+    __syncwarp();
+    y[threadIdx.x] = tile[31 - threadIdx.x];
+}
+
+// Every block adds to the same sums, without atomics.
+extern "C" __global__ void add_blocks(const float *x, float *y) { y[threadIdx.x] += x[blockIdx.x * blockDim.x + threadIdx.x]; }
