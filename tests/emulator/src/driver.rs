@@ -23,11 +23,37 @@ const INVALID_PTX: Status = 218;
 const NOT_FOUND: Status = 500;
 const OUT_OF_RESOURCES: Status = 701;
 
-/// Shared memory of a block without and with `cuFuncSetAttribute`, and of a multiprocessor, on compute capability 9.0.
+/// Shared memory that any kernel may use.
 const SHARED_PER_BLOCK: usize = 48 << 10;
-const SHARED_OPT_IN: usize = 227 << 10;
-const SHARED_PER_MULTIPROCESSOR: usize = 228 << 10;
-const MULTIPROCESSORS: i32 = 132;
+
+/// What depends on the compute capability.
+struct Device {
+    major: i32,
+    minor: i32,
+    multiprocessors: i32,
+    /// Shared memory of a multiprocessor; a block may use a KiB less, with `cuFuncSetAttribute`.
+    shared: usize,
+    threads: i32,
+}
+
+fn device() -> &'static Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    DEVICE.get_or_init(|| {
+        let (major, minor, multiprocessors, shared, threads) =
+            match std::env::var("CUDA_EMULATOR_CAPABILITY").as_deref() {
+                Ok("8.0") => (8, 0, 108, 164, 2048),
+                Ok("8.6") => (8, 6, 84, 100, 1536),
+                Ok("8.9") => (8, 9, 128, 100, 1536),
+                Ok("9.0") | Err(_) => (9, 0, 132, 228, 2048),
+                Ok(other) => panic!("CUDA_EMULATOR_CAPABILITY is {other}: 8.0, 8.6, 8.9 and 9.0 are known"),
+            };
+        Device { major, minor, multiprocessors, shared: shared << 10, threads }
+    })
+}
+
+fn shared_opt_in() -> usize {
+    device().shared - 1024
+}
 
 fn total_memory() -> u64 {
     let gib = std::env::var("CUDA_EMULATOR_MEMORY_GIB").ok().and_then(|v| v.parse::<u64>().ok());
@@ -82,6 +108,10 @@ pub struct Function {
 impl LoadedModule {
     pub fn new(text: &str) -> Result<Self, String> {
         let module = ptx::parse(text)?;
+        let has = (10 * device().major + device().minor) as u32;
+        if module.target > has {
+            return Err(format!("the module is for sm_{}, and the device is sm_{has}", module.target));
+        }
         let mut globals = HashMap::new();
         let mut sizes = HashMap::new();
         let in_memory: Vec<&Var> = module.vars.iter().filter(|v| v.space == Space::Global).collect();
@@ -223,17 +253,17 @@ pub extern "C" fn cuDeviceGetAttribute(v: *mut c_int, attribute: u32, _d: c_int)
         12 | 82 => 65536,
         13 => 1_980_000,
         14 => 512,
-        16 => MULTIPROCESSORS,
+        16 => device().multiprocessors,
         19 | 31 | 35 | 41 | 83 | 89 | 91 | 95 | 115 => 1,
         36 => 2_619_000,
         37 => 5120,
         38 => 50 << 20,
-        39 => 2048,
+        39 => device().threads,
         40 => 3,
-        75 => 9,
-        76 => 0,
-        81 => SHARED_PER_MULTIPROCESSOR as i32,
-        97 => SHARED_OPT_IN as i32,
+        75 => device().major,
+        76 => device().minor,
+        81 => device().shared as i32,
+        97 => shared_opt_in() as i32,
         106 => 32,
         111 => 1024,
         _ => 0,
@@ -704,10 +734,12 @@ pub extern "C" fn cuFuncGetAttribute(v: *mut c_int, attribute: u32, f: *mut c_vo
 pub extern "C" fn cuFuncSetAttribute(f: *mut c_void, attribute: u32, value: c_int) -> Status {
     let f = function(f);
     if attribute == 8 {
-        if value < 0 || value as usize + f.program.static_shared > SHARED_OPT_IN {
+        if value < 0 || value as usize + f.program.static_shared > shared_opt_in() {
             complain(&format!(
-                "cuFuncSetAttribute: {}: {value} bytes of dynamic shared memory with {} static ones are more than {SHARED_OPT_IN}",
-                f.program.name, f.program.static_shared
+                "cuFuncSetAttribute: {}: {value} bytes of dynamic shared memory with {} static ones are more than {}",
+                f.program.name,
+                f.program.static_shared,
+                shared_opt_in()
             ));
             return INVALID_VALUE;
         }
@@ -823,7 +855,7 @@ pub extern "C" fn cuOccupancyMaxActiveBlocksPerMultiprocessor(
     dynamic: usize,
 ) -> Status {
     let shared = function(f).program.static_shared + dynamic + 1024;
-    put!(n, (2048 / block.max(1)).min((SHARED_PER_MULTIPROCESSOR / shared) as c_int).min(32))
+    put!(n, (device().threads / block.max(1)).min((device().shared / shared) as c_int).min(32))
 }
 #[unsafe(no_mangle)]
 pub extern "C" fn cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
@@ -850,7 +882,7 @@ pub extern "C" fn cuOccupancyMaxPotentialBlockSize(
     let dynamic = shared.map_or(dynamic, |s| unsafe { s(threads) });
     let mut per = 0;
     cuOccupancyMaxActiveBlocksPerMultiprocessor(&mut per, f, threads, dynamic);
-    put!(grid, per.max(1) * MULTIPROCESSORS);
+    put!(grid, per.max(1) * device().multiprocessors);
     put!(block, threads)
 }
 #[unsafe(no_mangle)]
@@ -872,10 +904,7 @@ pub extern "C" fn cuOccupancyAvailableDynamicSMemPerBlock(
     blocks: c_int,
     _threads: c_int,
 ) -> Status {
-    put!(
-        bytes,
-        (SHARED_PER_MULTIPROCESSOR / blocks.max(1) as usize).saturating_sub(1024 + function(f).program.static_shared)
-    )
+    put!(bytes, (device().shared / blocks.max(1) as usize).saturating_sub(1024 + function(f).program.static_shared))
 }
 
 #[unsafe(no_mangle)]

@@ -32,7 +32,7 @@ pub const LAUNCH_FAILED: u32 = 719;
 pub struct Options {
     /// How far to look for uses of memory that nothing orders.
     pub races: Search,
-    /// Run the warps of a block from the last to the first.
+    /// Run blocks, and the warps of a block, from the last to the first.
     pub reverse: bool,
 }
 
@@ -118,6 +118,7 @@ pub fn launch(l: &Launch) -> Result<(), Fault> {
                 if stop.load(SeqCst) {
                     return;
                 }
+                let i = if l.options.reverse { blocks - 1 - i } else { i };
                 let block = state.get_or_insert_with(|| Block::new(l));
                 let (x, y) = (u64::from(l.grid[0]), u64::from(l.grid[1]));
                 if let Err(f) = block.run([(i % x) as u32, (i / x % y) as u32, (i / x / y) as u32]) {

@@ -53,6 +53,8 @@ pub struct Func {
 
 #[derive(Debug)]
 pub struct Module {
+    /// Ten times the compute capability that is needed: 90 is `sm_90`.
+    pub target: u32,
     pub lines: Vec<&'static str>,
     pub tokens: Vec<Token>,
     pub vars: Vec<Var>,
@@ -333,6 +335,7 @@ pub fn parse(text: &str) -> Result<Module, String> {
     // Modules live as long as the process in every program this is for.
     let text: &'static str = Box::leak(text.to_owned().into_boxed_str());
     let tokens = tokenize(text);
+    let mut target = 0;
     let (mut vars, mut funcs) = (Vec::new(), Vec::<Func>::new());
     let mut by_name = HashMap::<&str, usize>::new();
     let mut c = Cursor { tokens: &tokens, at: 0 };
@@ -342,7 +345,12 @@ pub fn parse(text: &str) -> Result<Module, String> {
             continue;
         };
         match word {
-            ".version" | ".target" | ".address_size" | ".file" | ".loc" => c.skip_line(),
+            ".target" => {
+                c.at += 1;
+                let digits: String = c.word()?.chars().filter(char::is_ascii_digit).collect();
+                target = digits.parse().unwrap_or(0);
+            }
+            ".version" | ".address_size" | ".file" | ".loc" => c.skip_line(),
             ".section" => c.skip_past('}'),
             ".pragma" | ".alias" => c.skip_past(';'),
             ".visible" | ".extern" | ".weak" | ".common" => c.at += 1,
@@ -398,5 +406,5 @@ pub fn parse(text: &str) -> Result<Module, String> {
             other => return Err(format!("line {}: {other} at module scope isn't supported", c.line() + 1)),
         }
     }
-    Ok(Module { lines: text.lines().collect(), tokens, vars, funcs, by_name })
+    Ok(Module { target, lines: text.lines().collect(), tokens, vars, funcs, by_name })
 }
