@@ -31,7 +31,7 @@ test:
 	cargo test --release --locked
 
 parity:
-	cargo test --release --locked --test parity --test parity_encoder --test tokenizer -- --nocapture
+	$(if $(MIRROR),EMOPIPE_MIRROR=$(abspath $(MIRROR))) cargo test --release --locked --test parity --test parity_encoder --test tokenizer -- --nocapture
 
 bench: $(BIN)
 	cargo bench --locked

@@ -78,7 +78,8 @@ fn project(change: impl Fn(&Path, &mut Vec<String>)) -> Project {
     let folder = project.path("stand-in");
     fs::create_dir(&folder).unwrap();
     let pieces = write_tokenizer(&folder.join("tokenizer.model"), &WORDS);
-    let sizes = Sizes::tiny(pieces + 5);
+    // More rows than the tokenizer has ids, as the published model.
+    let sizes = Sizes::tiny(pieces + 5 + 60);
     let mut files = write_chatglm(&folder, &sizes, 7);
     // As the paper's backbone: weights and tokenizer; `config.json` is the table below.
     files.retain(|f| f.ends_with(".bin"));
@@ -162,7 +163,7 @@ fn the_papers_tables_come_out_of_its_pipeline_with_a_stand_in() {
         let wanted: Vec<String> = labelled.map(|t| format!("{t} _(published)_")).chain(ours).collect();
         assert_eq!(rows, wanted);
         holds(&table, &["the backbone is Stand-in, not ChatGLM2-6B", "Backbone: Stand-in", "Answers: generate"]);
-        assert!(!table.contains("*Ours − published*"), "{table}");
+        assert!(!table.contains("`ours − published`"), "{table}");
         let csv = read(&format!("{name}.csv"));
         let header: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
         for line in csv.lines().filter(|l| l.starts_with("measured")) {
@@ -264,10 +265,7 @@ fn spoilt_files_of_the_backbone_are_named() {
     };
     let without = |files: &mut Vec<String>| files.retain(|f| !f.ends_with("00002-of-00002.bin"));
     let missing = project(|_, files| without(files));
-    failed(
-        &missing,
-        &["failed: zero-shot[task=sst-2]", "pytorch_model-00001-of-00002.bin: there is no tensor `transformer."],
-    );
+    failed(&missing, &["failed: zero-shot[task=sst-2]", "`pytorch_model-00002-of-00002.bin` isn't among"]);
     let listed = project(|_, files| {
         without(files);
         files.push("pytorch_model.bin.index.json".to_owned());

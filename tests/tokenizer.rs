@@ -1,11 +1,15 @@
 //! Our token ids against those of the reference tokenizer.
 //!
-//! `EMOPIPE_TOKENIZER_CASES` names a file of cases (default: ChatGLM2's in `tests/fixtures`), `EMOPIPE_TOKENIZER_MODEL` the
-//! published `tokenizer.model` (default: beside the cases). Run with `--nocapture` to see the counts.
+//! `EMOPIPE_TOKENIZER_CASES` names a file of cases (default: ChatGLM2's in `tests/fixtures`). The published `tokenizer.model`
+//! is the one that `EMOPIPE_TOKENIZER_MODEL` names, lies beside the cases, or is in the mirror: `EMOPIPE_MIRROR`, or a
+//! folder `mirror` beside the folder of fixtures. Run with `--nocapture` to see the counts.
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use emopipe::data::{
     chat::Chat,
@@ -13,8 +17,31 @@ use emopipe::data::{
 };
 use serde_json::Value;
 
-const SKIPPED: &str = "SKIPPED agrees_with_the_reference_tokenizer: set EMOPIPE_TOKENIZER_MODEL to ChatGLM2's \
-                       published tokenizer.model";
+/// Where the files of `pipelines/paper.toml` lie in a mirror: the tokenizer's URLs without their scheme.
+fn places_in_mirror() -> Vec<PathBuf> {
+    let pipeline = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/paper.toml");
+    let pipeline: toml::Table = std::fs::read_to_string(pipeline).unwrap().parse().unwrap();
+    let source = &pipeline["model"]["chatglm2-6b"]["source"]["tokenizer.model"];
+    let urls = source["mirrors"].as_array().unwrap().iter().filter_map(|url| url.as_str()?.strip_prefix("https://"));
+    urls.map(PathBuf::from).collect()
+}
+
+fn published_model(cases: &Path) -> Result<PathBuf, String> {
+    let mut places: Vec<_> = env::var_os("EMOPIPE_TOKENIZER_MODEL").map(PathBuf::from).into_iter().collect();
+    places.push(cases.with_file_name("tokenizer.model"));
+    let beside = cases.ancestors().nth(3).map(|folder| folder.join("mirror"));
+    for mirror in env::var_os("EMOPIPE_MIRROR").map(PathBuf::from).into_iter().chain(beside) {
+        places.extend(places_in_mirror().iter().map(|place| mirror.join(place)));
+    }
+    places.iter().find(|place| place.exists()).cloned().ok_or_else(|| {
+        let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
+        format!(
+            "set EMOPIPE_TOKENIZER_MODEL to ChatGLM2's published tokenizer.model, or EMOPIPE_MIRROR to a mirror that has it \
+             (`make parity MIRROR=DIR`); it isn't at {}",
+            places.join(", ")
+        )
+    })
+}
 
 fn load(path: PathBuf) -> TextModel {
     let files = Files::from([("tokenizer.model".to_owned(), path)]);
@@ -27,16 +54,17 @@ fn ids(value: &Value) -> Vec<u32> {
 
 #[test]
 fn agrees_with_the_reference_tokenizer() {
-    let cases = std::env::var_os("EMOPIPE_TOKENIZER_CASES").map_or_else(
+    let cases = env::var_os("EMOPIPE_TOKENIZER_CASES").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/chatglm2-tokenizer/expected.json"),
         PathBuf::from,
     );
-    let path = std::env::var_os("EMOPIPE_TOKENIZER_MODEL")
-        .map_or_else(|| cases.with_file_name("tokenizer.model"), PathBuf::from);
-    if !path.exists() {
-        eprintln!("{SKIPPED}");
-        return;
-    }
+    let path = match published_model(&cases) {
+        Ok(path) => path,
+        Err(what) => {
+            eprintln!("SKIPPED agrees_with_the_reference_tokenizer: {what}");
+            return;
+        }
+    };
     let expected: Value = serde_json::from_slice(&std::fs::read(&cases).unwrap()).unwrap();
     let model = load(path);
     let chat = Chat::new(&model, None).unwrap();
@@ -54,8 +82,11 @@ fn agrees_with_the_reference_tokenizer() {
         if plain != ids(&case["ids"]) || prompt != ids(&case["prompt_ids"]) {
             wrong.push(text);
         }
-        assert_eq!(model.tokenizer.decode(&plain).unwrap(), text, "decoded");
-        assert_eq!(model.tokenizer.decode(&prompt).unwrap(), chat.text(text).unwrap(), "decoded prompt");
+        // Pieces write a space as this character, so that one in a text is not to be told from a space.
+        if !text.contains('\u{2581}') {
+            assert_eq!(model.tokenizer.decode(&plain).unwrap(), text, "decoded");
+            assert_eq!(model.tokenizer.decode(&prompt).unwrap(), chat.text(text).unwrap(), "decoded prompt");
+        }
     }
     println!(
         "tokenizer.model: {} of {} texts and prompts have the reference's ids",

@@ -189,7 +189,7 @@ fn what_is_computed_otherwise_is_refused() {
 fn a_tensor_of_the_wrong_shape_is_named_with_both_shapes() {
     both(|model| {
         model.edit("config.json", |config| config["ffn_hidden_size"] = json!(80));
-        says(&model.refused(), &["layers.0.mlp.dense_h_to_4h.weight", "[192, 64]", "[160, 64]"]);
+        says(&model.refused(), &[&model.shard(), "layers.0.mlp.dense_h_to_4h.weight", "[192, 64]", "[160, 64]"]);
     });
 }
 
@@ -199,6 +199,9 @@ fn a_missing_shard_is_named() {
         let shard = model.shard();
         fs::remove_file(model.path(&shard)).unwrap();
         says(&model.refused(), &[model.index, &shard]);
+        // Their names alone tell how many there are.
+        fs::remove_file(model.path(model.index)).unwrap();
+        says(&model.refused(), &["the shard", &shard, "isn't among the model's files"]);
     });
 }
 

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    expect::Expect,
     normalize::{Requirement, Step, WordUnit},
     readers::{Encoding, Format},
     scheme::Scheme,
@@ -132,15 +133,6 @@ pub enum Duplicates {
     Remove,
     /// All are kept, as published evaluations of the dataset do. They are counted all the same.
     Keep,
-}
-
-/// Counts that the files must give, whatever the scheme. More are asserted in each scheme.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Expect {
-    /// Rows in all files together.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rows: Option<u64>,
 }
 
 /// Something that makes a definition unusable although each of its values is well-formed.

@@ -3,6 +3,7 @@
 pub mod card;
 pub mod chat;
 pub mod definitions;
+pub mod expect;
 pub mod frame;
 pub mod normalize;
 pub mod prepare;

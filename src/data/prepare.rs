@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     card::{Card, Duplicates, Fields, FileSpec},
+    expect::{Comparison, Count},
     frame,
     normalize::{Requirement, Step, WordUnit, fold, normalize},
     readers::{Encoding, Format, Record, Records},
     scheme::{Assigned, Raw, Scheme},
     split::{Fractions, Split, TextHash},
-    summary::{Comparison, DuplicateCounts, Pin, SourceFile, SplitCounts, Summary},
+    summary::{DuplicateCounts, Pin, SourceFile, SplitCounts, Summary},
     task::Limit,
 };
 use crate::{
@@ -45,7 +46,7 @@ pub struct Recipe {
     pub scheme_name: String,
     pub scheme: Scheme,
     pub limit: Limit,
-    pub expected_rows: Option<u64>,
+    pub expected_rows: Option<Count>,
     /// Files whose pin is not the card's.
     pub local_files: BTreeSet<String>,
 }
@@ -106,7 +107,7 @@ impl Recipe {
             scheme_name: scheme_name.to_owned(),
             scheme: scheme.clone(),
             limit,
-            expected_rows: card.expect.rows,
+            expected_rows: card.expect.rows.clone(),
             local_files: card.local_files(),
         }
     }
@@ -359,19 +360,19 @@ impl Recipe {
 
     fn check_counts(&self, rows: u64, read: &[SplitCounts], available: &[SplitCounts]) -> Result<()> {
         let mut comparison = Comparison::default();
-        if let Some(expected) = self.expected_rows {
-            comparison.add("all", expected, rows);
+        if self.expected_rows.is_some() {
+            comparison.add("all", self.expected_rows.as_ref(), rows);
         }
         let expect = &self.scheme.expect;
         for label in self.scheme.labels.iter().filter(|_| !expect.labelled.is_empty()) {
             let found = read.iter().map(|s| s.classes[label]).sum();
-            comparison.add(label, expect.labelled.get(label).copied().unwrap_or(0), found);
+            comparison.add(label, expect.labelled.get(label), found);
         }
         for (split, classes) in &expect.kept {
             let counts = available.iter().find(|s| s.split == *split);
             for label in &self.scheme.labels {
                 let found = counts.map_or(0, |s| s.classes[label]);
-                comparison.add(format!("{} {label}", split.name()), classes.get(label).copied().unwrap_or(0), found);
+                comparison.add(format!("{} {label}", split.name()), classes.get(label), found);
             }
         }
         comparison.verify(&self.dataset, &self.scheme_name)

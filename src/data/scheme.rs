@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{card::Problem, split::Split};
+use super::{card::Problem, expect::SchemeExpect};
 use crate::error::{Error, Result};
 
 /// A way to make classes of the raw labels or ratings.
@@ -29,18 +29,6 @@ pub struct Scheme {
     /// Counts that must come out.
     #[serde(default)]
     pub expect: SchemeExpect,
-}
-
-/// Counts that must come out of a scheme.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SchemeExpect {
-    /// Rows per class before anything is removed. Every class is to be listed.
-    #[serde(default)]
-    pub labelled: BTreeMap<String, u64>,
-    /// Rows per split and class after requirements and duplicates, before a task's limit. Classes left out have none.
-    #[serde(default)]
-    pub kept: BTreeMap<Split, BTreeMap<String, u64>>,
 }
 
 /// What a row says about its class.
@@ -255,6 +243,7 @@ impl JsonSchema for Interval {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::expect::Count;
 
     fn five() -> Scheme {
         let bins = [("--", "[-4, -2)"), ("-", "[-2, -0.5)"), ("0", "[-0.5, 0.5]"), ("+", "(0.5, 2]"), ("++", "(2, 4]")];
@@ -322,7 +311,7 @@ mod tests {
         scheme.bins.remove("--");
         scheme.labels.push("+".into());
         scheme.drop.push("x".into());
-        scheme.expect.labelled.insert("?".into(), 1);
+        scheme.expect.labelled.insert("?".into(), Count::One(1));
         let found: Vec<_> = scheme.problems().into_iter().map(|p| p.message).collect();
         for part in ["`+` is listed twice", "`?` is none of", "nothing becomes `--`", "overlap", "`x` is no interval"] {
             assert!(found.iter().any(|m| m.contains(part)), "{part}: {found:?}");

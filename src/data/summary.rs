@@ -1,4 +1,4 @@
-//! What became of a dataset's rows: the content of `summary.json`, and the counts that a card asserts.
+//! What became of a dataset's rows: the content of `summary.json`.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{card::Duplicates, split::Split};
 use crate::{
-    error::{At, Error, IoAt, Result},
+    error::{At, IoAt, Result},
     store::Digest,
 };
 
@@ -122,57 +122,5 @@ impl Summary {
     pub fn read_from(path: &Path) -> Result<Self> {
         let json = std::fs::read(path).io_at("read", path)?;
         serde_json::from_slice(&json).at(path.display())
-    }
-}
-
-/// Compares counts with what a card says.
-#[derive(Default)]
-pub(super) struct Comparison {
-    /// What, expected, found.
-    lines: Vec<(String, u64, u64)>,
-}
-
-impl Comparison {
-    pub fn add(&mut self, what: impl Into<String>, expected: u64, found: u64) {
-        self.lines.push((what.into(), expected, found));
-    }
-
-    /// An error with a table of all counts where any differs.
-    pub fn verify(self, dataset: &str, scheme: &str) -> Result<()> {
-        if self.lines.iter().all(|(_, expected, found)| expected == found) {
-            return Ok(());
-        }
-        let width = self.lines.iter().map(|(what, ..)| what.chars().count()).max().unwrap_or(0).max(4);
-        let mut table = format!("{:width$}  {:>9}  {:>9}", "rows", "expected", "found");
-        for (what, expected, found) in &self.lines {
-            let mark = if expected == found { "" } else { "  <-" };
-            table.push_str(&format!("\n{what:width$}  {expected:>9}  {found:>9}{mark}"));
-        }
-        Err(Error::input(format!(
-            "the counts of dataset `{dataset}` under scheme `{scheme}` are not those of its card\n{table}"
-        ))
-        .help("if the files and the card's other settings are right, correct the counts under `expect` in the card"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_difference_shows_all_counts_and_marks_it() {
-        let mut same = Comparison::default();
-        same.add("all", 3, 3);
-        assert!(same.verify("d", "2").is_ok());
-
-        let mut counts = Comparison::default();
-        counts.add("all", 3, 3);
-        counts.add("train positive", 12, 2);
-        insta::assert_snapshot!(counts.verify("d", "2").unwrap_err().message, @r"
-        the counts of dataset `d` under scheme `2` are not those of its card
-        rows             expected      found
-        all                     3          3
-        train positive         12          2  <-
-        ");
     }
 }

@@ -150,19 +150,23 @@ impl Fetcher {
 
     /// Whether a copy of `source` lies on this machine: a local file, or in the mirror folder or the hub's cache.
     pub fn is_at_hand(&self, source: &Source) -> bool {
-        let here = |location: &Location| match location {
+        source.locations().is_ok_and(|all| all.iter().any(|location| self.is_here(location)))
+    }
+
+    fn is_here(&self, location: &Location) -> bool {
+        match location {
             Location::File(path) => path.is_file(),
             _ if self.mirrored(location).is_some() => true,
             Location::Hub(file) => self.hub().is_ok_and(|hub| hub.cached(file).is_some()),
             _ => false,
-        };
-        source.locations().is_ok_and(|all| all.iter().any(here))
+        }
     }
 
-    /// Tries one place after the other; what it returns has passed the pin.
+    /// Tries one place after the other, what lies on this machine first; what it returns has passed the pin.
     fn verified(&self, source: &Source, name: &str, work: &Path, watch: &dyn Watch) -> Result<(Body, Fetched)> {
         fs::create_dir_all(work).io_at("create", work)?;
-        let locations = source.locations()?;
+        let mut locations = source.locations()?;
+        locations.sort_by_key(|location| !self.is_here(location));
         let mut failures = Vec::new();
         for location in &locations {
             check_stop(watch)?;

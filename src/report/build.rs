@@ -514,7 +514,7 @@ impl<'a> Builder<'a> {
         let mut line = format!("Published rows are copied from {}; `-`: not given there.", publication.title);
         if groups.iter().any(|g| self.obstacles(g).is_some_and(|found| found.is_empty())) {
             line.push_str(
-                " *Ours − published* is in percentage points; its interval is ours, shifted, since none was published.",
+                " `ours − published` is in percentage points; its interval is ours, shifted, since none was published.",
             );
         }
         if !obstacles.is_empty() {

@@ -240,7 +240,8 @@ fn markdown(layout: &DatasetLayout, rows: &[Row], others: &[&str]) -> String {
     let mut out = format!("# {}\n\n", layout.title);
     out.push_str(&format!(
         "Rows marked *here* are counted in the files that this run read, before any class, duplicate or limit is applied; rows \
-         marked *published* are quoted from {}.\n\n",
+         marked *published* are quoted from {}. Words are what white space parts, or characters where a dataset's notes say \
+         so; a publication may count punctuation apart.\n\n",
         layout.publication
     ));
     for note in &layout.notes {

@@ -50,7 +50,7 @@ impl StageKind for DatasetTable {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {

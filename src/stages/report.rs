@@ -141,7 +141,7 @@ impl StageKind for ReportKind {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {

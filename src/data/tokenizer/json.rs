@@ -121,6 +121,7 @@ mod tests {
         assert_eq!(m.tokenizer.vocab_size(), 5);
         assert_eq!(m.tokenizer.encode("good <end> <tool>good").unwrap(), [1, 0, 2, 0, 4, 1]);
         assert_eq!(m.tokenizer.decode(&[1, 3]).unwrap(), "good <end>");
+        assert_eq!(m.tokenizer.decode(&[1, 99]).unwrap(), "good\u{fffd}");
     }
 
     #[test]

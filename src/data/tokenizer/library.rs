@@ -44,7 +44,9 @@ impl Tokenizer for LibraryTokenizer {
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, false).map_err(library)
+        let runs = ids.split(|id| self.inner.id_to_token(*id).is_none());
+        let texts: Result<Vec<_>> = runs.map(|run| self.inner.decode(run, false).map_err(library)).collect();
+        Ok(texts?.join("\u{fffd}"))
     }
 
     fn specials(&self) -> &Specials {

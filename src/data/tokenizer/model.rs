@@ -16,7 +16,8 @@ pub trait Tokenizer: Send + Sync {
     /// Ids of plain text. No beginning or end token is added, and text that looks like a control token stays text.
     fn encode(&self, text: &str) -> Result<Vec<u32>>;
 
-    /// The text of `ids`, control tokens included.
+    /// The text of `ids`, control tokens included. A model's output layer may have more rows than its tokenizer has ids
+    /// (ChatGLM2's has 65,024 for 64,794): those that stand for nothing are shown as U+FFFD.
     fn decode(&self, ids: &[u32]) -> Result<String>;
 
     /// The control tokens.

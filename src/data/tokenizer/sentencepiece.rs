@@ -23,6 +23,9 @@ const FILE: &str = "tokenizer.model";
 /// How pieces write a space.
 const SPACE: char = '\u{2581}';
 
+/// How an id that no piece has is shown.
+const NOTHING: &str = "\u{fffd}";
+
 /// `TrainerSpec.ModelType`
 const UNIGRAM: i32 = 1;
 const BPE: i32 = 2;
@@ -394,9 +397,10 @@ impl Tokenizer for SentencePiece {
                 out.push_str(name);
                 continue;
             }
-            let piece = self.pieces.get(id as usize).ok_or_else(|| {
-                Error::input(format!("token {id} isn't in the tokenizer's vocabulary of {}", self.vocab_size()))
-            })?;
+            let Some(piece) = self.pieces.get(id as usize) else {
+                run.push((NOTHING, false));
+                continue;
+            };
             match piece.kind {
                 Kind::Byte(byte) => run.bytes.push(byte),
                 Kind::Unknown => run.push((&self.unknown_surface, false)),
@@ -636,7 +640,7 @@ mod tests {
         assert!(ids[2..].iter().all(|id| !m.tokenizer.specials().has_id(*id)));
         assert_eq!(m.tokenizer.decode(&ids).unwrap(), chat.text(hostile).unwrap());
         assert_eq!((chat.answer("good").unwrap(), chat.end()), (m.tokenizer.encode("good").unwrap(), 2));
-        assert!(m.tokenizer.decode(&[425]).unwrap_err().message.contains("token 425"));
+        assert_eq!(m.tokenizer.decode(&[425, u32::MAX]).unwrap(), "\u{fffd}\u{fffd}");
     }
 
     #[test]

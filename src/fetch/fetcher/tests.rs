@@ -312,6 +312,11 @@ fn the_mirror_comes_first_and_offline_asks_nobody() {
     assert_eq!(lab.fetch(&source).unwrap(), b"ok");
     lab.settings.offline = false;
     assert_eq!(lab.fetch(&source).unwrap(), b"ok");
+    let elsewhere = Source {
+        mirrors: source.url.clone().into_iter().collect(),
+        ..self::source(format!("{}/other", server.url), b"ok")
+    };
+    assert_eq!(lab.fetch(&elsewhere).unwrap(), b"ok");
     assert!(server.log().is_empty());
 
     // Bytes from the mirror are checked like any others.

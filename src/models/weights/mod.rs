@@ -86,6 +86,15 @@ impl Weights {
         }
     }
 
+    /// The file with the tensor `name`, or where it would have to be, for messages.
+    fn place(&self, name: &str) -> Result<String> {
+        Ok(match &self.format {
+            Format::Shards(shards) => shards.find(name)?.map_or_else(|| shards.place(), |t| t.file.name.clone()),
+            Format::Gguf(file) => file.name().to_owned(),
+            Format::Random { .. } => "random weights".to_owned(),
+        })
+    }
+
     /// The tensor `name`, converted to `dtype` as it is read. Its shape must be `shape`.
     pub fn tensor(&self, name: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
         let found = match self.format {
@@ -93,17 +102,11 @@ impl Weights {
             _ => self.shape(name)?,
         };
         match found {
-            None => {
-                let place = match &self.format {
-                    Format::Shards(shards) => shards.place(),
-                    Format::Gguf(file) => file.name().to_owned(),
-                    Format::Random { .. } => "random weights".to_owned(),
-                };
-                Err(Error::input(format!("{place}: there is no tensor `{name}`"))
-                    .help("the files are incomplete, or belong to a model of another family"))
-            }
+            None => Err(Error::input(format!("{}: there is no tensor `{name}`", self.place(name)?))
+                .help("the files are incomplete, or belong to a model of another family")),
             Some(found) if found != shape => Err(Error::input(format!(
-                "tensor `{name}` has shape {found:?}, and the model's configuration asks for {shape:?}"
+                "{}: tensor `{name}` has shape {found:?}, and the model's configuration asks for {shape:?}",
+                self.place(name)?
             ))
             .help("configuration and weights belong to different models")),
             Some(_) => match &self.format {

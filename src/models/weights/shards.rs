@@ -61,6 +61,17 @@ fn read_json<T: DeserializeOwned>(name: &str, path: &Path) -> Result<T> {
         .map_err(|e| Error::input(format!("{name}: {e}")).help("the file is damaged: fetch it again"))
 }
 
+/// The first shard that is missing beside `name`, if that counts its siblings: `model-00001-of-00007.safetensors`.
+fn missing_beside(name: &str, names: &BTreeSet<&str>) -> Option<String> {
+    let (start, rest) = name.rsplit_once("-of-")?;
+    let (stem, number) = start.rsplit_once('-')?;
+    let (count, end) = rest.split_once('.')?;
+    number.parse::<usize>().ok()?;
+    let width = number.len();
+    let siblings = (1..=count.parse::<usize>().ok()?).map(|i| format!("{stem}-{i:0width$}-of-{count}.{end}"));
+    siblings.take(names.len() + 1).find(|sibling| !names.contains(sibling.as_str()))
+}
+
 /// `config.json`, where there is one.
 pub fn config(files: &Files) -> Result<Option<Config>> {
     let found = files.iter().find(|(name, _)| base(name) == "config.json");
@@ -77,6 +88,15 @@ impl Shards {
                 None => files.keys().filter(|n| format.has(n)).map(String::as_str).collect(),
             };
             if !names.is_empty() {
+                if index.is_none()
+                    && let Some(missing) = names.iter().find_map(|name| missing_beside(name, &names))
+                {
+                    return Err(Error::input(format!(
+                        "the shard `{missing}` isn't among the model's files: {}",
+                        listed(files)
+                    ))
+                    .help("add the file to the model's `source`"));
+                }
                 let open = |name: &str| match files.get(name) {
                     Some(path) => Ok((name.to_owned(), (format.list)(name, path)?)),
                     None => {
