@@ -490,7 +490,7 @@ fn every_adapter(fixture: &Fixture) -> Vec<(&'static str, AdapterSpec)> {
 fn stir(adapter: &dyn Adapter) {
     for (i, (_, var)) in adapter.parameters().into_iter().enumerate() {
         let numbers: Vec<f32> = (0..var.elem_count()).map(|j| ((i * 31 + j * 17) % 23) as f32 / 115.0 - 0.1).collect();
-        let noise = Tensor::from_vec(numbers, var.shape(), &Device::Cpu).unwrap();
+        let noise = Tensor::from_vec(numbers, var.shape(), var.device()).unwrap();
         var.set(&(var.as_tensor() + noise).unwrap()).unwrap();
     }
 }
