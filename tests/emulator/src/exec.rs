@@ -5,7 +5,7 @@
 //! are done, then the next one does: a missing barrier mostly shows as a read of what nobody has written yet.
 
 use crate::decode::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
-use crate::lanes::{self, FULL, Registers, bits};
+use crate::lanes::{self, FULL, Lanes, Registers, bits};
 use crate::memory::{FRESH, Range, Table, find};
 use crate::num::*;
 use crate::program::*;
@@ -13,6 +13,7 @@ use crate::ptx::Space;
 use crate::races::{self, Search};
 use crate::tensor::{mma, wmma, wmma_pack, wmma_shape, wmma_size};
 use rayon::prelude::*;
+use std::cell::RefCell;
 use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -140,6 +141,21 @@ pub fn launch(l: &Launch) -> Result<(), Fault> {
     }
 }
 
+thread_local! {
+    /// Register files of past launches: making new ones would take longer than many a kernel.
+    static SPARE: RefCell<Vec<Vec<Lanes>>> = const { RefCell::new(vec![]) };
+}
+
+impl Drop for Block<'_> {
+    fn drop(&mut self) {
+        let files = self.warps.drain(..).map(|w| w.regs.0);
+        SPARE.with_borrow_mut(|spare| {
+            spare.extend(files);
+            spare.truncate(32);
+        });
+    }
+}
+
 impl<'a> Block<'a> {
     fn new(launch: &'a Launch<'a>) -> Self {
         let p = launch.program;
@@ -148,7 +164,10 @@ impl<'a> Block<'a> {
             if launch.dynamic_shared > 0 { p.dynamic_shared + launch.dynamic_shared } else { p.static_shared };
         let warps = (0..threads.div_ceil(32)).map(|index| {
             let lanes = if (index + 1) * 32 <= threads { FULL } else { (1u32 << (threads % 32)) - 1 };
-            let mut regs = Registers(vec![[0; 32]; p.registers]);
+            let mut regs = Registers(SPARE.with_borrow_mut(Vec::pop).unwrap_or_default());
+            if regs.0.len() < p.registers {
+                regs.0.resize(p.registers, [0; 32]);
+            }
             for &(r, v) in &p.constants {
                 *regs.get_mut(r) = [v; 32];
             }
