@@ -10,6 +10,9 @@ pub const SHARED_WINDOW: u64 = 1 << 60;
 pub const LOCAL_WINDOW: u64 = 2 << 60;
 pub const PARAM_WINDOW: u64 = 3 << 60;
 
+/// Stands for the address of dynamic shared memory until the static variables are placed.
+const DYNAMIC_SHARED: u64 = 0xdeca_de00_5ade_d000;
+
 #[derive(Clone, Copy)]
 enum Name {
     Reg(Reg, u8),
@@ -41,7 +44,8 @@ struct Decoder<'a> {
     constants: HashMap<u64, Reg>,
     specials: HashMap<Special, Reg>,
     shared: HashMap<&'static str, u64>,
-    dynamic: Vec<&'static str>,
+    /// Alignment of dynamic shared memory: the most that a declaration asks for.
+    dynamic_align: usize,
     functions: HashMap<&'static str, Function>,
     /// Calls waiting for their target's code.
     calls: Vec<(usize, &'static str)>,
@@ -82,7 +86,7 @@ pub fn decode(module: &Module, globals: &HashMap<&'static str, u64>, name: &str)
         constants: HashMap::new(),
         specials: HashMap::new(),
         shared: HashMap::new(),
-        dynamic: vec![],
+        dynamic_align: 16,
         functions: HashMap::new(),
         calls: vec![],
         scopes: vec![],
@@ -276,11 +280,9 @@ impl Decoder<'_> {
             return Name::Address(Space::Shared, at);
         }
         if var.dynamic {
-            if !self.dynamic.contains(&var.name) {
-                self.dynamic.push(var.name);
-            }
+            self.dynamic_align = self.dynamic_align.max(var.align);
             // Placed after every static variable is known: see `place_dynamic_shared`.
-            return Name::Address(Space::Shared, u64::MAX);
+            return Name::Address(Space::Shared, DYNAMIC_SHARED);
         }
         let at = align(self.program.static_shared, var.align);
         self.program.static_shared = at + var.size;
@@ -290,8 +292,8 @@ impl Decoder<'_> {
 
     /// Dynamic shared memory follows the static variables; its address is the one constant that decoding leaves open.
     fn place_dynamic_shared(&mut self) {
-        self.program.dynamic_shared = align(self.program.static_shared, 16);
-        if let Some(&reg) = self.constants.get(&u64::MAX_DYNAMIC) {
+        self.program.dynamic_shared = align(self.program.static_shared, self.dynamic_align);
+        if let Some(&reg) = self.constants.get(&DYNAMIC_SHARED) {
             for (r, v) in &mut self.program.constants {
                 if *r == reg {
                     *v = self.program.dynamic_shared as u64;
@@ -398,7 +400,6 @@ impl Decoder<'_> {
                 }
                 match self.lookup(w)? {
                     Name::Reg(r, width) => Ok((r, width)),
-                    Name::Address(_, u64::MAX) => Ok((self.constant(u64::MAX_DYNAMIC), 8)),
                     Name::Address(_, at) => Ok((self.constant(at), 8)),
                 }
             }
@@ -414,7 +415,9 @@ impl Decoder<'_> {
             Arg::Address(w, offset) => {
                 // `mov.u64 %rd1, name+8` comes without brackets.
                 match self.lookup(w)? {
-                    Name::Address(_, at) if at != u64::MAX => Ok((self.constant(at.wrapping_add(*offset as u64)), 8)),
+                    Name::Address(_, at) if at != DYNAMIC_SHARED => {
+                        Ok((self.constant(at.wrapping_add(*offset as u64)), 8))
+                    }
                     _ => Err(format!("{w}+{offset} isn't supported here")),
                 }
             }
@@ -455,7 +458,6 @@ impl Decoder<'_> {
         }
         match self.lookup(base)? {
             Name::Reg(r, _) => Ok((r, offset, None)),
-            Name::Address(space, u64::MAX) => Ok((self.constant(u64::MAX_DYNAMIC), offset, Some(space))),
             Name::Address(space, at) => Ok((self.constant(at), offset, Some(space))),
         }
     }
@@ -1291,14 +1293,6 @@ impl Decoder<'_> {
             Err(format!("{name} calls functions that call themselves, which isn't supported"))
         }
     }
-}
-
-/// Stands for the address of dynamic shared memory until the static variables are placed.
-trait Dynamic {
-    const MAX_DYNAMIC: u64;
-}
-impl Dynamic for u64 {
-    const MAX_DYNAMIC: u64 = 0xdeca_de00_5ade_d000;
 }
 
 fn unary(mn: &str) -> Option<Un> {

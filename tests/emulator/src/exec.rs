@@ -5,13 +5,16 @@
 //! are done, then the next one does: a missing barrier mostly shows as a read of what nobody has written yet.
 
 use crate::decode::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
-use crate::lanes::{self, FULL, Registers, bits};
+use crate::lanes::{self, FULL, Lanes, Registers, bits};
 use crate::memory::{FRESH, Range, Table, find};
 use crate::num::*;
 use crate::program::*;
 use crate::ptx::Space;
 use crate::races::{self, Search};
+use crate::tensor::{mma, wmma, wmma_pack, wmma_shape, wmma_size};
 use rayon::prelude::*;
+use std::cell::RefCell;
+use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst};
 
@@ -138,6 +141,21 @@ pub fn launch(l: &Launch) -> Result<(), Fault> {
     }
 }
 
+thread_local! {
+    /// Register files of past launches: making new ones would take longer than many a kernel.
+    static SPARE: RefCell<Vec<Vec<Lanes>>> = const { RefCell::new(vec![]) };
+}
+
+impl Drop for Block<'_> {
+    fn drop(&mut self) {
+        let files = self.warps.drain(..).map(|w| w.regs.0);
+        SPARE.with_borrow_mut(|spare| {
+            spare.extend(files);
+            spare.truncate(32);
+        });
+    }
+}
+
 impl<'a> Block<'a> {
     fn new(launch: &'a Launch<'a>) -> Self {
         let p = launch.program;
@@ -146,7 +164,10 @@ impl<'a> Block<'a> {
             if launch.dynamic_shared > 0 { p.dynamic_shared + launch.dynamic_shared } else { p.static_shared };
         let warps = (0..threads.div_ceil(32)).map(|index| {
             let lanes = if (index + 1) * 32 <= threads { FULL } else { (1u32 << (threads % 32)) - 1 };
-            let mut regs = Registers(vec![[0; 32]; p.registers]);
+            let mut regs = Registers(SPARE.with_borrow_mut(Vec::pop).unwrap_or_default());
+            if regs.0.len() < p.registers {
+                regs.0.resize(p.registers, [0; 32]);
+            }
             for &(r, v) in &p.constants {
                 *regs.get_mut(r) = [v; 32];
             }
@@ -1492,141 +1513,8 @@ fn print(w: &mut Warp, memory: &mut Memory, lane: usize, pc: u32, format: u32, v
             _ => format!("{v:width$}"),
         };
     }
-    print!("{out}{rest}");
-    Ok(())
-}
-
-fn element(t: MmaType, bits: u64) -> f32 {
-    match t {
-        MmaType::F16 => f16_of(bits & 0xffff),
-        MmaType::Bf16 => bf16_of(bits & 0xffff),
-        // The tensor cores don't look at the low bits.
-        MmaType::Tf32 => f32::from_bits(bits as u32 & 0xffff_e000),
-    }
-}
-
-/// `mma.sync.m16n8k*`: fragments as the PTX manual lays them out over the lanes.
-fn mma(regs: &mut Registers, l: &[Reg], t: MmaType, k: usize, half_sum: bool) {
-    let wide = t == MmaType::Tf32;
-    let na = if wide { k / 2 } else { k / 4 };
-    let nb = if wide { k / 4 } else { k / 8 };
-    let nc = if half_sum { 2 } else { 4 };
-    let (d, rest) = l.split_at(nc);
-    let (ra, rest) = rest.split_at(na);
-    let (rb, rc) = rest.split_at(nb);
-    let (mut a, mut b, mut c) = ([[0f32; 16]; 16], [[0f32; 8]; 16], [[0f32; 8]; 16]);
-    for lane in 0..32 {
-        let (g, q) = (lane / 4, lane % 4);
-        for (i, &r) in ra.iter().enumerate() {
-            let v = regs.get(r)[lane];
-            let row = g + 8 * (i % 2);
-            if wide {
-                a[row][q + 4 * (i / 2)] = element(t, v);
-            } else {
-                let column = 2 * q + 8 * (i / 2);
-                a[row][column] = element(t, v);
-                a[row][column + 1] = element(t, v >> 16);
-            }
-        }
-        for (i, &r) in rb.iter().enumerate() {
-            let v = regs.get(r)[lane];
-            if wide {
-                b[q + 4 * i][g] = element(t, v);
-            } else {
-                b[2 * q + 8 * i][g] = element(t, v);
-                b[2 * q + 8 * i + 1][g] = element(t, v >> 16);
-            }
-        }
-        for (i, &r) in rc.iter().enumerate() {
-            let v = regs.get(r)[lane];
-            if half_sum {
-                c[g + 8 * i][2 * q] = f16_of(v & 0xffff);
-                c[g + 8 * i][2 * q + 1] = f16_of(v >> 16 & 0xffff);
-            } else {
-                c[g + 8 * (i / 2)][2 * q + i % 2] = f32_of(v);
-            }
-        }
-    }
-    for row in 0..16 {
-        for (i, b) in b.iter().enumerate().take(k) {
-            let x = a[row][i];
-            for column in 0..8 {
-                c[row][column] += x * b[column];
-            }
-        }
-    }
-    for lane in 0..32 {
-        let (g, q) = (lane / 4, lane % 4);
-        for (i, &r) in d.iter().enumerate() {
-            regs.get_mut(r)[lane] = if half_sum {
-                of_f16(c[g + 8 * i][2 * q]) | of_f16(c[g + 8 * i][2 * q + 1]) << 16
-            } else {
-                of_f32(c[g + 8 * (i / 2)][2 * q + i % 2])
-            };
-        }
-    }
-}
-
-fn wmma_shape(kind: u8, (m, n, k): (u8, u8, u8)) -> (usize, usize) {
-    let (m, n, k) = (m as usize, n as usize, k as usize);
-    match kind {
-        0 => (m, k),
-        1 => (k, n),
-        _ => (m, n),
-    }
-}
-
-fn wmma_size(t: Type) -> usize {
-    if matches!(t, Type::F16 | Type::Bf16) { 2 } else { 4 }
-}
-
-/// Elements in a register. Which element is where isn't specified, only that loads, multiplies and stores agree:
-/// here a lane holds neighbours by rows, and registers beyond what that takes repeat them.
-fn wmma_pack(t: Type, registers: usize, per_lane: usize) -> usize {
-    if wmma_size(t) == 2 && registers * 2 >= per_lane { 2 } else { 1 }
-}
-
-fn wmma(regs: &mut Registers, l: &[Reg], t: MmaType, half_sum: bool, shape: (u8, u8, u8)) {
-    let counts = &l[..4];
-    let mut rest = &l[4..];
-    let mut take = |i: usize| {
-        let (head, tail) = rest.split_at(counts[i] as usize);
-        rest = tail;
-        head
-    };
-    let (d, ra, rb, rc) = (take(0), take(1), take(2), take(3));
-    let (m, n, k) = (shape.0 as usize, shape.1 as usize, shape.2 as usize);
-    let gather = |regs: &Registers, list: &[Reg], elements: usize, get: &dyn Fn(u64) -> f32, halves: bool| {
-        let per_lane = elements / 32;
-        (0..elements)
-            .map(|e| {
-                let (lane, i) = (e / per_lane, e % per_lane);
-                let v = if halves { regs.get(list[i / 2])[lane] >> (16 * (i % 2)) } else { regs.get(list[i])[lane] };
-                get(v)
-            })
-            .collect::<Vec<f32>>()
-    };
-    let halves = t != MmaType::Tf32;
-    let a = gather(regs, ra, m * k, &|v| element(t, v), halves);
-    let b = gather(regs, rb, k * n, &|v| element(t, v), halves);
-    let mut c = if half_sum {
-        gather(regs, rc, m * n, &|v| f16_of(v & 0xffff), true)
-    } else {
-        gather(regs, rc, m * n, &f32_of, false)
-    };
-    for r in 0..m {
-        for i in 0..k {
-            for j in 0..n {
-                c[r * n + j] += a[r * k + i] * b[i * n + j];
-            }
-        }
-    }
-    let per_lane = m * n / 32;
-    for lane in 0..32 {
-        for (i, &r) in d.iter().enumerate() {
-            let at = lane * per_lane;
-            regs.get_mut(r)[lane] =
-                if half_sum { of_f16(c[at + 2 * i]) | of_f16(c[at + 2 * i + 1]) << 16 } else { of_f32(c[at + i]) };
-        }
-    }
+    // Another copy of the standard library may end the process, so nothing may stay in this one's buffer.
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(format!("{out}{rest}").as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|e| Stop { code: LAUNCH_FAILED, lane: lane as u32, pc, text: format!("printf: {e}") })
 }

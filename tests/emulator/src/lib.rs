@@ -14,4 +14,5 @@ pub mod program;
 pub mod ptx;
 pub mod races;
 pub mod rand;
+pub mod tensor;
 mod unimplemented;
