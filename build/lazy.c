@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* As lazy.S lays it out. */
 struct function {
@@ -19,6 +20,20 @@ static int symbol_not_found(void) { return 302; }      /* CUDA_ERROR_SHARED_OBJE
 static int not_initialized(void) { return 1; }         /* CUBLAS_STATUS_NOT_INITIALIZED */
 static int initialization_failed(void) { return 203; } /* CURAND_STATUS_INITIALIZATION_FAILED */
 static int internal_error(void) { return 11; }         /* NVRTC_ERROR_INTERNAL_ERROR */
+
+/* candle sets up a generator on each device, and we draw no numbers there: without cuRAND only drawing fails. */
+static int no_generator(void **generator) { return *generator = NULL, 0; } /* CURAND_STATUS_SUCCESS */
+static int nothing_to_do(void) { return 0; }
+
+static const struct stand_in {
+  const char *name;
+  void *address;
+} stand_ins[] = {
+    {"curandCreateGenerator", (void *)no_generator},
+    {"curandSetPseudoRandomGeneratorSeed", (void *)nothing_to_do},
+    {"curandSetStream", (void *)nothing_to_do},
+    {"curandDestroyGenerator", (void *)nothing_to_do},
+};
 
 /* In the order of link.rs. Of several versions the toolkit's comes first: it needs no newer driver than our kernels do. */
 static struct library {
@@ -65,6 +80,13 @@ static void open_library(struct library *library) {
   }
 }
 
+/* What a function does whose library isn't there. */
+static void *without(const struct library *library, const char *name) {
+  for (size_t i = 0; i < sizeof stand_ins / sizeof *stand_ins; i++)
+    if (!strcmp(name, stand_ins[i].name)) return stand_ins[i].address;
+  return (void *)library->missing;
+}
+
 /* The address to go on to. */
 __attribute__((visibility("hidden"))) void *emopipe_cuda_resolve(struct function *function) {
   pthread_mutex_lock(&lock);
@@ -73,9 +95,9 @@ __attribute__((visibility("hidden"))) void *emopipe_cuda_resolve(struct function
     library->is_searched = 1;
     open_library(library);
   }
-  void *address = library->handle ? dlsym(library->handle, function->name) : NULL;
+  void *address = library->handle ? dlsym(library->handle, function->name) : without(library, function->name);
   if (!address) {
-    if (library->handle) note(dlerror());
+    note(dlerror());
     address = (void *)library->missing;
   }
   __atomic_store_n(&function->address, address, __ATOMIC_RELEASE);

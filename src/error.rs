@@ -17,6 +17,8 @@ pub enum Category {
     Input,
     /// Network, disk, permissions, memory. Trying again may help.
     Environment,
+    /// The device has no room for what the work needs. Trying again can't help, other settings can.
+    Memory,
     /// The user asked to stop.
     Interrupted,
     /// A defect in emopipe itself.
@@ -42,6 +44,10 @@ impl Error {
 
     pub fn environment(message: impl Display) -> Self {
         Self::new(Category::Environment, message)
+    }
+
+    pub fn memory(message: impl Display) -> Self {
+        Self::new(Category::Memory, message)
     }
 
     pub fn interrupted(message: impl Display) -> Self {
@@ -88,9 +94,17 @@ impl Display for Error {
 
 impl std::error::Error for Error {}
 
+/// How the GPU's driver and libraries say that memory is short.
+const NO_ROOM: [&str; 2] = ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"];
+
 impl From<candle_core::Error> for Error {
     fn from(e: candle_core::Error) -> Self {
-        Self::internal(e)
+        let text = e.to_string();
+        if NO_ROOM.iter().any(|code| text.contains(code)) {
+            return Self::memory("the GPU has no memory left")
+                .help("see with `nvidia-smi` who else computes on it, or compute with smaller batches");
+        }
+        Self::internal(text)
     }
 }
 
@@ -126,5 +140,17 @@ pub trait IoAt<T> {
 impl<T> IoAt<T> for std::io::Result<T> {
     fn io_at(self, action: &str, path: &Path) -> Result<T> {
         self.map_err(|e| Error::io(action, path, &e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_gpu_is_told_from_a_defect() {
+        let category = |text: &str| Error::from(candle_core::Error::Msg(text.to_owned())).category;
+        assert_eq!(category("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"), Category::Memory);
+        assert_eq!(category("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS)"), Category::Internal);
     }
 }

@@ -136,7 +136,7 @@ fn evaluate(args: &BenchModelArgs, answer: BenchAnswer, examples: usize, longest
 /// The ceiling that shares of arithmetic are taken of.
 fn matmul(device: Device, dtype: Dtype, size: usize, repeats: usize) -> Result<Value> {
     let opened = device::open(device)?;
-    let matrix = || Tensor::randn(0f32, 1.0, (size, size), &opened)?.to_dtype(dtype.into());
+    let matrix = || Tensor::randn(0f32, 1.0, (size, size), &Opened::Cpu)?.to_dtype(dtype.into())?.to_device(&opened);
     let (a, b) = (matrix()?, matrix()?);
     let products = |count: usize| {
         (0..count).try_for_each(|_| a.matmul(&b).map(drop))?;

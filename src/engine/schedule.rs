@@ -18,7 +18,7 @@ use std::{
 use rayon::prelude::*;
 
 use super::{
-    Artifact, Isolation, Job, Resources,
+    Artifact, Estimate, Isolation, Job, Resources,
     execute::{Order, Purpose, execute},
     explain::Reason,
     journal::{Entry, Event, Journal, Observer},
@@ -691,9 +691,13 @@ impl Scheduler<'_> {
                 self.inputs_known(next)?;
             }
             Message::Failed { error } => {
-                if self.release(i).is_none() {
-                    return Ok(());
-                }
+                let Some(running) = self.release(i) else { return Ok(()) };
+                let error = match (error.category, &self.plan.actions[i].resolved.memory) {
+                    (Category::Memory, Some(estimate)) => {
+                        beside_plan(error, estimate.as_ref(), &running.order.job.inputs)
+                    }
+                    _ => error,
+                };
                 let lost = self.lost_inputs(i);
                 if !lost.is_empty() && self.stops_seen == 0 {
                     self.emit(Event::Message { action, text: error.message });
@@ -761,6 +765,20 @@ impl Scheduler<'_> {
         let entry = Entry::now(event);
         self.journal.write(&entry);
         self.observer.observe(&entry);
+    }
+}
+
+/// An error for want of memory, with what the plan foresaw, and with settings that need a quarter less.
+fn beside_plan(error: Error, estimate: &dyn Estimate, inputs: &BTreeMap<String, Vec<Artifact>>) -> Error {
+    let Ok(footprint) = estimate.footprint(inputs) else { return error };
+    let parts: Vec<_> = footprint.parts.iter().map(|(what, bytes)| format!("{what} {}", gib(*bytes))).collect();
+    let error = Error {
+        message: format!("{}; the plan foresaw {}: {}", error.message, gib(footprint.total()), parts.join(", ")),
+        ..error
+    };
+    match estimate.remedies(inputs, footprint.total() / 4 * 3).as_slice() {
+        [] => error,
+        some => error.help(format!("any of these needs a quarter less: {}", some.join("; "))),
     }
 }
 

@@ -5,6 +5,7 @@
 int cuLaunchKernel(void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **, void **);
 int cuMemAlloc_v2(void *, size_t);
 int cublasCreate_v2(void *);
+int curandCreateGenerator(void **, int);
 int curandGenerateNormalDouble(void *, double *, size_t, double, double);
 int nvrtcVersion(int *, int *);
 const char *emopipe_cuda_trouble(void);
@@ -14,6 +15,9 @@ int main(void) {
     printf("%d ", cuLaunchKernel((void *)1, 2, 3, 4, 5, 6, 7, 8, (void *)9, (void **)10, (void **)11));
     printf("%d ", cuMemAlloc_v2(NULL, 1));
     printf("%d ", cublasCreate_v2(NULL));
+    void *generator = &call;
+    int status = curandCreateGenerator(&generator, 100);
+    printf("%d%s ", status, generator ? "" : ":none");
     printf("%d ", curandGenerateNormalDouble(NULL, NULL, 33, 1.5, -2.25));
     printf("%d ", nvrtcVersion(NULL, NULL));
   }

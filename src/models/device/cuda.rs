@@ -110,7 +110,7 @@ pub fn open() -> Result<Opened> {
     let device = Opened::new_cuda_with_stream(0).map_err(|error| {
         let why = trouble().map_or_else(|| error.to_string(), |trouble| format!("{error}: {trouble}"));
         Error::environment(format!("can't compute on the GPU: {why}")).help(
-            "cuBLAS and cuRAND must lie where the loader looks: install the CUDA toolkit, or add their folder to \
+            "cuBLAS must lie where the loader looks: install the CUDA toolkit, or add the folder of libcublas.so to \
              LD_LIBRARY_PATH",
         )
     })?;
