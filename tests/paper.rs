@@ -276,7 +276,7 @@ fn spoilt_files_of_the_backbone_are_named() {
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     });
-    failed(&cut, &["failed: tokens[task=sst-2]", "tokenizer.model"]);
+    failed(&cut, &["failed: tokens[task=sst-2]", "tokenizer.model: not a whole SentencePiece model"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Our adapters in Python, and Python's here: the same logits from transformers and PEFT.
 //!
-//! Needs a Python with torch, transformers and peft (`EMOPIPE_PYTHON`, default `python3`), and skips loudly without. ChatGLM
-//! is left out: only its publisher's own modelling code could load it there, and that isn't ours to pass on.
+//! Needs a Python with torch, transformers and peft (`EMOPIPE_PYTHON`, default `python3`), and skips loudly without. ChatGLM's
+//! own modelling code isn't ours to pass on; `python/chatglm.py` stands for it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,14 +26,31 @@ struct Model {
     targets: [&'static [&'static str]; 2],
     /// Labels of a classification head; None: the model answers in words.
     labels: Option<usize>,
+    /// What PEFT doesn't find out about the model by itself: how its prefix is laid out.
+    prefix: Option<[(&'static str, usize); 3]>,
 }
 
 const LLAMA: [&[&str]; 2] = [&["q_proj", "v_proj", "down_proj"], &["k_proj", "gate_proj", "o_proj"]];
 
-const MODELS: [Model; 3] = [
-    Model { name: "llama-tiny", family: "llama", targets: LLAMA, labels: None },
-    Model { name: "qwen2-tiny", family: "llama", targets: LLAMA, labels: None },
-    Model { name: "bert-tiny", family: "bert", targets: [&["query", "dense"], &["key", "value"]], labels: Some(5) },
+const CHATGLM: [&[&str]; 2] = [&["query_key_value", "dense_4h_to_h"], &["dense", "dense_h_to_4h"]];
+
+const MODELS: [Model; 4] = [
+    Model { name: "llama-tiny", family: "llama", targets: LLAMA, labels: None, prefix: None },
+    Model { name: "qwen2-tiny", family: "llama", targets: LLAMA, labels: None, prefix: None },
+    Model {
+        name: "bert-tiny",
+        family: "bert",
+        targets: [&["query", "dense"], &["key", "value"]],
+        labels: Some(5),
+        prefix: None,
+    },
+    Model {
+        name: "chatglm2-tiny",
+        family: "chatglm",
+        targets: CHATGLM,
+        labels: None,
+        prefix: Some([("num_layers", 3), ("token_dim", 32), ("num_attention_heads", 2)]),
+    },
 ];
 
 /// Largest difference, relative to the largest logit.
@@ -100,7 +117,7 @@ fn adapters_mean_the_same_in_python() {
         return;
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    for Model { name, family, targets, labels } in MODELS {
+    for Model { name, family, targets, labels, prefix } in MODELS {
         let folder = root.join("fixtures").join(name);
         let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
         let spec = BackboneSpec { family: family.into(), dtype: Dtype::F32, config: ConfigTable::new() };
@@ -116,14 +133,17 @@ fn adapters_mean_the_same_in_python() {
             fs::write(path(name).join(WEIGHTS_FILE), saved.weights).unwrap();
         }
         let lora = json!({ "r": 3, "lora_alpha": 7, "target_modules": targets[1] });
+        let layout = prefix.into_iter().flatten().map(|(key, value)| (key, json!(value)));
+        let prefix: BTreeMap<_, _> = layout.chain([("num_virtual_tokens", json!(7))]).collect();
         let order = json!({
             "model": folder,
+            "family": family,
             "task": if labels.is_some() { "SEQ_CLS" } else { "CAUSAL_LM" },
             "texts": TEXTS,
             "load": ours.keys().map(|name| (*name, path(name))).collect::<BTreeMap<_, _>>(),
             "make": {
                 "their lora": { "kind": "lora", "folder": path("their lora"), "config": lora },
-                "their prefix": { "kind": "prefix", "folder": path("their prefix"), "config": { "num_virtual_tokens": 7 } },
+                "their prefix": { "kind": "prefix", "folder": path("their prefix"), "config": prefix },
             },
             "results": path("results.safetensors"),
         });

@@ -1,6 +1,6 @@
 """Logits of a tiny model under adapters, as transformers and PEFT compute them.
 
-peft_logits.py ORDER.json, where the order names a model folder, its task (`CAUSAL_LM` or `SEQ_CLS`), token ids of some texts,
+peft_logits.py ORDER.json, where the order names a model folder, its family, its task (`CAUSAL_LM` or `SEQ_CLS`), token ids of some texts,
 adapters to load, adapters to make (random, written where the order says) and the file for the results: one tensor per
 adapter and text, [tokens, vocab] or [labels].
 """
@@ -9,6 +9,7 @@ import json
 import sys
 
 import torch
+from chatglm import ChatGLM
 from peft import LoraConfig, PeftModel, PrefixTuningConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
@@ -18,6 +19,8 @@ KINDS = {"lora": LoraConfig, "prefix": PrefixTuningConfig}
 
 
 def base(order):
+    if order["family"] == "chatglm":
+        return ChatGLM.of(order["model"])
     return CLASSES[order["task"]].from_pretrained(order["model"], torch_dtype=torch.float32).eval()
 
 

@@ -90,11 +90,12 @@ pub fn find(files: &Files) -> Result<Option<&Path>> {
     }
 }
 
-pub fn load(path: &Path, _: &Origin<'_>) -> Result<TextModel> {
+pub fn load(path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
     let file = File::open(path).io_at("open", path)?;
     let content = Content::read(&mut BufReader::new(file)).map_err(|e| {
-        Error::input(format!("{}: not a readable GGUF file: {e}", path.display()))
-            .help("the file is damaged or cut short; remove it and run again to download it anew")
+        let name = origin.files.keys().find(|name| name.ends_with(".gguf")).map_or("*.gguf", String::as_str);
+        Error::input(format!("{name}: not a readable GGUF file ({e})"))
+            .help("the file is damaged or cut short: fetch it again, and compare it with its publisher's hash")
     })?;
     text_model(&content.metadata).at("GGUF metadata")
 }

@@ -120,15 +120,15 @@ pub fn find(files: &Files) -> Result<Option<&Path>> {
 pub fn load(path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
     let bytes = std::fs::read(path).io_at("read", path)?;
     let damaged = |what: String| {
-        Error::input(format!("{}: not a whole SentencePiece model: {what}", path.display()))
-            .help("the file is damaged or cut short; remove it and run again to download it anew")
+        Error::input(format!("{FILE}: not a whole SentencePiece model ({what})"))
+            .help("the file is damaged or cut short: fetch it again, and compare it with its publisher's hash")
     };
     let proto = ModelProto::decode(bytes.as_slice()).map_err(|e| damaged(e.to_string()))?;
     // Both stand behind the pieces, so that a file that ends between two pieces lacks them.
     let trainer = proto.trainer.ok_or_else(|| damaged("it has no trainer specification".to_owned()))?;
     let normalizer = proto.normalizer.ok_or_else(|| damaged("it has no normalizer specification".to_owned()))?;
     let behind = origin.convention.map_or(&[][..], |c| &c.specials);
-    let tokenizer = SentencePiece::new(&proto.pieces, &trainer, &normalizer, behind).at(path.display())?;
+    let tokenizer = SentencePiece::new(&proto.pieces, &trainer, &normalizer, behind).at(FILE)?;
     Ok(TextModel {
         kind: format!("{FILE} BPE"),
         named: named(&proto.pieces, &trainer),

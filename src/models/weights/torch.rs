@@ -30,7 +30,8 @@ pub fn list(name: &str, path: &Path) -> Result<BTreeMap<String, Stored>> {
 fn read(file: &Arc<WeightFile>) -> Result<BTreeMap<String, Stored>> {
     if file.read(0, 2).is_ok_and(|start| start != b"PK") {
         return Err(Error::input("not a zip archive, which PyTorch's files are since version 1.6").help(
-            "the file is damaged, or of the old format: load it in PyTorch and save it again, best as .safetensors",
+            "the file is damaged, or of the old format: if you trust its publisher, load it in PyTorch (with \
+             `weights_only=True`) and save it again, best as .safetensors",
         ));
     }
     let entries = entries(file)?;
