@@ -33,7 +33,7 @@ parity:
 	cargo test --release --locked --test parity --test parity_encoder --test tokenizer -- --nocapture
 
 bench: $(BIN)
-	cargo bench --locked
+	sh scripts/bench/engine.sh
 	python3 scripts/bench/compare.py $(ARGS)
 
 lint:
