@@ -34,7 +34,7 @@ parity:
 	$(if $(MIRROR),EMOPIPE_MIRROR=$(abspath $(MIRROR))) cargo test --release --locked --test parity --test parity_encoder --test tokenizer -- --nocapture
 
 bench: $(BIN)
-	cargo bench --locked
+	sh scripts/bench/engine.sh
 	python3 scripts/bench/compare.py $(ARGS)
 
 bench-cuda:

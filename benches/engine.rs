@@ -1,6 +1,7 @@
 //! What the engine costs, beside its peers where these are on PATH: `ninja`, `dvc`, `snakemake`, `b3sum`.
 //!
-//! Prints one line per figure: the median of several runs. `cargo bench --bench engine -- WORD` runs those with WORD in their
+//! Prints one line per figure: the median of several runs, and where processes are started also their processor time, which
+//! tells more where the machine has other work. `cargo bench --bench engine -- WORD` runs those with WORD in their
 //! name; `EMOPIPE_BENCH=large` adds the sizes that take minutes to prepare.
 
 use std::{
@@ -51,28 +52,51 @@ fn skip(what: &str, why: &str) {
     println!("SKIPPED {what}: needs {why}");
 }
 
-/// Median seconds of `runs` calls.
-fn median(runs: usize, mut call: impl FnMut()) -> f64 {
-    let mut times: Vec<f64> = (0..runs)
+/// What something took.
+struct Took {
+    /// Median seconds of the clock.
+    clock: f64,
+    /// Mean seconds of all processors, of this process and of those that it started.
+    processor: f64,
+}
+
+/// Of `runs` calls that each do a thing `times` times: what it takes once.
+fn measure(runs: usize, times: usize, mut call: impl FnMut()) -> Took {
+    let before = processor();
+    let mut clock: Vec<f64> = (0..runs)
         .map(|_| {
             let start = Instant::now();
             call();
             start.elapsed().as_secs_f64()
         })
         .collect();
-    times.sort_by(f64::total_cmp);
-    times[runs / 2]
+    clock.sort_by(f64::total_cmp);
+    let times = times as f64;
+    Took { clock: clock[runs / 2] / times, processor: (processor() - before) / runs as f64 / times }
 }
 
-fn show(what: &str, seconds: f64) {
-    println!("{what:60} {:10.2} ms", seconds * 1e3);
+/// Seconds of user and system time of this process and its ended children, in hundredths.
+fn processor() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: f64 = fields.skip(11).take(4).filter_map(|n| n.parse::<f64>().ok()).sum();
+    ticks / 100.0
+}
+
+fn show(what: &str, took: &Took) {
+    println!("{what:60} {:10.2} ms {:10.2} ms of processors", took.clock * 1e3, took.processor * 1e3);
 }
 
 fn run(program: &str, arguments: &[&str], folder: &Path) {
+    run_with(program, arguments, folder, &[]);
+}
+
+fn run_with(program: &str, arguments: &[&str], folder: &Path, environment: &[(&str, &str)]) {
     let status = Command::new(program)
         .args(arguments)
         .current_dir(folder)
         .env_remove("EMOPIPE_STORE")
+        .envs(environment.iter().copied())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
@@ -86,10 +110,23 @@ fn has(program: &str) -> bool {
     Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
+/// KiB that a program holds at most, as GNU `time` sees it.
+fn most_memory(program: &str, arguments: &[&str], folder: &Path) -> Option<f64> {
+    let ran = Command::new("/usr/bin/time")
+        .args(["-f", "%M", program])
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("EMOPIPE_STORE")
+        .stdout(Stdio::null())
+        .output();
+    String::from_utf8(ran.ok()?.stderr).ok()?.lines().last()?.parse().ok()
+}
+
 fn start() {
     let dir = finished(100);
-    show("emopipe --help", median(21, || run(EMOPIPE, &["--help"], dir.path())));
-    show("emopipe status, 100 actions", median(21, || run(EMOPIPE, &["status", "pipeline.toml"], dir.path())));
+    let command = |arguments: &[&str]| measure(41, 1, || run(EMOPIPE, arguments, dir.path()));
+    show("emopipe --help", &command(&["--help"]));
+    show("emopipe status, 100 actions", &command(&["status", "pipeline.toml"]));
 }
 
 /// A pipeline of so many commands whose results are all in the store.
@@ -121,12 +158,18 @@ fn finished(actions: usize) -> tempfile::TempDir {
 fn nothing_to_do(actions: usize) {
     let runs = if actions > 10_000 { 5 } else { 11 };
     let dir = finished(actions);
-    show(
-        &format!("emopipe run, nothing to do, {actions} actions"),
-        median(runs, || {
-            run(EMOPIPE, &["run", "pipeline.toml"], dir.path());
-        }),
-    );
+    // The first run finds everything and leaves a memo.
+    run(EMOPIPE, &["run", "pipeline.toml"], dir.path());
+    let took = measure(runs, 1, || run(EMOPIPE, &["run", "pipeline.toml"], dir.path()));
+    show(&format!("emopipe run, nothing to do, {actions} actions"), &took);
+    let took = measure(runs, 1, || {
+        let off = [("EMOPIPE_MEMO", "off")];
+        run_with(EMOPIPE, &["run", "pipeline.toml"], dir.path(), &off)
+    });
+    show(&format!("the same without its memo, {actions} actions"), &took);
+    if let Some(kibibytes) = most_memory(EMOPIPE, &["run", "pipeline.toml"], dir.path()) {
+        println!("{:60} {:10.1} MiB", format!("its largest resident set, {actions} actions"), kibibytes / 1024.0);
+    }
     if has("ninja") {
         let mut text = "rule echo\n  command = echo $out > $out\n".to_owned();
         for i in 0..actions {
@@ -136,7 +179,10 @@ fn nothing_to_do(actions: usize) {
         fs::write(dir.path().join("build.ninja"), text).unwrap();
         fs::create_dir(dir.path().join("out")).unwrap();
         run("ninja", &[], dir.path());
-        show(&format!("ninja, nothing to do, {actions} edges"), median(runs, || run("ninja", &[], dir.path())));
+        show(&format!("ninja, nothing to do, {actions} edges"), &measure(runs, 1, || run("ninja", &[], dir.path())));
+        if let Some(kibibytes) = most_memory("ninja", &[], dir.path()) {
+            println!("{:60} {:10.1} MiB", format!("its largest resident set, {actions} edges"), kibibytes / 1024.0);
+        }
     } else {
         skip("ninja", "ninja on PATH (`pip install ninja`)");
     }
@@ -157,8 +203,8 @@ fn slower_peers(actions: usize) {
         for i in 0..actions {
             fs::write(dir.path().join(format!("out/{i}")), format!("{i}\n")).unwrap();
         }
-        let seconds = median(3, || run("snakemake", &["--cores", "2"], dir.path()));
-        show(&format!("snakemake, nothing to do, {actions} jobs"), seconds);
+        let took = measure(3, 1, || run("snakemake", &["--cores", "2"], dir.path()));
+        show(&format!("snakemake, nothing to do, {actions} jobs"), &took);
     } else {
         skip("snakemake", "snakemake on PATH (`pip install snakemake`)");
     }
@@ -175,10 +221,8 @@ fn slower_peers(actions: usize) {
             fs::write(dir.path().join(format!("out/{i}")), format!("{i}\n")).unwrap();
         }
         run("dvc", &["commit", "-f", "-q"], dir.path());
-        show(
-            &format!("dvc repro, nothing to do, {actions} stages"),
-            median(3, || run("dvc", &["repro", "-q"], dir.path())),
-        );
+        let took = measure(3, 1, || run("dvc", &["repro", "-q"], dir.path()));
+        show(&format!("dvc repro, nothing to do, {actions} stages"), &took);
     } else {
         skip("dvc", "dvc on PATH (`pip install dvc`)");
     }
@@ -235,7 +279,7 @@ fn overhead() {
             numbers.join(",")
         )
     };
-    let seconds = median(5, || {
+    let took = measure(5, actions, || {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pipeline.toml");
         fs::write(&path, stage("empty", "word = \"${n}\"\n")).unwrap();
@@ -257,14 +301,14 @@ fn overhead() {
         let summary = schedule::run(&plan, &store, &options, &mut Nobody, &AtomicUsize::new(0)).unwrap();
         assert_eq!(summary.ran, actions);
     });
-    show("an empty action in the scheduler's process", seconds / actions as f64);
-    let seconds = median(3, || {
+    show("an empty action in the scheduler's process", &took);
+    let took = measure(5, actions, || {
         let dir = tempfile::tempdir().unwrap();
         let command = "command = [\"touch\", \"{out}/${n}\"]\noutputs = [\"${n}\"]\n";
         fs::write(dir.path().join("pipeline.toml"), stage("exec", command)).unwrap();
         run(EMOPIPE, &["run", "pipeline.toml", "--cores", "2"], dir.path());
     });
-    show("an action in a worker that starts `touch`, two at a time", seconds / actions as f64);
+    show("an action in a worker that starts `touch`, two at a time", &took);
 }
 
 fn hash() {
@@ -276,10 +320,31 @@ fn hash() {
         std::io::Write::write_all(&mut file, &block).unwrap();
     }
     drop(file);
-    show("hash a file of 4 GiB", median(5, || assert!(Digest::of_file(&path).is_ok())));
+    show("hash a file of 4 GiB", &measure(5, 1, || assert!(Digest::of_file(&path).is_ok())));
     if has("b3sum") {
-        show("b3sum of the same", median(5, || run("b3sum", &["large"], dir.path())));
+        show("b3sum of the same", &measure(5, 1, || run("b3sum", &["large"], dir.path())));
     } else {
         skip("b3sum", "b3sum on PATH (`cargo install b3sum`)");
+    }
+    materialise(dir.path(), &path);
+}
+
+/// What it takes to give the file to a command as an input, and to place it in the project.
+fn materialise(folder: &Path, file: &Path) {
+    let link = folder.join("link");
+    let took = measure(5, 1, || {
+        fs::hard_link(file, &link).unwrap();
+        fs::remove_file(&link).unwrap();
+    });
+    show("the same as an input of a command: a hard link", &took);
+    match reflink_copy::reflink(file, &link) {
+        Ok(()) => {
+            let took = measure(5, 1, || {
+                fs::remove_file(&link).unwrap();
+                reflink_copy::reflink(file, &link).unwrap();
+            });
+            show("the same in the project: a copy that shares its bytes", &took);
+        }
+        Err(_) => skip("a copy that shares its bytes", "a filesystem that can (btrfs, XFS)"),
     }
 }

@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod config;
 pub mod data;
+pub mod digest;
 pub mod engine;
 pub mod error;
 pub mod eval;
@@ -15,4 +16,5 @@ pub mod remote;
 pub mod report;
 pub mod stages;
 pub mod store;
+pub mod surroundings;
 pub mod train;

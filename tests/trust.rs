@@ -381,8 +381,6 @@ fn runs_are_listed_and_compared() {
     let project = finished();
     project.write("pipeline.toml", &pipeline("letters", "").replace("grep -o ${letter}", "grep -io ${letter}"));
     project.write("words.txt", "Abba\n");
-    // Names of runs have seconds.
-    std::thread::sleep(Duration::from_millis(1100));
     project.emopipe(&["run"]).ok();
     let listed = project.emopipe(&["status", "--all"]).ok().stdout();
     assert_eq!(listed.matches("5 ran, 0 reused, 0 failed").count(), 3, "two runs, and the last one again: {listed}");
@@ -476,4 +474,71 @@ fn a_store_that_cannot_be_written_is_named_with_a_remedy() {
     let text = refused.fails(1).stderr();
     assert!(text.contains("Read-only file system") && text.contains("make the folder writable"), "{text}");
     assert!(again.ok().stderr().contains("nothing to do: all 5 results"));
+}
+
+/// A file that is edited while its command waits or runs must not get its result filed under what it was before.
+#[test]
+fn a_file_that_changes_during_a_run_gives_no_result() {
+    let project = Project::new(&pipeline("letters", "test -e go || echo more >> words.txt;"));
+    project.write("words.txt", "Abracadabra\n");
+    let failed = project.emopipe(&["run"]).fails(1).stderr();
+    assert!(failed.contains("`words.txt` changed after this run had read it"), "{failed}");
+    project.write("go", "");
+    project.emopipe(&["run"]).ok();
+    assert_eq!(log(&project).iter().filter(|l| *l == "words").count(), 2);
+    assert_eq!(project.read("reports/sum.txt"), "5+2+1\n");
+    project.emopipe(&["verify", "--rerun"]).ok();
+}
+
+/// Root may do anything, so that the program runs as somebody else.
+#[test]
+fn what_may_not_be_written_is_named_and_loses_nothing() {
+    let project = finished();
+    let program = project.path("emopipe");
+    fs::copy(env!("CARGO_BIN_EXE_emopipe"), &program).unwrap();
+    let stranger = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).args(arguments);
+        command.current_dir(project.root()).env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME").output()
+    };
+    fs::set_permissions(project.root(), fs::Permissions::from_mode(0o755)).unwrap();
+    if !stranger(&["--version"]).is_ok_and(|ran| ran.status.success()) {
+        eprintln!("SKIPPED what_may_not_be_written: no `setpriv`, or no right to be somebody else");
+        return;
+    }
+    let refused = stranger(&["run", "pipeline.toml"]).unwrap();
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    assert!(text.contains("Permission denied") && text.contains("make the folder writable"), "{text}");
+
+    // Only the reports belong to somebody else: all results are kept, and the rest of the run goes on.
+    for path in
+        [vec![project.path("cache")], folders_below(&project.path("cache")), files_below(&project.path("cache"))]
+    {
+        path.iter().for_each(|p| std::os::unix::fs::chown(p, Some(65534), Some(65534)).unwrap());
+    }
+    fs::write(project.path("reports/sum.txt"), "edited").unwrap();
+    let refused = stranger(&["run", "pipeline.toml", "--keep-going"]).unwrap();
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    assert!(text.contains("failed: sum") && text.contains("Permission denied"), "{text}");
+    assert_eq!(project.read("reports/sum.txt"), "edited");
+    project.emopipe(&["run"]).ok();
+    assert_eq!(project.read("reports/sum.txt"), "5+2+1\n");
+    assert!(log(&project).is_empty());
+    project.emopipe(&["verify"]).ok();
+}
+
+fn folders_below(folder: &Path) -> Vec<PathBuf> {
+    let below = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir());
+    below.flat_map(|p| [vec![p.clone()], folders_below(&p)].concat()).collect()
+}
+
+#[test]
+fn a_collection_in_the_wrong_place_creates_nothing() {
+    let project = letters();
+    let refused = project.command(&["gc"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no store in cache"));
+    assert!(!project.path("cache").exists());
 }

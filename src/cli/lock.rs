@@ -13,7 +13,7 @@ pub fn lock(args: &PipelineArgs) -> Outcome {
     let plan = load(args)?;
     let store = open_store(args, &plan)?;
     let path = LockFile::path(&args.pipeline);
-    let before = LockFile::read(&path)?;
+    let before = LockFile::read(&path, &plan.spec.surroundings)?;
     let mut after = before.clone();
     after.lock(&plan, &plan.forecast(&store, &Default::default()))?;
     if before == after {
@@ -31,7 +31,7 @@ pub fn lock(args: &PipelineArgs) -> Outcome {
 /// Where it is clear before the run that something differs.
 pub fn expected(pipeline: &Path, plan: &Plan, store: &Store) -> Result<HashMap<String, Digest>> {
     let path = LockFile::path(pipeline);
-    let file = LockFile::read(&path)?;
+    let file = LockFile::read(&path, &plan.spec.surroundings)?;
     let locked = file.of(plan, &path)?;
     let found = locked.differences(plan, &plan.forecast(store, &Default::default()));
     if found.is_empty() {

@@ -24,19 +24,20 @@ use crate::{
     error::{Error, Result},
     remote::{Pulled, Pushed, Remote, Settings},
     store::{self, Digest, Store},
+    surroundings::Surroundings,
 };
 
 /// What the pipeline says of its remote store, completed by the user's own settings; `None` where neither names a place.
-pub fn settings(pipeline: RemoteConfig) -> Result<Option<Settings>, Failure> {
-    let user = config::user_config();
+pub fn settings(pipeline: RemoteConfig, surroundings: &Surroundings) -> Result<Option<Settings>, Failure> {
+    let user = config::user_config(surroundings);
     if !user.diagnostics.is_empty() {
         return Err(problems(&user.diagnostics, &user.sources, &user.path));
     }
     Ok(Settings::new(pipeline.or(user.remote)))
 }
 
-fn remote(pipeline: RemoteConfig) -> Result<Remote, Failure> {
-    let settings = settings(pipeline)?.ok_or_else(|| {
+fn remote(pipeline: RemoteConfig, surroundings: &Surroundings) -> Result<Remote, Failure> {
+    let settings = settings(pipeline, surroundings)?.ok_or_else(|| {
         Error::input("no remote store is named").help(
             "add `[remote]` with `url = \"s3://bucket/prefix\"` or a folder to the pipeline file or to \
              emopipe/config.toml in your configuration folder",
@@ -139,7 +140,7 @@ impl<'a, T: Send + 'static> Answers<'a, T> {
 
 pub fn push(args: &PushArgs) -> Outcome {
     let Planned { plan, remote: config, .. } = load_all(&args.pipeline)?;
-    let remote = remote(config)?;
+    let remote = remote(config, &plan.spec.surroundings)?;
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
     let targets = targets(&plan, &args.targets)?;
     let mut tally = Tally::default();
@@ -185,7 +186,7 @@ enum Asked {
 
 pub fn pull(args: &PullArgs) -> Outcome {
     let Planned { plan, remote: config, .. } = load_all(&args.pipeline)?;
-    let remote = remote(config)?;
+    let remote = remote(config, &plan.spec.surroundings)?;
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
     let targets = targets(&plan, &args.targets)?;
     let mut fetch = Fetch {

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use super::{
@@ -17,17 +18,31 @@ use super::{
     view::View,
 };
 use crate::{
+    config,
     engine::{
-        Resources,
+        Resources, machine,
+        memo::{self, Question},
         plan::{Plan, Selection},
         schedule::{self, Options},
     },
     error::Error,
     remote::{Remote, secrets},
     store::Store,
+    surroundings::Surroundings,
 };
 
 pub fn run(args: &RunArgs) -> Outcome {
+    let started = Instant::now();
+    let given = allowed(args, machine::resources());
+    let question = question(args);
+    if let Some((store, memo)) = question.as_ref().and_then(|question| memo::recall(question, given)) {
+        let mut view = View::new(std::io::stderr().is_terminal());
+        // If the journal can't be written, the long way says so.
+        if let Ok(summary) = memo.replay(&store, started, &mut view) {
+            view.finish(&summary);
+            return Ok(());
+        }
+    }
     let Planned { mut plan, sources, profiles, remote } = load_all(&args.pipeline)?;
     if args.verify {
         let store = Store::open_alone(&store_folder(&args.pipeline, &plan))?;
@@ -41,14 +56,10 @@ pub fn run(args: &RunArgs) -> Outcome {
             );
         }
     }
-    let remote = if args.offline { None } else { remote::settings(remote)? };
+    let remote = if args.offline { None } else { remote::settings(remote, &plan.spec.surroundings)? };
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
     let mut machine = Machine::of(&plan);
-    machine.resources = Resources {
-        cores: args.cores.unwrap_or(machine.resources.cores).max(1),
-        memory: args.memory.unwrap_or(machine.resources.memory),
-        gpus: args.gpus.unwrap_or(machine.resources.gpus),
-    };
+    machine.resources = allowed(args, machine.resources);
     let (selected, forced) = plan.select(&selection(&args.selection))?;
     // A remote may have what can't be computed here and what is to be fetched by hand, if it can be asked for.
     let pulls = remote.as_ref().is_some_and(|remote| remote.pull);
@@ -64,7 +75,7 @@ pub fn run(args: &RunArgs) -> Outcome {
         jobs: args.jobs,
         keep_going: args.keep_going,
         selection: selection(&args.selection),
-        env: environment(args)?,
+        env: environment(args, &plan.spec.surroundings)?,
         check: false,
         expected,
         withheld: if remote.is_some() { secrets::variables() } else { Vec::new() },
@@ -74,12 +85,26 @@ pub fn run(args: &RunArgs) -> Outcome {
     let mut view = View::new(std::io::stderr().is_terminal());
     let summary = schedule::run(&plan, &store, &options, &mut view, &stop)?;
     view.finish(&summary);
+    if let Some(question) = &question
+        && let Err(e) = memo::remember(question, &plan, &store, given, &summary)
+    {
+        tracing::debug!("no memo: {}", e.message);
+    }
     // The process ends now, and the system takes a large plan's memory back faster than we could, piece by piece.
     std::mem::forget((plan, store));
     match (summary.interrupted, summary.failed.is_empty()) {
         (true, _) => Err(Failure::Interrupted),
         (false, false) => Err(Failure::Actions),
         (false, true) => Ok(()),
+    }
+}
+
+/// What of the machine a run may use.
+fn allowed(args: &RunArgs, machine: Resources) -> Resources {
+    Resources {
+        cores: args.cores.unwrap_or(machine.cores).max(1),
+        memory: args.memory.unwrap_or(machine.memory),
+        gpus: args.gpus.unwrap_or(machine.gpus),
     }
 }
 
@@ -113,10 +138,35 @@ pub fn selection(args: &SelectionArgs) -> Selection {
     Selection { only: args.only.clone(), until: args.until.clone(), force: args.force.clone() }
 }
 
+/// What a memo would have to be of; none where the user wants more than a glance.
+fn question(args: &RunArgs) -> Option<Question> {
+    let RunArgs { pipeline, selection, offline, locked, verify, .. } = args;
+    let off = std::env::var_os("EMOPIPE_MEMO").is_some_and(|v| v == "off");
+    if *verify || off || !selection.force.is_empty() {
+        return None;
+    }
+    let pipeline = pipeline.clone();
+    Some(Question {
+        folder: std::env::current_dir().ok()?,
+        pipeline: pipeline.pipeline,
+        profile: pipeline.profile,
+        set: pipeline.set,
+        store: pipeline.store,
+        data: pipeline.data,
+        mirror: pipeline.mirror,
+        settings: config::user_config_path(),
+        only: selection.only.clone(),
+        until: selection.until.clone(),
+        offline: *offline,
+        locked: *locked,
+    })
+}
+
 /// What workers must know that isn't part of an action.
-fn environment(args: &RunArgs) -> Result<Vec<(String, String)>, Error> {
+fn environment(args: &RunArgs, surroundings: &Surroundings) -> Result<Vec<(String, String)>, Error> {
     let mut env = Vec::new();
     if let Some(mirror) = &args.pipeline.mirror {
+        surroundings.real(mirror);
         let mirror = mirror.canonicalize().map_err(|e| {
             Error::io("open the mirror", mirror, &e).help("`--mirror` names a folder laid out as HOST/PATH")
         })?;

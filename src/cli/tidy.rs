@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -14,7 +14,10 @@ use super::{
     view::bytes,
 };
 use crate::{
-    engine::{history, plan::Forecast},
+    engine::{
+        history,
+        plan::{Forecast, Plan},
+    },
     error::{Error, Result},
     store::{Digest, Garbage, Retention, Store},
 };
@@ -40,12 +43,12 @@ pub fn clean(args: &CleanArgs) -> Outcome {
 }
 
 pub fn gc(args: &GcArgs) -> Outcome {
-    let (keep, folder) = kept(args)?;
+    let (plans, folder) = plans(args)?;
+    existing(&folder)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
     let collect = |store: &Store| -> Result<Garbage> {
-        let pipelines = !args.pipelines.is_empty();
         store.garbage(&Retention {
-            keep: pipelines.then_some(keep),
+            keep: (!plans.is_empty()).then(|| kept(&plans, store)),
             unused_since: args.older_than.map(|age| now.saturating_sub(age)),
             max_size: args.max_size,
             last_used: history::last_used(store)?,
@@ -64,11 +67,11 @@ pub fn gc(args: &GcArgs) -> Outcome {
     Ok(())
 }
 
-/// What the pipelines reach, and the store's folder.
-fn kept(args: &GcArgs) -> Result<(HashSet<Digest>, PathBuf), Failure> {
+/// The pipelines whose results stay, and the store's folder.
+fn plans(args: &GcArgs) -> Result<(Vec<Plan>, PathBuf), Failure> {
     let profiles: Vec<Option<String>> =
         if args.profile.is_empty() { vec![None] } else { args.profile.iter().cloned().map(Some).collect() };
-    let mut keep = HashSet::new();
+    let mut plans = Vec::new();
     let mut folder = args.store.clone();
     for pipeline in &args.pipelines {
         for profile in &profiles {
@@ -82,14 +85,29 @@ fn kept(args: &GcArgs) -> Result<(HashSet<Digest>, PathBuf), Failure> {
             };
             let plan = load(&pipeline)?;
             folder = Some(store_folder(&pipeline, &plan));
-            let store = open_store(&pipeline, &plan)?;
-            keep.extend(plan.forecast(&store, &HashSet::new()).into_iter().filter_map(|f| match f {
-                Forecast::Cached { key, .. } => Some(key),
-                Forecast::Run { .. } => None,
-            }));
+            plans.push(plan);
         }
     }
-    Ok((keep, folder.unwrap_or_else(|| PathBuf::from("cache"))))
+    Ok((plans, folder.unwrap_or_else(|| PathBuf::from("cache"))))
+}
+
+/// # Errors
+/// Where there is no store, which none of these commands should create.
+fn existing(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(Error::input(format!("there is no store in {}", folder.display())).help("name it with `--store DIR`"))
+}
+
+/// What the plans reach. Asked of the store that is collected, so that what a run has just published counts.
+fn kept(plans: &[Plan], store: &Store) -> HashSet<Digest> {
+    let forecasts = plans.iter().flat_map(|plan| plan.forecast(store, &HashSet::new()));
+    let keys = forecasts.filter_map(|forecast| match forecast {
+        Forecast::Cached { key, .. } => Some(key),
+        Forecast::Run { .. } => None,
+    });
+    keys.collect()
 }
 
 fn list(garbage: &Garbage, now: u64) -> String {
@@ -120,11 +138,7 @@ struct Usage {
 
 pub fn du(args: &DuArgs) -> Outcome {
     let folder = args.store.clone().unwrap_or_else(|| PathBuf::from("cache"));
-    if !folder.is_dir() {
-        return Err(Error::input(format!("there is no store in {}", folder.display()))
-            .help("name it with `--store DIR`")
-            .into());
-    }
+    existing(&folder)?;
     let store = Store::open(&folder)?;
     let mut stages: BTreeMap<String, Usage> = BTreeMap::new();
     let mut all = HashMap::new();
@@ -150,6 +164,7 @@ pub fn du(args: &DuArgs) -> Outcome {
         (blobs.saturating_sub(needed), "blobs that no result needs"),
         (store.size_of("work"), "work of unfinished actions: checkpoints, partial downloads"),
         (store.size_of("tmp"), "staging"),
+        (store.size_of("memos"), "memos of runs that found everything"),
         (store.size_of("actions"), "descriptions"),
         (store.size_of("runs"), "journals and logs"),
     ] {

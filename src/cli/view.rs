@@ -159,6 +159,7 @@ impl Observer for View {
                     .set_message(profile.as_ref().map_or_else(|| pipeline.clone(), |p| format!("{pipeline} ({p})")));
             }
             Event::Reused { .. } => self.overall.inc(1),
+            Event::Unchanged { results, .. } => self.overall.inc(*results as u64),
             Event::Pulled { action, bytes: size, .. } => self.line(&format!("pulled {action}  {}", bytes(*size))),
             Event::RemoteFailed { action, error } => {
                 self.line(&format!("remote {action}: {}", error.message));

@@ -11,8 +11,10 @@ use super::{
     merge::{overlay, unite},
     parse::parse_text,
 };
+use crate::surroundings::Surroundings;
 
 pub(super) struct Files<'a> {
+    pub surroundings: &'a Surroundings,
     pub sources: &'a mut SourceMap,
     pub sink: &'a mut Sink,
     /// Files with syntax errors: what they hold is known in part only.
@@ -48,7 +50,7 @@ impl Files<'_> {
     }
 
     fn file(&mut self, path: &Path, at: Option<Span>, strict: bool, trail: &mut Trail) -> Option<Table> {
-        let text = match std::fs::read_to_string(path) {
+        let text = match self.surroundings.read_to_string(path) {
             Ok(text) => text,
             Err(e) => {
                 let help = match e.kind() {
@@ -63,7 +65,7 @@ impl Files<'_> {
                 return None;
             }
         };
-        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let real = self.surroundings.real(path).unwrap_or_else(|| path.to_owned());
         if let Some(from) = trail.open.iter().position(|(open, _)| *open == real) {
             let mut chain: Vec<_> = trail.open[from..].iter().map(|(_, p)| shown(p).display().to_string()).collect();
             chain.push(shown(path).display().to_string());
@@ -126,26 +128,21 @@ impl Files<'_> {
             let from = self.sources.path(item.span).unwrap_or(Path::new("")).to_owned();
             let dir = from.parent().unwrap_or(Path::new(""));
             if !pattern.contains(['*', '?', '[']) {
-                files.push((tidy(&dir.join(pattern)), item.span));
+                files.push((tidy(&dir.join(pattern), self.surroundings), item.span));
                 continue;
             }
             // Only the user's part is a pattern: the folder may be called anything.
             let full = Path::new(&glob::Pattern::escape(&dir.to_string_lossy())).join(pattern);
-            match glob::glob(&full.to_string_lossy()) {
-                Ok(paths) => {
-                    let mut found = Vec::new();
-                    for path in paths {
-                        match path {
-                            Ok(path) if same_file(&path, &from) => {}
-                            Ok(path) => found.push(path),
-                            Err(e) => self.sink.push(
-                                Diagnostic::new(format!("can't read {}: {}", shown(e.path()).display(), e.error()))
-                                    .at(item.span)
-                                    .help("make the folder readable"),
-                            ),
-                        }
+            match self.surroundings.matching(&full.to_string_lossy()) {
+                Ok((mut found, unreadable)) => {
+                    for e in unreadable {
+                        self.sink.push(
+                            Diagnostic::new(format!("can't read {}: {}", shown(e.path()).display(), e.error()))
+                                .at(item.span)
+                                .help("make the folder readable"),
+                        );
                     }
-                    found.sort();
+                    found.retain(|path| !same_file(path, &from, self.surroundings));
                     if found.is_empty() {
                         self.sink.push(
                             Diagnostic::new(format!("no file matches `{pattern}`"))
@@ -153,7 +150,7 @@ impl Files<'_> {
                                 .help("paths in `include` are relative to the file that includes"),
                         );
                     }
-                    files.extend(found.into_iter().map(|p| (tidy(&p), item.span)));
+                    files.extend(found.into_iter().map(|p| (tidy(&p, self.surroundings), item.span)));
                 }
                 Err(e) => {
                     self.sink.push(Diagnostic::new(format!("`{pattern}` is no pattern: {}", e.msg)).at(item.span))
@@ -164,12 +161,12 @@ impl Files<'_> {
     }
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+fn same_file(a: &Path, b: &Path, surroundings: &Surroundings) -> bool {
+    matches!((surroundings.real(a), surroundings.real(b)), (Some(a), Some(b)) if a == b)
 }
 
 /// `path` without `.` and `x/..` where that names the same place.
-pub(super) fn tidy(path: &Path) -> PathBuf {
+pub(super) fn tidy(path: &Path, surroundings: &Surroundings) -> PathBuf {
     let mut short = PathBuf::new();
     for part in path.components() {
         match part {
@@ -184,7 +181,7 @@ pub(super) fn tidy(path: &Path) -> PathBuf {
         short.push(".");
     }
     // With a symbolic link on the way, `x/..` isn't where it seems to be.
-    if path.exists() && !same_file(&short, path) { path.to_owned() } else { short }
+    if surroundings.real(path).is_some() && !same_file(&short, path, surroundings) { path.to_owned() } else { short }
 }
 
 #[cfg(test)]
@@ -196,7 +193,7 @@ mod tests {
         for (path, short) in
             [("a/../b", "b"), ("./a/./b", "a/b"), ("../a", "../a"), ("a/..", "."), ("", "."), ("/a/../b", "/b")]
         {
-            assert_eq!(tidy(Path::new(path)), Path::new(short), "{path}");
+            assert_eq!(tidy(Path::new(path), &Surroundings::default()), Path::new(short), "{path}");
         }
     }
 
@@ -209,6 +206,6 @@ mod tests {
         std::fs::write(dir.path().join("real/x"), "").unwrap();
         std::fs::write(dir.path().join("x"), "").unwrap();
         let path = dir.path().join("link/../x");
-        assert_eq!(tidy(&path), path);
+        assert_eq!(tidy(&path, &Surroundings::default()), path);
     }
 }

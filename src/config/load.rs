@@ -1,6 +1,6 @@
 //! From a path to a [`Spec`]: the order in which the parts of this layer do their work.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use indexmap::IndexMap;
 
@@ -18,6 +18,7 @@ use super::{
     stage::{Expander, Stage},
     suggest::help_for,
 };
+use crate::surroundings::Surroundings;
 
 /// A pipeline file, as far as it could be understood, and everything that is wrong with it.
 #[derive(Debug)]
@@ -41,28 +42,30 @@ pub fn load(path: &Path, options: &LoadOptions, vocabulary: &Vocabulary) -> Load
     let layout = Layout::new(vocabulary);
     let mut profiles = Vec::new();
     let mut remote = RemoteConfig::default();
-    let spec = merged(path, options, &layout, vocabulary, &mut profiles, &mut sources, &mut sink).map(
+    let surroundings = Arc::new(Surroundings::default());
+    let spec = merged(path, options, &layout, &surroundings, &mut profiles, &mut sources, &mut sink).map(
         |(mut root, profile)| {
             if let Some((_, node)) = root.shift_remove("remote") {
-                remote = remote::read(&node, &mut sources, &mut sink);
+                remote = remote::read(&node, &surroundings, &mut sources, &mut sink);
             }
-            specify(path, root, profile, vocabulary, &sources, &mut sink)
+            specify(path, root, profile, vocabulary, surroundings.clone(), &sources, &mut sink)
         },
     );
     Loaded { spec, remote, sources, diagnostics: sink.finish(), profiles }
 }
 
 /// The top-level tables that there can be.
-struct Layout {
+struct Layout<'a> {
+    vocabulary: &'a Vocabulary,
     kinds: Vec<&'static str>,
 }
 
 /// Top-level tables besides those of definitions.
 pub(super) const TABLES: [&str; 5] = ["pipeline", "axes", "params", "stages", "remote"];
 
-impl Layout {
-    fn new(vocabulary: &Vocabulary) -> Self {
-        Self { kinds: vocabulary.definitions.iter().map(|entry| entry.name).collect() }
+impl<'a> Layout<'a> {
+    fn new(vocabulary: &'a Vocabulary) -> Self {
+        Self { vocabulary, kinds: vocabulary.definitions.iter().map(|entry| entry.name).collect() }
     }
 
     /// Whether the table holds named things.
@@ -133,13 +136,13 @@ fn merged(
     path: &Path,
     options: &LoadOptions,
     layout: &Layout,
-    vocabulary: &Vocabulary,
+    surroundings: &Surroundings,
     names: &mut Vec<String>,
     sources: &mut SourceMap,
     sink: &mut Sink,
 ) -> Option<(Table, Option<String>)> {
     let is_named = |name: &str| layout.is_named(name);
-    let mut files = Files { sources, sink, broken: Default::default(), named: &is_named };
+    let mut files = Files { surroundings, sources, sink, broken: Default::default(), named: &is_named };
     let mut root = files.read(path)?;
     layout.prune(&mut root, &["profile"], files.sink);
     let profiles = take_profiles(&mut root, layout, files.sink);
@@ -169,8 +172,8 @@ fn merged(
     let broken = files.broken;
     if !broken.is_empty() {
         // References into a file that could be read in part only can't be judged; what stands alone in others can.
-        let (definitions, _) = take_definitions(&mut root, vocabulary);
-        for (entry, names) in vocabulary.definitions.iter().zip(definitions.values()) {
+        let (definitions, _) = take_definitions(&mut root, layout.vocabulary);
+        for (entry, names) in layout.vocabulary.definitions.iter().zip(definitions.values()) {
             for node in names.values().filter(|node| !touches(node, &broken)) {
                 sink.extend((entry.check)(node));
             }
@@ -299,6 +302,7 @@ fn specify(
     mut root: Table,
     profile: Option<String>,
     vocabulary: &Vocabulary,
+    surroundings: Arc<Surroundings>,
     sources: &SourceMap,
     sink: &mut Sink,
 ) -> Spec {
@@ -358,13 +362,14 @@ fn specify(
         pipeline: Pipeline {
             name: pipeline.name.unwrap_or_else(stem),
             description: pipeline.description,
-            root: tidy(&dir.join(pipeline.root.as_ref().map_or(".", |root| root.as_str()))),
+            root: tidy(&dir.join(pipeline.root.as_ref().map_or(".", |root| root.as_str())), &surroundings),
             seeds: seeds.iter().filter_map(Node::as_int).collect(),
             goals: goals.iter().map(|(goal, _)| (*goal).to_owned()).collect(),
         },
         profile,
         definitions,
         stages: expanded,
+        surroundings,
     }
 }
 

@@ -40,15 +40,17 @@ pub use diagnostic::{Diagnostic, SourceMap, render, render_with};
 pub use edit::set_string;
 pub use load::{Loaded, load};
 pub use node::{Key, Node, Span, Table, Value, to_json};
-pub use remote::{Bucket, RemoteConfig, RemotePlace, Service, UserConfig, user_config};
+pub use remote::{Bucket, RemoteConfig, RemotePlace, Service, UserConfig, user_config, user_config_path};
 pub use schema::{json_schema, unknown_to_schema};
 pub use size::{Size, parse_size};
 pub use stage::ResourceRequest;
 pub use suggest::suggest;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use indexmap::IndexMap;
+
+use crate::surroundings::Surroundings;
 
 /// What the layers above teach this one: which definition tables and stage kinds exist.
 pub struct Vocabulary {
@@ -90,6 +92,8 @@ pub struct Spec {
     /// `definitions["model"]["smollm2-135m"]`
     pub definitions: IndexMap<String, IndexMap<String, Node>>,
     pub stages: Vec<StageSpec>,
+    /// What reading it depended on. Whatever else is made of it asks for files here, too.
+    pub surroundings: Arc<Surroundings>,
 }
 
 #[derive(Debug, Clone)]

@@ -1,9 +1,6 @@
 //! `[remote]`: where results are shared, as a pipeline file or the user's own configuration says it.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 use schemars::JsonSchema;
@@ -13,6 +10,7 @@ use super::{
     Diagnostic, Node, SourceMap, Span, Spanned, Value, de::from_node, diagnostic::Sink, files::tidy, parse::parse_text,
     suggest::help_for,
 };
+use crate::surroundings::Surroundings;
 
 /// Where results are shared between machines.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -111,17 +109,20 @@ pub struct UserConfig {
 }
 
 /// Reads `emopipe/config.toml` in `XDG_CONFIG_HOME`, else in `.config` of the home folder. No such file is no problem.
-pub fn user_config() -> UserConfig {
-    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let Some(folder) = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config"))) else {
-        return UserConfig::default();
-    };
-    user_config_at(folder.join("emopipe/config.toml"))
+pub fn user_config(surroundings: &Surroundings) -> UserConfig {
+    user_config_path().map_or_else(UserConfig::default, |path| user_config_at(path, surroundings))
 }
 
-fn user_config_at(path: PathBuf) -> UserConfig {
+/// Where the user's own settings would be.
+pub fn user_config_path() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
+    Some(folder.join("emopipe/config.toml"))
+}
+
+fn user_config_at(path: PathBuf, surroundings: &Surroundings) -> UserConfig {
     let mut config = UserConfig { path, ..UserConfig::default() };
-    let text = match fs::read_to_string(&config.path) {
+    let text = match surroundings.read_to_string(&config.path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return config,
         Err(e) => {
@@ -135,7 +136,7 @@ fn user_config_at(path: PathBuf) -> UserConfig {
     sink.extend(problems);
     for (name, (key, node)) in &table {
         if name == "remote" {
-            config.remote = read(node, &mut config.sources, &mut sink);
+            config.remote = read(node, surroundings, &mut config.sources, &mut sink);
         } else {
             let help = help_for(name, &["remote"], "tables");
             sink.push(Diagnostic::new(format!("unknown table `{name}`")).at(key.span).help(help));
@@ -146,7 +147,7 @@ fn user_config_at(path: PathBuf) -> UserConfig {
 }
 
 /// Reads a `[remote]` table. Credentials in it are refused, and blotted out in `sources`, so that no excerpt shows them.
-pub(super) fn read(node: &Node, sources: &mut SourceMap, sink: &mut Sink) -> RemoteConfig {
+pub(super) fn read(node: &Node, surroundings: &Surroundings, sources: &mut SourceMap, sink: &mut Sink) -> RemoteConfig {
     let mut node = node.clone();
     let mut refused = false;
     if let Value::Table(table) = &mut node.value {
@@ -174,7 +175,7 @@ pub(super) fn read(node: &Node, sources: &mut SourceMap, sink: &mut Sink) -> Rem
             return RemoteConfig::default();
         }
     };
-    let place = table.url.as_ref().and_then(|url| match place(url, &table, sources) {
+    let place = table.url.as_ref().and_then(|url| match place(url, &table, surroundings, sources) {
         Ok(place) => Some(place),
         Err(problem) => {
             sink.push(problem);
@@ -235,7 +236,12 @@ fn blot_out(node: &Node, sources: &mut SourceMap) {
     }
 }
 
-fn place(url: &Spanned<String>, table: &RemoteTable, sources: &SourceMap) -> Result<RemotePlace, Diagnostic> {
+fn place(
+    url: &Spanned<String>,
+    table: &RemoteTable,
+    surroundings: &Surroundings,
+    sources: &SourceMap,
+) -> Result<RemotePlace, Diagnostic> {
     let text = url.as_str();
     let wrong = |why: String| Diagnostic::new(why).at(url.span);
     let parsed = if text.contains("://") { Some(address(url)?) } else { None };
@@ -250,7 +256,7 @@ fn place(url: &Spanned<String>, table: &RemoteTable, sources: &SourceMap) -> Res
         None if text.is_empty() => return Err(wrong("`url` is empty".to_owned()).help("name a folder or a bucket")),
         None => {
             let written_in = url.span.and_then(|span| sources.path(span)).and_then(Path::parent);
-            return no_options(tidy(&written_in.unwrap_or(Path::new("")).join(text)));
+            return no_options(tidy(&written_in.unwrap_or(Path::new("")).join(text), surroundings));
         }
         Some(parsed) if parsed.scheme() == "file" => {
             let folder = parsed.to_file_path().map_err(|()| {
@@ -318,7 +324,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.toml");
         fs::write(&path, text).unwrap();
-        user_config_at(path)
+        user_config_at(path, &Surroundings::default())
     }
 
     fn place_of(url: &str) -> RemotePlace {

@@ -1,6 +1,6 @@
 //! What the journals of earlier runs tell: which results were used and when, how long actions took, what a run did.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
     Resources,
@@ -35,11 +35,24 @@ impl Run {
     /// # Errors
     /// Where there is no such journal.
     pub fn read(store: &Store, name: &str) -> Result<Self> {
-        let mut run = Self { name: name.to_owned(), ..Self::default() };
-        for entry in journal::read(&store.root().join("runs").join(name).join("journal.jsonl"))? {
-            run.add(entry);
+        let (mut run, since) = Self::of_journal(store, name)?;
+        if let Some(since) = since {
+            run.results = Self::of_journal(store, &since)?.0.results;
         }
         Ok(run)
+    }
+
+    /// What its own journal has, and the run whose results it found again, if it says so instead of naming them.
+    fn of_journal(store: &Store, name: &str) -> Result<(Self, Option<String>)> {
+        let mut run = Self { name: name.to_owned(), ..Self::default() };
+        let mut unchanged = None;
+        for entry in journal::read(&store.root().join("runs").join(name).join("journal.jsonl"))? {
+            match entry.event {
+                Event::Unchanged { since, .. } => unchanged = Some(since),
+                _ => run.add(entry),
+            }
+        }
+        Ok((run, unchanged))
     }
 
     fn add(&mut self, entry: Entry) {
@@ -129,7 +142,7 @@ impl Timings {
         let mut timings = Self::default();
         let names = store.runs()?;
         for name in &names[names.len().saturating_sub(RECENT)..] {
-            let Ok(run) = Run::read(store, name) else { continue };
+            let Ok((run, _)) = Run::of_journal(store, name) else { continue };
             for (action, took) in run.computed {
                 let identity = Plan::identity_of(&run.pipeline, run.profile.as_deref(), &action);
                 timings.actions.insert(identity, took);
@@ -173,41 +186,50 @@ impl Timings {
                 None => outlook.unknown += 1,
             }
         }
-        let mut end: HashMap<usize, f64> = HashMap::new();
-        let mut running: Vec<usize> = Vec::new();
-        let mut waiting = to_run;
+        let mut missing: Vec<usize> =
+            (0..forecasts.len()).map(|i| plan.inputs(i).filter(runs).collect::<HashSet<_>>().len()).collect();
+        let mut ready: BTreeSet<usize> = to_run.into_iter().filter(|i| missing[*i] == 0).collect();
+        let cores = |i: usize| plan.actions[i].resolved.resources.cores.clamp(1, machine.cores.max(1));
+        let left = |free: Resources, i: usize| {
+            let needs = plan.actions[i].resolved.resources;
+            Resources {
+                cores: free.cores.saturating_sub(cores(i)),
+                memory: free.memory.saturating_sub(needs.memory),
+                gpus: free.gpus.saturating_sub(needs.gpus),
+            }
+        };
+        // With the second at which they end.
+        let mut running: Vec<(f64, usize)> = Vec::new();
         let mut free = machine;
         let mut now: f64 = 0.0;
-        while !waiting.is_empty() || !running.is_empty() {
-            waiting.retain(|&i| {
+        loop {
+            let mut next = 0;
+            while let Some(&i) = ready.range(next..).next().filter(|_| free.cores > 0 || running.is_empty()) {
+                next = i + 1;
                 let needs = plan.actions[i].resolved.resources;
-                let cores = needs.cores.clamp(1, machine.cores.max(1));
+                let fits = cores(i) <= free.cores && needs.memory <= free.memory && needs.gpus <= free.gpus;
                 // What fits nowhere is the scheduler's to report.
-                let fits = cores <= free.cores && needs.memory <= free.memory && needs.gpus <= free.gpus;
-                let ended = |s: usize| !runs(&s) || end.get(&s).is_some_and(|e| *e <= now);
-                if !(fits || running.is_empty()) || !plan.inputs(i).all(ended) {
-                    return true;
+                if fits || running.is_empty() {
+                    ready.remove(&i);
+                    free = left(free, i);
+                    running.push((now + seconds[i], i));
                 }
-                free.cores = free.cores.saturating_sub(cores);
-                free.memory = free.memory.saturating_sub(needs.memory);
-                free.gpus = free.gpus.saturating_sub(needs.gpus);
-                end.insert(i, now + seconds[i]);
-                running.push(i);
-                false
-            });
-            let reserved: u64 = running.iter().map(|i| plan.actions[*i].resolved.resources.memory).sum();
+            }
+            let reserved: u64 = running.iter().map(|(_, i)| plan.actions[*i].resolved.resources.memory).sum();
             outlook.memory = outlook.memory.max(reserved);
-            let Some(next) = running.iter().map(|i| end[i]).min_by(f64::total_cmp) else { break };
-            now = next;
-            running.retain(|i| end[i] > now);
-            free = running.iter().fold(machine, |free, i| {
-                let needs = plan.actions[*i].resolved.resources;
-                Resources {
-                    cores: free.cores.saturating_sub(needs.cores.clamp(1, machine.cores.max(1))),
-                    memory: free.memory.saturating_sub(needs.memory),
-                    gpus: free.gpus.saturating_sub(needs.gpus),
+            let Some(first) = running.iter().map(|(end, _)| *end).min_by(f64::total_cmp) else { break };
+            now = first;
+            let (ended, still): (Vec<_>, Vec<_>) = running.into_iter().partition(|(end, _)| *end <= now);
+            running = still;
+            free = running.iter().fold(machine, |free, (_, i)| left(free, *i));
+            for (_, i) in ended {
+                for reader in plan.readers(i).filter(|i| runs(i)) {
+                    missing[reader] -= 1;
+                    if missing[reader] == 0 {
+                        ready.insert(reader);
+                    }
                 }
-            });
+            }
         }
         outlook.seconds = now;
         outlook

@@ -50,6 +50,11 @@ pub enum Event {
         key: Digest,
         artifact: Digest,
     },
+    /// The result of every action was in the store, as in an earlier run, whose journal names them.
+    Unchanged {
+        since: String,
+        results: usize,
+    },
     /// A result was fetched from the remote store; `Reused` follows.
     Pulled {
         action: String,

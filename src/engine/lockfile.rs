@@ -12,6 +12,7 @@ use super::plan::{Forecast, Plan};
 use crate::{
     error::{Error, IoAt, Result},
     store::{Digest, FileEntry, Outcome},
+    surroundings::Surroundings,
 };
 
 const HEAD: &str = "# Written by `emopipe lock`; `emopipe run --locked` fails where anything would differ.\n\n";
@@ -44,8 +45,8 @@ impl LockFile {
     }
 
     /// The lock file at `path`; empty where there is none.
-    pub fn read(path: &Path) -> Result<Self> {
-        match fs::read_to_string(path) {
+    pub fn read(path: &Path, surroundings: &Surroundings) -> Result<Self> {
+        match surroundings.read_to_string(path) {
             Ok(text) => toml::from_str(&text).map_err(|e| {
                 Error::input(format!("{} can't be read: {e}", path.display())).help("write it anew with `emopipe lock`")
             }),

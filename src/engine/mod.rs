@@ -11,6 +11,7 @@ mod kind;
 pub mod lineage;
 pub mod lockfile;
 pub mod machine;
+pub mod memo;
 pub mod plan;
 pub mod schedule;
 pub mod worker;

@@ -72,6 +72,8 @@ pub struct Summary {
     pub interrupted: bool,
     pub elapsed: Duration,
     pub remote: RemoteSummary,
+    /// The keys of all actions of the plan, if the store had a result for each.
+    pub found: Option<Vec<Digest>>,
 }
 
 pub use sharing::RemoteSummary;
@@ -134,10 +136,10 @@ pub fn run(
     scheduler.go(&receive, stop)
 }
 
-/// `20260131-235959-4242`: sorts by time, and two runs at once differ.
-fn run_name() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let time = chrono::DateTime::from_timestamp(now as i64, 0).map(|t| t.format("%Y%m%d-%H%M%S").to_string());
+/// `20260131-235959-123-4242`: sorts by time, and two runs at once differ.
+pub(super) fn run_name() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+    let time = chrono::DateTime::from_timestamp_millis(now).map(|t| t.format("%Y%m%d-%H%M%S-%3f").to_string());
     format!("{}-{}", time.unwrap_or_else(|| now.to_string()), std::process::id())
 }
 
@@ -290,6 +292,7 @@ impl Scheduler<'_> {
             interrupted,
             elapsed: self.started.elapsed(),
             remote: std::mem::take(&mut self.sharing.summary),
+            found: self.found(),
         };
         self.emit(Event::RunFinished {
             ran: summary.ran,
@@ -300,6 +303,16 @@ impl Scheduler<'_> {
             interrupted,
         });
         Ok(summary)
+    }
+
+    /// The keys of all actions, if nothing was computed or fetched, and nothing went wrong.
+    fn found(&self) -> Option<Vec<Digest>> {
+        let key = |state: &State| match state {
+            State::Done { key, .. } => Some(*key),
+            _ => None,
+        };
+        let only_found = self.ran == 0 && self.sharing.summary.pulled.0 == 0 && self.failed.is_empty();
+        (only_found && self.stops_seen == 0).then(|| self.states.iter().map(key).collect()).flatten()
     }
 
     fn halted(&self) -> bool {
@@ -447,7 +460,11 @@ impl Scheduler<'_> {
         }
         let notes = self.plan.notes(i, &key, self.store, |s| self.finished(s));
         self.states[i] = State::Done { key, finished: Finished { artifact: outcome.artifact, notes } };
-        self.results_export(i, outcome)?;
+        if let Err(error) = self.place_export(i, outcome) {
+            // The result is safe in the store. What has nothing to do with it goes on where the user wants that.
+            self.fail(i, error, None);
+            return Ok(Vec::new());
+        }
         let mut open = Vec::new();
         for reader in self.plan.readers(i).collect::<Vec<_>>() {
             self.missing[reader] -= 1;
@@ -494,7 +511,7 @@ impl Scheduler<'_> {
         }
     }
 
-    fn results_export(&mut self, i: usize, outcome: &Outcome) -> Result<()> {
+    fn place_export(&mut self, i: usize, outcome: &Outcome) -> Result<()> {
         let action = &self.plan.actions[i];
         let Some(folder) = action.export.as_ref().filter(|_| !self.options.check) else { return Ok(()) };
         let target = self.plan.spec.pipeline.root.join(folder);
@@ -512,8 +529,11 @@ impl Scheduler<'_> {
         let (due, later) = std::mem::take(&mut self.delayed).into_iter().partition(|(t, _)| *t <= now);
         self.delayed = later;
         self.ready.extend(Vec::into_iter(due).map(|(_, i)| i));
-        for i in self.ready.iter().copied().collect::<Vec<_>>() {
-            if self.options.jobs.is_some_and(|j| self.running.len() >= j.max(1)) {
+        let mut next = 0;
+        while let Some(&i) = self.ready.range(next..).next() {
+            next = i + 1;
+            // Whatever runs has a core, so that a full machine needs no look at what may be very many.
+            if self.free.cores == 0 || self.options.jobs.is_some_and(|j| self.running.len() >= j.max(1)) {
                 break;
             }
             let needs = self.plan.actions[i].resolved.resources;

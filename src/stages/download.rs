@@ -335,7 +335,7 @@ mod tests {
             Pipeline { name: "p".into(), description: None, root: "/root".into(), seeds: vec![0], goals: vec![] };
         let datasets = [("d".to_owned(), node(definition))].into_iter().collect();
         let definitions = [("dataset".to_owned(), datasets)].into_iter().collect();
-        Spec { pipeline, profile: None, definitions, stages: vec![] }
+        Spec { pipeline, profile: None, definitions, stages: vec![], surroundings: Default::default() }
     }
 
     fn resolve(definition: &str, params: &str) -> Result<Resolved, Vec<Diagnostic>> {

@@ -99,7 +99,7 @@ impl StageKind for Exec {
         let root = &cx.spec.pipeline.root;
         let mut files = BTreeMap::new();
         for file in &table.files {
-            match Digest::of_file(&root.join(file)) {
+            match cx.spec.surroundings.digest(&root.join(file)) {
                 Ok(digest) => {
                     files.insert(file.clone(), digest);
                 }
@@ -131,9 +131,23 @@ impl StageKind for Exec {
             places.insert(role.clone(), place(artifacts, &inputs.path().join(role))?);
         }
         let words: Vec<String> = params.command.iter().map(|word| substitute(word, &places)).collect();
+        // The command may have waited for hours since its files were read for its key.
+        check_files(&params.files, &unkeyed.root)?;
         run_command(&words, &params.env, &unkeyed.root, cx)?;
+        check_files(&params.files, &unkeyed.root)?;
         keep_only(cx.out, &params.outputs)
     }
+}
+
+/// Whether the files of the project are those that the key knows. Another result must not be kept under it.
+fn check_files(files: &BTreeMap<String, Digest>, root: &Path) -> Result<()> {
+    for (name, digest) in files {
+        if Digest::of_file(&root.join(name))? != *digest {
+            return Err(Error::input(format!("`{name}` changed after this run had read it"))
+                .help("nothing was kept of this action; run again, and it is computed from the file as it is then"));
+        }
+    }
+    Ok(())
 }
 
 /// Removes what isn't declared; what is must be there.

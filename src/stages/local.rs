@@ -1,12 +1,11 @@
 //! Sources that lie on this machine: where to look for files that people fetch by hand, and pins for files that have none.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use crate::{
     config::{Key, Node, Span, Spec, Value, from_node},
     error::Result,
     fetch::Source,
-    store::Digest,
 };
 
 /// Gives every source without a URL its place in the data folder: `DATA/NAME/FILE`.
@@ -28,17 +27,22 @@ pub fn locate(spec: &mut Spec, data: &Path) {
 /// A file that is there and can't be read.
 pub fn pin(spec: &mut Spec) -> Result<()> {
     let root = spec.pipeline.root.clone();
+    let surroundings = Arc::clone(&spec.surroundings);
     for_each_source(spec, |_, _, entry| {
         let source = entry.source.clone().relative_to(&root);
-        match (source.blake3, source.local_path()) {
+        let found = match (source.blake3, source.local_path()) {
+            (None, Some(path)) if source.manual.is_some() => surroundings.digest_if_file(&path)?,
+            _ => None,
+        };
+        match (source.blake3, found) {
             (Some(_), _) if entry.home("blake3") => {}
             (Some(_), _) => entry.set("local", Value::Bool(true)),
-            (None, Some(path)) if source.manual.is_some() && path.is_file() => {
-                entry.set("blake3", Value::Str(Digest::of_file(&path)?.to_string()));
+            (None, Some(digest)) => {
+                entry.set("blake3", Value::Str(digest.to_string()));
                 entry.set("local", Value::Bool(true));
             }
-            (None, _) if source.sha256.is_some() && !entry.home("sha256") => entry.set("local", Value::Bool(true)),
-            (None, _) => {}
+            (None, None) if source.sha256.is_some() && !entry.home("sha256") => entry.set("local", Value::Bool(true)),
+            (None, None) => {}
         }
         Ok(())
     })

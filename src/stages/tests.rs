@@ -49,7 +49,13 @@ fn resolve(kind: &dyn StageKind, method: Value, stage: Value, roles: &[&str]) ->
         (kind.clone(), names.as_object().unwrap().iter().map(|(name, table)| (name.clone(), node(table))).collect())
     });
     let pipeline = Pipeline { name: "p".into(), description: None, root: "/".into(), seeds: vec![], goals: vec![] };
-    let spec = Spec { pipeline, profile: None, definitions: definitions.collect(), stages: vec![] };
+    let spec = Spec {
+        pipeline,
+        profile: None,
+        definitions: definitions.collect(),
+        stages: vec![],
+        surroundings: Default::default(),
+    };
     let input = |role: &&str| InputSpec { role: (*role).to_owned(), span: Span::default(), stages: vec![] };
     let action = ActionSpec {
         axes: vec![],

@@ -406,7 +406,7 @@ mod tests {
             let pipeline =
                 Pipeline { name: "p".into(), description: None, root: "/".into(), seeds: vec![], goals: vec![] };
             let definitions = [("task".to_owned(), one(task)), ("model".to_owned(), one(model))].into_iter().collect();
-            let spec = Spec { pipeline, profile: None, definitions, stages: vec![] };
+            let spec = Spec { pipeline, profile: None, definitions, stages: vec![], surroundings: Default::default() };
             let names = [("task", text("x")), ("model", text("x"))];
             let params = table(&names.iter().chain(stage).cloned().collect::<Vec<_>>());
             let action = ActionSpec { axes: vec![], params, inputs: vec![], resources: None, export: None };

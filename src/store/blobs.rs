@@ -11,10 +11,15 @@ use crate::{
     fault,
 };
 
+/// Where the blob of this digest lies in a store.
+pub(super) fn blob_in(root: &Path, digest: &Digest) -> PathBuf {
+    sharded(&root.join("blobs"), digest)
+}
+
 impl Store {
     /// Where the blob of this digest lies, if it is there.
     pub fn blob(&self, digest: &Digest) -> PathBuf {
-        sharded(&self.root.join("blobs"), digest)
+        blob_in(&self.root, digest)
     }
 
     /// Moves a file of the store's filesystem into the store: synced first, then renamed, then visible. A blob that is

@@ -43,7 +43,7 @@ pub struct Collected {
 pub struct Garbage {
     pub results: Vec<Collected>,
     pub blobs: Vec<(PathBuf, u64)>,
-    /// Staging folders, lock files, work folders and journals that nothing will ask for again.
+    /// Staging folders, lock files, memos, work folders and journals that nothing will ask for again.
     pub leftovers: Vec<(PathBuf, u64)>,
 }
 
@@ -155,7 +155,7 @@ impl Store {
 
     fn leftovers(&self, retention: &Retention, garbage: &mut Garbage) -> Result<()> {
         let mut add = |path: PathBuf| garbage.leftovers.push((path.clone(), size_below(&path)));
-        for folder in ["tmp", "locks"] {
+        for folder in ["tmp", "locks", "memos"] {
             entries(&self.root.join(folder))?.into_iter().for_each(&mut add);
         }
         let stale = retention.unused_since.unwrap_or(retention.now.saturating_sub(STALE_WORK));

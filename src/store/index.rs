@@ -183,6 +183,8 @@ pub struct Index {
     results: HashMap<Digest, Known>,
     latest: HashMap<String, Digest>,
     read_to: u64,
+    /// What `read_to` was at first.
+    opened_at: u64,
     lines: usize,
     /// Numbers (from 1) of the lines that can't be believed.
     damaged: Vec<usize>,
@@ -196,10 +198,12 @@ impl Index {
             results: HashMap::new(),
             latest: HashMap::new(),
             read_to: 0,
+            opened_at: 0,
             lines: 0,
             damaged: Vec::new(),
         };
         index.refresh()?;
+        index.opened_at = index.read_to;
         Ok(index)
     }
 
@@ -217,6 +221,17 @@ impl Index {
 
     pub fn iter(&self) -> impl Iterator<Item = (&Digest, &Known)> {
         self.results.iter()
+    }
+
+    /// The digest of the file, if it is what was read when it was opened.
+    pub fn as_opened(&self) -> Result<Option<Digest>> {
+        let unchanged = |path: &Path| std::fs::metadata(path).is_ok_and(|m| m.len() == self.opened_at);
+        if self.opened_at == 0 || !unchanged(&self.path) {
+            return Ok(None);
+        }
+        // Lines are only ever added while the store is open, so that the same length means the same lines.
+        let digest = Digest::of_file(&self.path)?;
+        Ok(unchanged(&self.path).then_some(digest))
     }
 
     /// Numbers (from 1) of lines that rotted or that a crash cut short.

@@ -9,6 +9,7 @@
 //!   work/KEY/            what an interrupted action keeps: partial downloads, checkpoints
 //!   tmp/                 staging; anything here may vanish
 //!   unsent/KEY           results that a remote store hasn't got yet
+//!   memos/               what runs saw that found everything; may vanish
 //!   runs/RUN/            journal and worker logs of each run
 //! ```
 //!
@@ -20,7 +21,7 @@
 //! has another size is a miss.
 
 mod blobs;
-mod digest;
+mod entered;
 mod gc;
 mod index;
 mod lock;
@@ -35,17 +36,22 @@ use std::{
     sync::Mutex,
 };
 
-pub use digest::Digest;
+pub use entered::Entered;
 pub use gc::{Collected, Garbage, Retention, Swept};
 use index::Index;
 pub use index::{Acceptance, FileEntry, Known, Outcome};
 use lock::{Attempt, Locks};
 pub use verify::{Audit, Damage, Repaired};
 
+pub use crate::digest::Digest;
 use crate::{
     error::{Error, IoAt, Result},
     fault,
 };
+
+const INDEX: &str = "index.jsonl";
+/// Hexadecimal digits of a digest that name a folder.
+const SHARD: usize = 2;
 
 /// A store, opened for reading and writing.
 #[derive(Debug)]
@@ -63,15 +69,7 @@ impl Store {
     /// # Errors
     /// Where the folder can't be written, or a garbage collection is under way.
     pub fn open(root: &Path) -> Result<Self> {
-        let locks = Locks::from_env();
-        Self::open_as(root, locks, |lock| match locks.try_shared(lock)? {
-            Attempt::Held(file) => Ok(Some(file)),
-            Attempt::Unavailable => Ok(None),
-            Attempt::Busy(_) => {
-                Err(Error::environment(format!("the store {} is being cleaned by another process", root.display()))
-                    .help("wait for the `emopipe gc` or `emopipe verify --repair` that is running, then try again"))
-            }
-        })
+        Self::of(Entered::new(root)?)
     }
 
     /// Opens the store for this process alone, to remove things.
@@ -79,27 +77,12 @@ impl Store {
     /// # Errors
     /// Where another process has the store open, or nobody could tell.
     pub fn open_alone(root: &Path) -> Result<Self> {
-        let locks = Locks::from_env();
-        Self::open_as(root, locks, |lock| match locks.try_exclusive(lock)? {
-            Attempt::Held(file) => Ok(Some(file)),
-            Attempt::Busy(_) => Err(Error::environment(format!("the store {} is in use by a run", root.display()))
-                .help("wait until it has ended, then try again; nothing was removed")),
-            Attempt::Unavailable => Err(Error::environment(format!(
-                "the store {} lies on a filesystem without locks, so nobody can tell whether a run uses it",
-                root.display()
-            ))
-            .help("do this on the machine that has the disk; nothing was removed")),
-        })
+        Self::of(Entered::alone(root)?)
     }
 
-    fn open_as(root: &Path, locks: Locks, enter: impl FnOnce(&Path) -> Result<Option<File>>) -> Result<Self> {
-        for dir in ["blobs", "actions", "locks", "work", "tmp", "runs"] {
-            let dir = root.join(dir);
-            fs::create_dir_all(&dir).io_at("create the store's folder", &dir)?;
-        }
-        let root = root.canonicalize().io_at("open the store", root)?;
-        let in_use = enter(&root.join("in-use.lock"))?;
-        let index = Index::open(&root.join("index.jsonl"), locks)?;
+    fn of(entered: Entered) -> Result<Self> {
+        let Entered { root, locks, in_use } = entered;
+        let index = Index::open(&root.join(INDEX), locks)?;
         Ok(Self { root, index: Mutex::new(index), locks, _in_use: in_use })
     }
 
@@ -274,9 +257,17 @@ impl Store {
 
     /// Creates the folder of a run.
     pub fn run_folder(&self, run: &str) -> Result<PathBuf> {
-        let dir = self.root.join("runs").join(run);
-        fs::create_dir_all(&dir).io_at("create", &dir)?;
-        Ok(dir)
+        run_folder(&self.root, run)
+    }
+
+    /// The digest of the index, if nobody has added to it since this store was opened.
+    pub fn index_as_opened(&self) -> Result<Option<Digest>> {
+        self.index().as_opened()
+    }
+
+    /// Keeps a memo for [`Entered::memo_in`]. It has to carry a checksum of its own.
+    pub fn write_memo(&self, id: &Digest, memo: &[u8]) -> Result<()> {
+        replace(&Entered::memo_in(&self.root, id), memo, |_| Ok(()))
     }
 
     /// Names of all runs, oldest first.
@@ -314,6 +305,12 @@ impl Store {
     fn index(&self) -> std::sync::MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+fn run_folder(root: &Path, run: &str) -> Result<PathBuf> {
+    let dir = root.join("runs").join(run);
+    fs::create_dir_all(&dir).io_at("create", &dir)?;
+    Ok(dir)
 }
 
 /// Names this process among all that may share the store, also from other machines.
@@ -364,8 +361,8 @@ fn replace(path: &Path, bytes: &[u8], sync: impl FnOnce(&File) -> std::io::Resul
 
 /// `base/ab/cdef...`: few enough entries a folder for every filesystem.
 fn sharded(base: &Path, digest: &Digest) -> PathBuf {
-    let hex = digest.to_string();
-    base.join(&hex[..2]).join(&hex[2..])
+    let hex = digest.to_hex();
+    base.join(&hex[..SHARD]).join(&hex[SHARD..])
 }
 
 /// Relative names (with `/`) and paths of the regular files below `folder`, sorted by name.

@@ -6,7 +6,7 @@ use std::{collections::HashSet, fs, io::ErrorKind};
 use super::{Digest, Store};
 use crate::error::{Error, IoAt, Result};
 
-const FOLDER: &str = "unsent";
+pub(super) const FOLDER: &str = "unsent";
 
 impl Store {
     /// Keys that are marked; some may have no result.

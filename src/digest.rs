@@ -1,6 +1,6 @@
 //! The BLAKE3 digest that names every blob, artifact and action.
 
-use std::{fmt, fs::File, path::Path, str::FromStr};
+use std::{fmt, fs::File, ops::Deref, path::Path, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -38,9 +38,14 @@ impl Digest {
         &self.0
     }
 
+    /// All 64 hexadecimal digits.
+    pub fn to_hex(&self) -> impl Deref<Target = str> {
+        blake3::Hash::from_bytes(self.0).to_hex()
+    }
+
     /// The first 12 hexadecimal digits: enough to tell artifacts apart in messages and reports.
     pub fn short(&self) -> String {
-        self.to_string()[..12].to_owned()
+        self.to_hex()[..12].to_owned()
     }
 }
 
@@ -52,7 +57,7 @@ impl From<blake3::Hasher> for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(blake3::Hash::from_bytes(self.0).to_hex().as_str())
+        f.write_str(&self.to_hex())
     }
 }
 
@@ -74,7 +79,7 @@ impl FromStr for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&blake3::Hash::from_bytes(self.0).to_hex())
+        s.serialize_str(&self.to_hex())
     }
 }
 

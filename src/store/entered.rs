@@ -1,0 +1,121 @@
+//! A store that a process has entered, so that nobody cleans it, and whose index it hasn't read.
+
+use std::{
+    fs::{self, File},
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use rayon::prelude::*;
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use super::{
+    Digest, INDEX, SHARD,
+    blobs::blob_in,
+    lock::{Attempt, Locks},
+    run_folder, unsent,
+};
+use crate::error::{Error, IoAt, Result};
+
+#[derive(Debug)]
+pub struct Entered {
+    pub(super) root: PathBuf,
+    pub(super) locks: Locks,
+    /// Shared, or exclusive for garbage collection and repair.
+    pub(super) in_use: Option<File>,
+}
+
+impl Entered {
+    /// Enters the store in `root`, creating it where needed.
+    ///
+    /// # Errors
+    /// Where the folder can't be written, or a garbage collection is under way.
+    pub fn new(root: &Path) -> Result<Self> {
+        let locks = Locks::from_env();
+        Self::enter(root, locks, |lock| match locks.try_shared(lock)? {
+            Attempt::Held(file) => Ok(Some(file)),
+            Attempt::Unavailable => Ok(None),
+            Attempt::Busy(_) => {
+                Err(Error::environment(format!("the store {} is being cleaned by another process", root.display()))
+                    .help("wait for the `emopipe gc` or `emopipe verify --repair` that is running, then try again"))
+            }
+        })
+    }
+
+    /// Enters the store for this process alone.
+    ///
+    /// # Errors
+    /// Where another process is in it, or nobody could tell.
+    pub(super) fn alone(root: &Path) -> Result<Self> {
+        let locks = Locks::from_env();
+        Self::enter(root, locks, |lock| match locks.try_exclusive(lock)? {
+            Attempt::Held(file) => Ok(Some(file)),
+            Attempt::Busy(_) => Err(Error::environment(format!("the store {} is in use by a run", root.display()))
+                .help("wait until it has ended, then try again; nothing was removed")),
+            Attempt::Unavailable => Err(Error::environment(format!(
+                "the store {} lies on a filesystem without locks, so nobody can tell whether a run uses it",
+                root.display()
+            ))
+            .help("do this on the machine that has the disk; nothing was removed")),
+        })
+    }
+
+    fn enter(root: &Path, locks: Locks, lock: impl FnOnce(&Path) -> Result<Option<File>>) -> Result<Self> {
+        for dir in ["blobs", "actions", "locks", "work", "tmp", "runs", "memos"] {
+            let dir = root.join(dir);
+            fs::create_dir_all(&dir).io_at("create the store's folder", &dir)?;
+        }
+        let root = root.canonicalize().io_at("open the store", root)?;
+        let in_use = lock(&root.join("in-use.lock"))?;
+        Ok(Self { root, locks, in_use })
+    }
+
+    /// Where the memo of this name lies in the store in `root`, if there is one.
+    pub fn memo_in(root: &Path, id: &Digest) -> PathBuf {
+        root.join("memos").join(id.to_string())
+    }
+
+    /// Where the blob of this digest lies, if it is there.
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        blob_in(&self.root, digest)
+    }
+
+    /// Creates the folder of a run.
+    pub fn run_folder(&self, run: &str) -> Result<PathBuf> {
+        run_folder(&self.root, run)
+    }
+
+    /// Whether the bytes of the index have this digest.
+    pub fn has_index(&self, digest: &Digest) -> bool {
+        Digest::of_file(&self.root.join(INDEX)).is_ok_and(|found| found == *digest)
+    }
+
+    /// Whether blobs of these digests are there with their sizes. Much faster where they are sorted.
+    pub fn holds_all(&self, blobs: &[(Digest, u64)]) -> bool {
+        let shard = |(digest, _): &(Digest, u64)| digest.as_bytes()[0];
+        let shards: Vec<&[(Digest, u64)]> = blobs.chunk_by(|a, b| shard(a) == shard(b)).collect();
+        shards.into_par_iter().all(|shard| self.shard_holds(shard).unwrap_or(false))
+    }
+
+    /// As `holds_all`, for blobs of one folder, which is then looked for once.
+    fn shard_holds(&self, blobs: &[(Digest, u64)]) -> rustix::io::Result<bool> {
+        let Some((first, _)) = blobs.first() else { return Ok(true) };
+        let path = self.blob(first);
+        let folder = rustix::fs::open(path.parent().unwrap_or(&self.root), OFlags::PATH, Mode::empty())?;
+        for (digest, size) in blobs {
+            let hex = digest.to_hex();
+            if rustix::fs::statat(&folder, &hex[SHARD..], AtFlags::empty())?.st_size as u64 != *size {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether no result waits to be sent to a remote store.
+    pub fn owes_nothing(&self) -> bool {
+        match fs::read_dir(self.root.join(unsent::FOLDER)) {
+            Ok(mut marks) => marks.next().is_none(),
+            Err(e) => e.kind() == ErrorKind::NotFound,
+        }
+    }
+}
