@@ -323,7 +323,7 @@ mod tests {
     fn config(text: &str) -> UserConfig {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.toml");
-        fs::write(&path, text).unwrap();
+        std::fs::write(&path, text).unwrap();
         user_config_at(path, &Surroundings::default())
     }
 
