@@ -57,6 +57,20 @@ fn log(project: &Project) -> Vec<String> {
     lines
 }
 
+/// What a larger machine computed serves on a smaller one; only what would have to run there must fit.
+#[test]
+fn results_serve_where_they_could_not_be_computed() {
+    let project = letters();
+    project.emopipe(&["run"]).ok();
+    log(&project);
+    let small = ["run", "--memory", "1 MiB"];
+    project.emopipe(&small).ok();
+    project.write("words.txt", "Mississippi\n");
+    let refused = project.emopipe(&small).fails(1);
+    assert!(refused.stderr().contains("words needs"), "{}", refused.stderr());
+    assert!(log(&project).is_empty());
+}
+
 #[test]
 fn runs_once_then_reuses_everything() {
     let project = letters();

@@ -32,8 +32,14 @@ fn functions_are_found_at_their_first_call_or_fail() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let functions = at("functions.S");
-    let lines =
-        ["cuLaunchKernel 0", "cuMemAlloc_v2 0", "cublasCreate_v2 1", "curandGenerateNormalDouble 3", "nvrtcVersion 4"];
+    let lines = [
+        "cuLaunchKernel 0",
+        "cuMemAlloc_v2 0",
+        "cublasCreate_v2 1",
+        "curandCreateGenerator 3",
+        "curandGenerateNormalDouble 3",
+        "nvrtcVersion 4",
+    ];
     let text = lines.map(|line| format!("function {line}\n")).concat();
     std::fs::write(&functions, format!("#include \"lazy.S\"\n{text}")).unwrap();
     let program = at("program");

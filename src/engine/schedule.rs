@@ -24,7 +24,7 @@ use super::{
     journal::{Entry, Event, Journal, Observer},
     key::Preimage,
     machine,
-    plan::{Finished, PARALLEL_FROM, Plan, Selection},
+    plan::{Action, Finished, Forecast, PARALLEL_FROM, Plan, Selection},
     worker::{self, Handle, Message, Reporter},
 };
 use crate::{
@@ -213,31 +213,47 @@ struct Scheduler<'a> {
 }
 
 impl Scheduler<'_> {
-    /// Fails before anything runs where an action can never start on this machine.
+    /// Fails before anything runs where an action that would run can never start on this machine, unless a remote may have
+    /// its result.
     fn check_fits(&self) -> Result<()> {
-        for &i in &self.selected {
-            let action = &self.plan.actions[i];
-            let needs = action.resolved.resources;
-            if needs.memory > self.options.machine.memory {
-                return Err(Error::environment(format!(
-                    "{} needs {} of memory, and {} may be used",
-                    action.name,
-                    gib(needs.memory),
-                    gib(self.options.machine.memory)
-                ))
-                .help(
-                    "lower the stage's batch size or `resources.memory`, raise `--memory`, or choose a smaller profile",
-                ));
-            }
-            if needs.gpus > self.options.machine.gpus {
-                return Err(Error::environment(format!(
-                    "{} needs {} GPU(s), and this machine has {}",
-                    action.name, needs.gpus, self.options.machine.gpus
-                ))
-                .help("choose a profile for machines without a GPU"));
+        let mut large: Vec<usize> =
+            self.selected.iter().copied().filter(|i| self.beyond_machine(*i).is_some()).collect();
+        if large.is_empty() || self.options.remote.as_ref().is_some_and(|remote| remote.settings().pull) {
+            return Ok(());
+        }
+        large.sort_unstable();
+        let forecasts = self.plan.forecast(self.store, &self.forced);
+        let runs = large.into_iter().find(|i| matches!(forecasts[*i], Forecast::Run { .. }));
+        runs.and_then(|i| self.beyond_machine(i)).map_or(Ok(()), Err)
+    }
+
+    /// Why an action can never start on this machine.
+    fn beyond_machine(&self, i: usize) -> Option<Error> {
+        let Action { name, resolved, .. } = &self.plan.actions[i];
+        let (needs, machine) = (resolved.resources, self.options.machine);
+        if needs.memory > machine.memory {
+            let (needs, machine) = (gib(needs.memory), gib(machine.memory));
+            let help =
+                "lower the stage's batch size or `resources.memory`, raise `--memory`, or choose a smaller profile";
+            return Some(
+                Error::environment(format!("{name} needs {needs} of memory, and {machine} may be used")).help(help),
+            );
+        }
+        (needs.gpus > machine.gpus).then(|| {
+            let (needs, machine) = (needs.gpus, machine.gpus);
+            Error::environment(format!("{name} needs {needs} GPU(s), and this machine has {machine}"))
+                .help("choose a profile for machines without a GPU")
+        })
+    }
+
+    /// Lets an action wait for its resources.
+    fn get_ready(&mut self, i: usize) {
+        match self.beyond_machine(i) {
+            Some(error) => self.fail(i, error, None),
+            None => {
+                self.ready.insert(i);
             }
         }
-        Ok(())
     }
 
     fn go(&mut self, receive: &Receiver<(usize, Signal)>, stop: &AtomicUsize) -> Result<Summary> {
@@ -407,7 +423,7 @@ impl Scheduler<'_> {
 
     fn not_in_store(&mut self, i: usize) {
         if self.selected.contains(&i) {
-            self.ready.insert(i);
+            self.get_ready(i);
         } else {
             self.not_available(i);
         }
@@ -501,7 +517,7 @@ impl Scheduler<'_> {
                         .help("run without `--only`, or with `--until` instead");
                     return self.fail(i, error, None);
                 }
-                self.ready.insert(s);
+                self.get_ready(s);
             }
             for reader in self.plan.readers(s).collect::<Vec<_>>() {
                 self.missing[reader] += 1;
