@@ -214,8 +214,10 @@ struct Scheduler<'a> {
 impl Scheduler<'_> {
     /// Fails before anything runs where an action can never start on this machine.
     fn check_fits(&self) -> Result<()> {
-        for &i in &self.selected {
-            let action = &self.plan.actions[i];
+        for (i, action) in self.plan.actions.iter().enumerate() {
+            if !self.selected.contains(&i) {
+                continue;
+            }
             let needs = action.resolved.resources;
             if needs.memory > self.options.machine.memory {
                 return Err(Error::environment(format!(
