@@ -12,12 +12,19 @@ pub(super) fn report_cycles(names: &[&str], edges: &[Edge], sources: &SourceMap,
     names.iter().for_each(|_| {
         graph.add_node(());
     });
+    let mut from: Vec<Vec<&Edge>> = vec![Vec::new(); names.len()];
     for edge in edges {
         graph.add_edge(NodeIndex::new(edge.from), NodeIndex::new(edge.to), ());
+        from[edge.from].push(edge);
     }
-    for group in petgraph::algo::tarjan_scc(&graph) {
+    // Without recursion: a chain of stages may be very long.
+    for group in petgraph::algo::kosaraju_scc(&graph) {
         let Some(start) = group.iter().map(|n| n.index()).min() else { continue };
-        let Some(circle) = circle_through(start, edges) else { continue };
+        // Almost every stage is a group of its own, through which no circle leads unless it needs itself.
+        if group.len() == 1 && from[start].iter().all(|edge| edge.to != start) {
+            continue;
+        }
+        let Some(circle) = circle_through(start, &from) else { continue };
         let mut chain: Vec<_> = circle.iter().map(|edge| names[edge.from]).collect();
         chain.push(names[start]);
         let steps = circle
@@ -32,12 +39,12 @@ pub(super) fn report_cycles(names: &[&str], edges: &[Edge], sources: &SourceMap,
     }
 }
 
-/// The shortest way from `start` back to itself.
-fn circle_through(start: usize, edges: &[Edge]) -> Option<Vec<&Edge>> {
+/// The shortest way from `start` back to itself, by the edges that begin at each stage.
+fn circle_through<'a>(start: usize, from: &[Vec<&'a Edge>]) -> Option<Vec<&'a Edge>> {
     let mut reached: HashMap<usize, &Edge> = HashMap::new();
     let mut queue = VecDeque::from([start]);
     while let Some(here) = queue.pop_front() {
-        for edge in edges.iter().filter(|edge| edge.from == here) {
+        for &edge in &from[here] {
             if edge.to == start {
                 let mut circle = vec![edge];
                 let mut at = here;
