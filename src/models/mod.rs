@@ -33,6 +33,9 @@ pub use cache::KvCache;
 pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use generate::greedy;
-pub use registry::{dims, is_encoder, load, load_decoder, load_encoder, load_random, modules, usual_targets};
+pub(crate) use ops::buffers::sweep as sweep_buffers;
+pub use registry::{
+    attention_output, dims, is_encoder, load, load_decoder, load_encoder, load_random, modules, usual_targets,
+};
 pub use spec::{BackboneSpec, ConfigTable, Dtype, ModelSpec, numerics};
 pub use tree::{Segment, TokenTree};
