@@ -22,15 +22,19 @@ BEGIN, END = "<!-- make bench writes from here -->", "<!-- to here -->"
 FIGURES = [("examples_per_s", "{:.2f}"), ("examples_per_processor_s", "{:.2f}"), ("peak_memory_mib", "{:.0f}")]
 
 SMALL = ["--model", "smollm2-135m"]
+ENCODER = ["--model", "minilm-l6"]
 # name, what it is, arguments that both programs understand
 CASES = [
     ("train-lora", "training, LoRA, real prompts", ["train", *SMALL, "--method", "lora", "--workload", "mini", "--steps", "1"]),
     ("train-prefix", "training, P-Tuning v2, real prompts", ["train", *SMALL, "--method", "prefix", "--workload", "mini", "--steps", "1"]),
     ("train-equal", "training, LoRA, equal lengths, nothing shared", ["train", *SMALL, "--method", "lora", "--workload", "equal", "--steps", "6"]),
+    ("train-equal-prefix", "training, P-Tuning v2, equal lengths, nothing shared", ["train", *SMALL, "--method", "prefix", "--workload", "equal", "--steps", "6"]),
     ("rank", "evaluation by `rank`, real prompts", ["evaluate", *SMALL, "--method", "lora", "--workload", "mini", "--examples", "16"]),
     ("generate", "evaluation by `generate`, 8 tokens, real prompts", ["evaluate", *SMALL, "--method", "lora", "--workload", "mini", "--examples", "16", "--answer", "generate"]),
-    ("encoder-lora", "encoder, training, LoRA", ["train", "--model", "minilm-l6", "--method", "lora", "--workload", "mini", "--steps", "3"]),
-    ("encoder-prefix", "encoder, training, P-Tuning v2", ["train", "--model", "minilm-l6", "--method", "prefix", "--workload", "mini", "--steps", "3"]),
+    ("encoder-lora", "encoder, training, LoRA, real prompts", ["train", *ENCODER, "--method", "lora", "--workload", "mini", "--steps", "3"]),
+    ("encoder-prefix", "encoder, training, P-Tuning v2, real prompts", ["train", *ENCODER, "--method", "prefix", "--workload", "mini", "--steps", "3"]),
+    ("encoder-equal", "encoder, training, LoRA, equal lengths", ["train", *ENCODER, "--method", "lora", "--workload", "equal", "--steps", "6"]),
+    ("encoder-equal-prefix", "encoder, training, P-Tuning v2, equal lengths", ["train", *ENCODER, "--method", "prefix", "--workload", "equal", "--steps", "6"]),
 ]
 
 

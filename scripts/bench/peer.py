@@ -41,6 +41,7 @@ def arguments():
     parser.add_argument("--answer", default="rank", choices=["rank", "generate", "head"])
     parser.add_argument("--examples", type=int, default=64, help="of each task")
     parser.add_argument("--longest", type=int, default=8)
+    parser.add_argument("--backbone-dropout", action="store_true", help="train an encoder with the dropout of its configuration inside")
     return parser.parse_args()
 
 
@@ -60,6 +61,8 @@ def build(args, labels):
     decoder = kind != "bert"
     config = transformers.AutoConfig.for_model(kind, **shape, pad_token_id=0, num_labels=labels)
     config.eos_token_id = None
+    if not decoder and not args.backbone_dropout:  # emopipe has none inside a frozen backbone
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
     auto = transformers.AutoModelForCausalLM if decoder else transformers.AutoModelForSequenceClassification
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[args.dtype]
     with torch.device(args.device):  # billions of numbers are drawn faster where they are used

@@ -6,6 +6,7 @@ use crate::{
     models::{
         Adapter, Backbone, Mode,
         adapters::{Frozen, Head},
+        sweep_buffers,
     },
     train::shared_beginning,
 };
@@ -28,6 +29,7 @@ pub fn classify(
     for group in groups(prompts, shared, 0, TOKEN_BUDGET) {
         let (tree, leaves) = pack(&prompts[group], shared);
         let logits = head.logits(&backbone.summaries(&tree, &leaves, adapter, Mode::Eval)?)?.to_vec2::<f32>()?;
+        sweep_buffers();
         scores.extend(logits.into_iter().map(|row| row.into_iter().map(f64::from).collect()));
         done(scores.len())?;
     }

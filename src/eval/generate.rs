@@ -3,7 +3,7 @@
 use super::rows::{TOKEN_BUDGET, groups, pack};
 use crate::{
     error::Result,
-    models::{Adapter, Backbone, greedy},
+    models::{Adapter, Backbone, greedy, sweep_buffers},
     train::shared_beginning,
 };
 
@@ -37,6 +37,7 @@ fn generate_in_rows(
     for group in groups(prompts, shared, longest, budget) {
         let (tree, leaves) = pack(&prompts[group], shared);
         answers.extend(greedy(backbone, adapter, tree, &leaves, &[end], longest)?);
+        sweep_buffers();
         done(answers.len())?;
     }
     Ok(answers)

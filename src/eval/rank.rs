@@ -8,7 +8,7 @@
 use super::rows::{TOKEN_BUDGET, groups};
 use crate::{
     error::Result,
-    models::{Adapter, Backbone, Mode, TokenTree, adapters::Frozen},
+    models::{Adapter, Backbone, Mode, TokenTree, adapters::Frozen, sweep_buffers},
     train::{Answers, shared_beginning},
 };
 
@@ -33,6 +33,7 @@ pub fn rank(
         let hidden = backbone.forward(&row.tree, adapter, Mode::Eval)?;
         let nll = backbone.nll(&hidden, &row.rows, &row.targets)?.to_vec1::<f32>()?;
         scores.extend(nll.chunks(trie.predictions()).map(|p| trie.scores(p)));
+        sweep_buffers();
         done(scores.len())?;
     }
     Ok(scores)

@@ -1,8 +1,8 @@
 //! A pre-norm causal decoder: the computation that llama-like families share.
 //!
-//! Each layer is one differentiable node. Kept for backward are its input, queries, keys and values, what attention saw, the
-//! state between attention and perceptron, and the gate and up activations; norms, activation functions and attention
-//! probabilities are computed again.
+//! Each layer is one differentiable node. Kept for backward are its input, queries, keys and values, the state between
+//! attention and perceptron, and the gate and up activations, and what attention saw where an adapter changes the layer that
+//! reads it; norms, activation functions and attention probabilities are computed again.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{
     autograd::{Backward, Input, record},
     blocks::{check_ids, prefixes},
     cache::KvCache,
-    layer::{self, Block, Gradients, Kept, Wanted},
+    layer::{self, Block, Gradients, Kept, Wanted, keep},
     linear::{Changes, Projection},
     ops::{
         Precision, add_in_place,
@@ -111,6 +111,7 @@ impl Decoder {
                 self.dims.max_positions
             )));
         }
+        buffers::begin_row(ids.len());
         let pattern = Pattern::new(tree, from);
         let angles = self.rotary.table(&tree.positions()[from..], &self.device)?;
         let prefixes = prefixes(adapter, self.dims, &self.device)?;
@@ -176,6 +177,7 @@ impl Layer {
         let qkv = observe(qkv)?;
         let seen = attention::forward(&qkv, prefix, view.heads, &view.pattern)?;
         let mid = self.output.forward(&seen, output, Some(x.force_contiguous()?))?;
+        let seen = keep(seen, output)?;
         let normed = self.mlp_norm.forward(&mid)?;
         let inner = self.gate_up.forward(&normed, gate_up, None)?;
         buffers::give_back(normed)?;
@@ -213,7 +215,9 @@ impl Block for DecoderBlock {
         let mut of = Gradients::default();
 
         if wants(c_down) {
-            of.changes[3] = Some(layer.down.change_gradient(&swiglu::forward(&inner)?, c_down, grad)?);
+            let active = swiglu::forward(&inner)?;
+            of.changes[3] = Some(layer.down.change_gradient(&active, c_down, grad)?);
+            buffers::give_back(active)?;
         }
         let d_active = layer.down.input_gradient(c_down, grad)?;
         let d_inner = swiglu::backward(&inner, &d_active)?;
@@ -221,6 +225,7 @@ impl Block for DecoderBlock {
         if wants(c_gate_up) {
             let normed = layer.mlp_norm.forward(&mid)?;
             of.changes[2] = Some(layer.gate_up.change_gradient(&normed, c_gate_up, &d_inner)?);
+            buffers::give_back(normed)?;
         }
         let d_normed = layer.gate_up.input_gradient(c_gate_up, &d_inner)?;
         let d_mid = layer.mlp_norm.backward(&mid, &d_normed)?;
@@ -228,11 +233,11 @@ impl Block for DecoderBlock {
         add_in_place(&d_mid, grad)?;
 
         if wants(c_output) {
-            of.changes[1] = Some(layer.output.change_gradient(&seen, c_output, &d_mid)?);
+            of.changes[1] = seen.as_ref().map(|s| layer.output.change_gradient(s, c_output, &d_mid)).transpose()?;
         }
         let d_seen = layer.output.input_gradient(c_output, &d_mid)?;
         let (d_qkv, d_prefix) = attention::backward(&qkv, prefix, &d_seen, view.heads, &view.pattern)?;
-        [qkv, seen, d_seen].into_iter().try_for_each(buffers::give_back)?;
+        [qkv, d_seen].into_iter().chain(seen).try_for_each(buffers::give_back)?;
         of.prefix = Some(d_prefix);
         rotary::rotate_back(&d_qkv, &view.angles, view.rotary, view.rotated(), view.heads.dim)?;
 

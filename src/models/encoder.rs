@@ -2,8 +2,8 @@
 //!
 //! What goes from layer to layer is the sum before the norm: a layer begins with the norm of what it reads, so that backward
 //! needs no normed copy. Each layer is one differentiable node. Kept for backward are its input, queries, keys and values,
-//! what attention saw, the sum between attention and perceptron, and the perceptron's inner activations; norms, activation
-//! functions and attention probabilities are computed again.
+//! the sum between attention and perceptron, and the perceptron's inner activations, and what attention saw where an adapter
+//! changes the layer that reads it; norms, activation functions and attention probabilities are computed again.
 //!
 //! Dropout inside the backbone, which the reference applies while a model is trained, is left out: the backbone is frozen.
 
@@ -16,7 +16,7 @@ use super::{
     adapters::{Adapter, Untrained},
     autograd::{Backward, Input, record},
     blocks::{check_ids, prefixes},
-    layer::{self, Block, Gradients, Kept, Wanted},
+    layer::{self, Block, Gradients, Kept, Wanted, keep},
     linear::{Changes, Projection},
     ops::{
         Precision, add_in_place,
@@ -119,6 +119,7 @@ impl Encoder {
         if tree.is_empty() {
             return Ok(Tensor::zeros((0, self.dims.hidden), DType::F32, &self.device)?);
         }
+        buffers::begin_row(tree.len());
         let prefixes = prefixes(adapter, self.dims, &self.device)?;
         let virtual_tokens = prefixes.first().map_or(Ok(0), |p| p.dim(1))?;
         let pattern = Pattern::two_sided(tree);
@@ -197,6 +198,7 @@ impl Block for EncoderBlock {
         let qkv = layer.qkv.forward(&x, qkv, None)?;
         let seen = self.pick(attention::forward(&qkv, prefix, self.heads, &self.pattern)?)?;
         let mid = layer.output.forward(&seen, output, Some(self.pick(x)?))?;
+        let seen = keep(seen, output)?;
         let x = layer.mlp_norm.forward(&mid)?;
         let inner = layer.up.forward(&x, up, None)?;
         let active = gelu::forward(&inner)?;
@@ -218,13 +220,17 @@ impl Block for EncoderBlock {
         let mut of = Gradients::default();
 
         if wants(c_down) {
-            of.changes[3] = Some(layer.down.change_gradient(&gelu::forward(&inner)?, c_down, grad)?);
+            let active = gelu::forward(&inner)?;
+            of.changes[3] = Some(layer.down.change_gradient(&active, c_down, grad)?);
+            buffers::give_back(active)?;
         }
         let d_active = layer.down.input_gradient(c_down, grad)?;
         let d_inner = gelu::backward(&inner, &d_active)?;
         [inner, d_active].into_iter().try_for_each(buffers::give_back)?;
         if wants(c_up) {
-            of.changes[2] = Some(layer.up.change_gradient(&layer.mlp_norm.forward(&mid)?, c_up, &d_inner)?);
+            let x = layer.mlp_norm.forward(&mid)?;
+            of.changes[2] = Some(layer.up.change_gradient(&x, c_up, &d_inner)?);
+            buffers::give_back(x)?;
         }
         let dx = layer.up.input_gradient(c_up, &d_inner)?;
         add_in_place(&dx, grad)?;
@@ -232,22 +238,25 @@ impl Block for EncoderBlock {
         [mid, d_inner, dx].into_iter().try_for_each(buffers::give_back)?;
 
         if wants(c_output) {
-            of.changes[1] = Some(layer.output.change_gradient(&seen, c_output, &d_mid)?);
+            of.changes[1] = seen.as_ref().map(|s| layer.output.change_gradient(s, c_output, &d_mid)).transpose()?;
         }
         let tokens = s.dim(0)?;
         let d_seen = self.put_back(layer.output.input_gradient(c_output, &d_mid)?, tokens)?;
         let (d_qkv, d_prefix) = attention::backward(&qkv, prefix, &d_seen, self.heads, &self.pattern)?;
-        [qkv, seen, d_seen].into_iter().try_for_each(buffers::give_back)?;
+        [qkv, d_seen].into_iter().chain(seen).try_for_each(buffers::give_back)?;
         of.prefix = Some(d_prefix);
 
         if wants(c_qkv) {
-            of.changes[0] = Some(layer.qkv.change_gradient(&layer.norm.forward(s)?, c_qkv, &d_qkv)?);
+            let x = layer.norm.forward(s)?;
+            of.changes[0] = Some(layer.qkv.change_gradient(&x, c_qkv, &d_qkv)?);
+            buffers::give_back(x)?;
         }
         if wanted.x {
             let dx = layer.qkv.input_gradient(c_qkv, &d_qkv)?;
-            add_in_place(&dx, &self.put_back(d_mid, tokens)?)?;
+            let d_mid = self.put_back(d_mid, tokens)?;
+            add_in_place(&dx, &d_mid)?;
             of.x = Some(layer.norm.backward(s, &dx)?);
-            buffers::give_back(dx)?;
+            [dx, d_mid].into_iter().try_for_each(buffers::give_back)?;
         }
         buffers::give_back(d_qkv)?;
         Ok(of)

@@ -31,12 +31,21 @@ pub trait Block: Send + Sync + 'static {
 pub struct Kept {
     /// Queries, keys and values, `[tokens, queries | keys | values]`, as attention reads them.
     pub qkv: Tensor,
-    /// What attention saw.
-    pub seen: Tensor,
+    /// What attention saw, where something but the frozen weights reads it.
+    pub seen: Option<Tensor>,
     /// The state between attention and perceptron.
     pub mid: Tensor,
     /// What the activation function reads.
     pub inner: Tensor,
+}
+
+/// What attention saw, where `changes` of the layer that reads it will ask for it in backward. Nothing else does.
+pub fn keep(seen: Tensor, changes: &Changes) -> Result<Option<Tensor>> {
+    if changes.any() {
+        return Ok(Some(seen));
+    }
+    buffers::give_back(seen)?;
+    Ok(None)
 }
 
 /// Which gradients somebody asks for.
@@ -70,7 +79,7 @@ pub fn apply<B: Block>(
         Some(kept)
     } else {
         let Kept { qkv, seen, mid, inner } = kept;
-        [qkv, seen, mid, inner].into_iter().try_for_each(buffers::give_back)?;
+        [qkv, mid, inner].into_iter().chain(seen).try_for_each(buffers::give_back)?;
         None
     };
     record(&[x, prefix, &flat], output, Node { block, changes, kept: Mutex::new(kept), checkpointing })

@@ -1,6 +1,6 @@
 //! Frozen linear layers with an optional low-rank change.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use super::{
     Mode, Module,
@@ -161,11 +161,21 @@ impl Projection {
     pub fn forward(&self, x: &Tensor, changes: &Changes, onto: Option<Tensor>) -> Result<Tensor> {
         let flat = changes.flat.detach();
         let rows = x.dim(0)?;
-        let (out, filled) = match (onto, &self.bias) {
-            (Some(onto), None) => (onto, true),
-            (Some(onto), Some(bias)) => (onto.broadcast_add(bias)?, true),
-            (None, Some(bias)) => (bias.broadcast_as((rows, self.outputs))?.force_contiguous()?, true),
-            (None, None) => (buffers::tensor((rows, self.outputs), x.device())?, false),
+        let filled = onto.is_some() || self.bias.is_some();
+        let out = match onto {
+            Some(onto) => {
+                if let Some(bias) = &self.bias {
+                    gemm::add(&onto, &ones(rows, x.device())?, &bias.unsqueeze(0)?, 1.0)?;
+                }
+                onto
+            }
+            None => {
+                let out = buffers::tensor((rows, self.outputs), x.device())?;
+                if let Some(bias) = &self.bias {
+                    gemm::set(&out, &ones(rows, x.device())?, &bias.unsqueeze(0)?, 1.0)?;
+                }
+                out
+            }
         };
         for (linear, part, from, width) in self.each(&changes.parts)? {
             let columns = out.narrow(1, from, width)?;
@@ -220,6 +230,11 @@ impl Projection {
         }
         Ok(d_flat)
     }
+}
+
+/// A column: its product with a row is that row, again and again.
+fn ones(rows: usize, device: &Device) -> Result<Tensor> {
+    Tensor::ones((rows, 1), DType::F32, device)
 }
 
 fn dropped(x: &Tensor, part: Part) -> Result<Tensor> {

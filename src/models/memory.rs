@@ -1,17 +1,21 @@
 //! What training and evaluation hold in memory, from shapes alone.
 //!
-//! Follows what [`super::Decoder`] keeps: per layer its input, queries, keys and values, what attention saw, the stream
-//! between the two halves, and the gate and up activations, all in f32; norms and attention probabilities are computed again
-//! in backward. [`super::Encoder`] keeps the same with one inner activation in place of gate and up. A GGUF file is mapped while it is read; that isn't counted, since the system takes those pages back.
+//! Follows what [`super::Decoder`] keeps: per layer its input, queries, keys and values, the stream between the two halves, and
+//! the gate and up activations, and what attention saw where LoRA changes the layer that reads it, all in f32; norms and
+//! attention probabilities are computed again in backward. [`super::Encoder`] keeps the same with one inner activation in
+//! place of gate and up. A GGUF file is mapped while it is read; that isn't counted, since the system takes those pages back.
 
-use super::{AdapterSpec, BackboneSpec, Dims, Dtype, Module, adapters::matches_target, is_encoder, modules, ops::nll};
+use super::{
+    AdapterSpec, Backbone, BackboneSpec, Dims, Dtype, Module, adapters::matches_target, attention_output, is_encoder,
+    modules, ops::nll,
+};
 use crate::{engine::Device, error::Result};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
 
 /// The program itself with its tokenizer and tables, measured with a model of a few thousand parameters.
-const PROGRAM: u64 = 64 << 20;
+const PROGRAM: u64 = 40 << 20;
 
 /// What a GPU's memory holds before there is a tensor: the driver's context, kernels, cuBLAS's workspace. An estimate.
 const DRIVER: u64 = 768 << 20;
@@ -25,6 +29,8 @@ pub struct Frozen {
     encoder: bool,
     /// Where the memory is.
     pub device: Device,
+    /// The end of the paths of the layers that read what attention saw.
+    attention_output: &'static str,
 }
 
 /// One packed row.
@@ -61,8 +67,20 @@ impl Frozen {
     /// If that configuration can't be understood.
     pub fn of(model: &BackboneSpec, device: Device) -> Result<Option<Self>> {
         let Some(dims) = model.dims()? else { return Ok(None) };
-        let (modules, encoder) = (modules(&model.family, &dims)?, is_encoder(&model.family)?);
-        Ok(Some(Self { dims, dtype: model.dtype, modules, encoder, device }))
+        Self::with(model, device, dims, modules(&model.family, &dims)?).map(Some)
+    }
+
+    /// A model that was loaded, whatever its pipeline file states.
+    ///
+    /// # Errors
+    /// If there is no such family.
+    pub fn of_loaded(model: &BackboneSpec, device: Device, backbone: &dyn Backbone) -> Result<Self> {
+        Self::with(model, device, backbone.dims(), backbone.modules())
+    }
+
+    fn with(model: &BackboneSpec, device: Device, dims: Dims, modules: Vec<Module>) -> Result<Self> {
+        let (encoder, attention_output) = (is_encoder(&model.family)?, attention_output(&model.family)?);
+        Ok(Self { dims, dtype: model.dtype, modules, encoder, device, attention_output })
     }
 
     /// Numbers in the model.
@@ -106,9 +124,7 @@ impl Frozen {
         match adapter {
             AdapterSpec::None(_) => 0,
             AdapterSpec::Lora(lora) => {
-                let changed =
-                    self.modules.iter().filter(|m| lora.target_modules.iter().any(|t| matches_target(&m.path, t)));
-                changed.map(|m| (lora.rank * (m.inputs + m.outputs)) as u64).sum()
+                self.changed(&lora.target_modules).map(|m| (lora.rank * (m.inputs + m.outputs)) as u64).sum()
             }
             AdapterSpec::Ptuning2(prefix) => {
                 let width = self.prefix_width();
@@ -116,6 +132,20 @@ impl Frozen {
                 let inner = |hidden: usize| 2 * width * hidden as u64 + hidden as u64 + width;
                 rows + prefix.projection.map_or(0, inner)
             }
+        }
+    }
+
+    fn changed(&self, targets: &[String]) -> impl Iterator<Item = &Module> {
+        self.modules.iter().filter(|m| targets.iter().any(|t| matches_target(&m.path, t)))
+    }
+
+    /// Whether backward reads what attention saw.
+    fn keeps_seen(&self, adapter: &AdapterSpec) -> bool {
+        match adapter {
+            AdapterSpec::Lora(lora) => {
+                self.changed(&lora.target_modules).any(|m| matches_target(&m.path, self.attention_output))
+            }
+            AdapterSpec::None(_) | AdapterSpec::Ptuning2(_) => false,
         }
     }
 
@@ -133,14 +163,16 @@ impl Frozen {
     }
 
     /// The peak of a training whose largest row is `row`. With `checkpointing` a layer keeps its input alone, and the inside
-    /// of one layer at a time.
+    /// of one layer at a time; where a head alone is trained, no layer keeps anything.
     pub fn training(&self, adapter: &AdapterSpec, row: Row, checkpointing: bool) -> Parts {
         let d = &self.dims;
         let (tokens, hidden) = (row.tokens as u64, d.hidden as u64);
         let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
-        let inside = hidden + qkv + d.q_width() as u64 + self.inner();
-        let insides = if checkpointing { 1 } else { d.layers as u64 };
-        let activations = F32 * tokens * (d.layers as u64 * hidden + insides * inside + 2 * hidden);
+        let seen = if self.keeps_seen(adapter) { d.q_width() as u64 } else { 0 };
+        let inside = hidden + qkv + seen + self.inner();
+        let layers = if adapter.is_trained() { d.layers as u64 } else { 0 };
+        let insides = if checkpointing { layers.min(1) } else { layers };
+        let activations = F32 * tokens * (layers * hidden + insides * inside + 2 * hidden);
         // Backward of the gate and up projections: gradients of both, of their product, and of the stream.
         let working = F32 * tokens * (2 * self.inner() + 3 * hidden);
         let trained = F32 * self.trainable(adapter);
@@ -162,8 +194,7 @@ impl Frozen {
         let d = &self.dims;
         let (tokens, hidden, wide) = (row.tokens as u64, d.hidden as u64, d.intermediate as u64);
         let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
-        // Twice, since rows differ in length and buffers that are used again stay in the sizes of two rows.
-        let working = 2 * F32 * tokens * (4 * hidden + qkv + d.q_width() as u64 + self.inner() + wide);
+        let working = F32 * tokens * (4 * hidden + qkv + d.q_width() as u64 + self.inner() + wide);
         let (output, cached) = match answering {
             Answering::Scored => (self.output(row), 0),
             // The logits and their copy; the cache grows by half.
@@ -260,8 +291,12 @@ mod tests {
         let part = |parts: &Parts, name: &str| parts.0.iter().find(|(n, _)| *n == name).unwrap().1;
         let (short, long) = (frozen.training(&lora(8), row(500), false), frozen.training(&lora(8), row(1000), false));
         assert_eq!(part(&long, "activations"), 2 * part(&short, "activations"));
-        // 177,152 bytes a token and layer, and the last two hidden states.
-        assert_eq!(part(&short, "activations"), 500 * (28 * 177_152 + 2 * 4096 * 4));
+        // 160,768 bytes a token and layer, and the last two hidden states.
+        assert_eq!(part(&short, "activations"), 500 * (28 * 160_768 + 2 * 4096 * 4));
+        let all = adapter(json!({ "adapter": "lora", "rank": 8, "alpha": 32.0,
+            "target_modules": ["query_key_value", "self_attention.dense"] }));
+        let kept = frozen.training(&all, row(500), false);
+        assert_eq!(part(&kept, "activations"), part(&short, "activations") + 500 * 28 * 4096 * 4);
         assert_eq!(part(&long, "weights"), part(&short, "weights"));
         let wide = frozen.training(&lora(64), row(500), false);
         assert_eq!(part(&wide, "gradients and moments"), 8 * part(&short, "gradients and moments"));

@@ -19,6 +19,8 @@ struct Family {
     build: Build,
     /// The linear layers that LoRA usually changes.
     targets: &'static [&'static str],
+    /// The linear layer that reads what attention saw.
+    attention_output: &'static str,
 }
 
 enum Build {
@@ -34,6 +36,7 @@ const FAMILIES: &[Family] = &[
         modules: llama::modules,
         build: Build::Decoder(llama::load),
         targets: &["q_proj", "v_proj"],
+        attention_output: "o_proj",
     },
     Family {
         name: "chatglm",
@@ -41,6 +44,7 @@ const FAMILIES: &[Family] = &[
         modules: chatglm::modules,
         build: Build::Decoder(chatglm::load),
         targets: &["query_key_value"],
+        attention_output: "self_attention.dense",
     },
     Family {
         name: "bert",
@@ -48,6 +52,7 @@ const FAMILIES: &[Family] = &[
         modules: bert::modules,
         build: Build::Encoder(bert::load),
         targets: &["query", "value"],
+        attention_output: "attention.output.dense",
     },
 ];
 
@@ -76,6 +81,11 @@ pub fn is_encoder(family_name: &str) -> Result<bool> {
 /// The linear layers that LoRA changes where a method names none.
 pub fn usual_targets(family_name: &str) -> Result<&'static [&'static str]> {
     Ok(family(family_name)?.targets)
+}
+
+/// The end of the paths of the linear layers that read what attention saw.
+pub fn attention_output(family_name: &str) -> Result<&'static str> {
+    Ok(family(family_name)?.attention_output)
 }
 
 /// A backbone from its files (name inside the artifact, and path).

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     definitions::{both, definition, fault, json, span},
     device::on_device,
-    footprint::{EvaluationMemory, Prompts, max_tokens},
+    footprint::{EvaluationMemory, Lengths, Prompts, max_tokens, measure_memory},
     threads::on_threads,
     train::{SUMMARY_FILE, read_tokens, without_words},
 };
@@ -20,7 +20,7 @@ use crate::{
         tokenizer::{Convention, TextModel},
     },
     engine::{Artifact, Context, Device, Estimate, ResolveContext, Resolved, StageKind},
-    error::{Error, IoAt, Result},
+    error::{At, Error, IoAt, Result},
     eval::{
         Evaluation, MethodContext, ModelContext, TaskContext, TrainingContext,
         bootstrap::{Bootstrap, Intervals},
@@ -35,7 +35,7 @@ use crate::{
         memory::{Answering, Frozen},
         numerics, usual_targets,
     },
-    train::{Method, Sample, TokenSet, TrainingSummary, measure_memory},
+    train::{Method, Sample, TokenSet, TrainingSummary},
 };
 
 /// One row an example of the split: `id`, `label_id` and `predicted_id` (u32, missing where an answer names no label). Next
@@ -188,11 +188,13 @@ impl StageKind for Evaluate {
         let numerics = numerics(table.device, model.dtype);
         let targets = usual_targets(&model.family).map_err(|e| vec![fault(cx, "model", e)])?;
         let adapter = method.as_ref().map_or(AdapterSpec::None(UntrainedSpec {}), |m| m.adapter.clone());
+        let adapter = adapter.with_usual_targets(targets);
+        let unkeyed = json(&adapter)?;
         let frozen = Frozen::of(&model.backbone(), table.device).map_err(|e| vec![fault(cx, "model", e)])?;
         let memory = frozen.map(|frozen| EvaluationMemory {
             frozen,
             model: table.model.clone(),
-            adapter: adapter.with_usual_targets(targets),
+            adapter,
             answering: table.answer.answering(),
             prompts: Prompts { split: table.split.clone(), max_tokens: max_tokens(cx.spec, cx.action) },
         });
@@ -222,6 +224,7 @@ impl StageKind for Evaluate {
         };
         Ok(Resolved {
             params: json(&params)?,
+            unkeyed,
             numerics: Some(numerics),
             resources: on_device(table.device, MEMORY),
             memory: memory.map(|m| Arc::new(m) as Arc<dyn Estimate>),
@@ -245,7 +248,11 @@ fn run(cx: &Context) -> Result<()> {
     let backbone = models::load(&params.backbone, &cx.input("model")?.files, &models::device::open(params.device)?)?;
     let (adapter, training) = adapter(cx, &params, backbone.as_ref())?;
     let predictions = predict(cx, &params, backbone.as_ref(), adapter.as_ref(), &samples, &tokens)?;
-    measure_memory(cx.progress, backbone.device());
+    let answering = params.answer.answering();
+    let row = Lengths::of(&tokens, &params.split)?.evaluation_row(answering);
+    let frozen = Frozen::of_loaded(&params.backbone, params.device, backbone.as_ref())?;
+    let spec: AdapterSpec = serde_json::from_value(cx.job.unkeyed.clone()).at("the adapter's hyper-parameters")?;
+    measure_memory(&frozen.evaluation(&spec, row, answering), backbone.device(), cx.progress);
     write_predictions(cx, &samples, &predictions)?;
     write_metrics(cx, params, &tokens, &samples, &predictions, training)
 }

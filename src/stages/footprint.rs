@@ -9,15 +9,15 @@ use std::{
 use crate::{
     config::{ActionSpec, Node, Spec},
     data::{Split, TOKENS_FILE, TOKENS_INFO_FILE},
-    engine::{Artifact, Estimate, Footprint},
+    engine::{Artifact, Estimate, Footprint, Progress},
     error::Result,
     eval::TOKEN_BUDGET,
     models::{
-        AdapterSpec, Dtype,
+        AdapterSpec, Dtype, device,
         memory::{Answering, Frozen, Parts, Row},
     },
     store::Digest,
-    train::{TokenSet, shared_beginning},
+    train::{TokenSet, peak_memory, shared_beginning},
 };
 
 /// Tokens of an answer where it isn't known yet.
@@ -98,7 +98,7 @@ impl Lengths {
     }
 
     /// The largest row of an evaluation, and the most prompts that one row holds.
-    fn evaluation_row(&self, answering: Answering) -> Row {
+    pub fn evaluation_row(&self, answering: Answering) -> Row {
         let all = self.shared + self.own.iter().map(|(prompt, _)| prompt + self.answers).sum::<usize>();
         let tokens = all.min(TOKEN_BUDGET).max(self.longest_prompt() + self.answers);
         let predicting = match answering {
@@ -114,6 +114,17 @@ impl Lengths {
             }
         };
         Row { tokens, predicting }
+    }
+}
+
+/// Notes what was planned and what was taken, in bytes, where it can be compared afterwards.
+pub(super) fn measure_memory(planned: &Parts, device: &candle_core::Device, progress: &dyn Progress) {
+    progress.measure("planned_memory_bytes", planned.total() as f64);
+    if let Some(bytes) = peak_memory() {
+        progress.measure("peak_memory_bytes", bytes as f64);
+    }
+    if let Some(peak) = device::peak(device) {
+        progress.measure("peak_device_memory_bytes", peak.used as f64);
     }
 }
 

@@ -85,7 +85,7 @@ impl StageKind for MemoryPlan {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     definitions::{both, definition, fault, json, span},
     device::on_device,
-    footprint::{Prompts, TrainingMemory, max_tokens},
+    footprint::{Prompts, TrainingMemory, max_tokens, measure_memory},
     threads::on_threads,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     models::{
         self, Adapter, AdapterSpec, BackboneSpec, ModelSpec,
         adapters::{self, Head, WithHead},
-        memory::Frozen,
+        memory::{Frozen, Row},
         numerics, usual_targets,
     },
     store::Digest,
@@ -167,7 +167,7 @@ fn run(cx: &Context) -> Result<()> {
         let head = Head::new(tokens.answers.labels.len(), backbone.as_ref(), seed)?;
         adapter = Box::new(WithHead { adapter, head });
     }
-    let summary = Training {
+    let training = Training {
         backbone: backbone.as_ref(),
         adapter: adapter.as_ref(),
         adapter_name: &train::adapter_name(&params.adapter, params.head),
@@ -179,8 +179,13 @@ fn run(cx: &Context) -> Result<()> {
         seed,
         checkpoint: Some(CheckpointFile { path: train::checkpoint_path(cx.work), fingerprint: fingerprint(cx)? }),
         progress: cx.progress,
-    }
-    .run()?;
+    };
+    let summary = training.run()?;
+    let (tokens, predicting) = training.largest_row();
+    let row = Row { tokens, predicting };
+    let frozen = Frozen::of_loaded(&params.backbone, params.device, backbone.as_ref())?;
+    let planned = frozen.training(&params.adapter, row, safeguards.checkpointing);
+    measure_memory(&planned, backbone.device(), cx.progress);
     write(cx, adapter.as_ref(), &params.base_model, &summary)
 }
 

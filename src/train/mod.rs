@@ -11,6 +11,6 @@ mod tokens;
 pub use batch::{Answers, DataOrder, PackedBatch, Sample, shared_beginning};
 pub use checkpoint::{Checkpoint, CheckpointFile, checkpoint_path};
 pub use method::{Length, Method, Safeguards, TrainingSpec, adapter_name};
-pub use run::{DevPoint, Training, TrainingSummary, measure_memory, peak_memory};
+pub use run::{DevPoint, Training, TrainingSummary, peak_memory};
 pub use schedule::Schedule;
 pub use tokens::TokenSet;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -17,7 +17,7 @@ use crate::{
     engine::Progress,
     error::{Error, Result},
     eval::{classify, rank},
-    models::{Adapter, Backbone, Mode, device},
+    models::{Adapter, Backbone, Mode, sweep_buffers},
 };
 
 /// Steps whose median loss the spike guard compares with.
@@ -99,8 +99,8 @@ impl Training<'_> {
         if self.samples.is_empty() {
             return Err(Error::input("there are no training examples").help("check the task's split sizes"));
         }
-        let order = DataOrder { samples: self.samples.len(), batch_size: self.spec.batch_size, seed: self.seed };
-        let total = self.spec.length.steps(order.steps_per_epoch());
+        let order = self.order();
+        let total = self.steps(&order);
         let warmup = warmup_steps(self.spec.warmup, total);
         let rate = |step| self.spec.learning_rate * self.spec.schedule.factor(step, total, warmup);
         let mut optimiser = AdamW::new(
@@ -164,7 +164,6 @@ impl Training<'_> {
         self.progress.measure("tokens_per_second", per_second(tokens, begun));
         self.progress
             .measure("examples_per_second", per_second(order.seen(course.step) - order.seen(first_step), begun));
-        measure_memory(self.progress, self.backbone.device());
         Ok(TrainingSummary {
             adapter: self.adapter_name.to_owned(),
             steps: course.step,
@@ -182,16 +181,39 @@ impl Training<'_> {
         })
     }
 
-    /// Gradient of the mean over all labelled tokens of the batch: micro-batches are weighted by their tokens, so that
-    /// accumulation changes rounding and nothing else.
-    fn gradients(&self, batch: &[&Sample], step: u64, parameters: &[(String, Var)]) -> Result<StepResult> {
+    /// Tokens of the largest row that a training from the beginning computes at once, and its labelled ones.
+    pub fn largest_row(&self) -> (usize, usize) {
+        let order = self.order();
+        let rows = (0..self.steps(&order)).flat_map(|step| {
+            let batch: Vec<&Sample> = order.batch(step).into_iter().map(|i| &self.samples[i]).collect();
+            self.pack(&batch).into_iter().map(|row| (row.tree.len(), row.targets.len()))
+        });
+        rows.max().unwrap_or_default()
+    }
+
+    fn order(&self) -> DataOrder {
+        DataOrder { samples: self.samples.len(), batch_size: self.spec.batch_size, seed: self.seed }
+    }
+
+    fn steps(&self, order: &DataOrder) -> u64 {
+        self.spec.length.steps(order.steps_per_epoch())
+    }
+
+    /// The batch as micro-batches.
+    fn pack(&self, batch: &[&Sample]) -> Vec<PackedBatch> {
         let parts = self.spec.accumulation.min(batch.len()).max(1);
-        let head = self.adapter.head();
-        let pack = |part: &[&Sample]| match head {
+        let pack = |part: &[&Sample]| match self.adapter.head() {
             Some(_) => PackedBatch::of_prompts(part, self.backbone.is_causal()),
             None => PackedBatch::new(part, self.answers),
         };
-        let packed: Vec<PackedBatch> = batch.chunks(batch.len().div_ceil(parts)).map(pack).collect();
+        batch.chunks(batch.len().div_ceil(parts)).map(pack).collect()
+    }
+
+    /// Gradient of the mean over all labelled tokens of the batch: micro-batches are weighted by their tokens, so that
+    /// accumulation changes rounding and nothing else.
+    fn gradients(&self, batch: &[&Sample], step: u64, parameters: &[(String, Var)]) -> Result<StepResult> {
+        let head = self.adapter.head();
+        let packed = self.pack(batch);
         let labelled: usize = packed.iter().map(|p| p.targets.len()).sum();
         let mut sum: Option<Vec<Tensor>> = None;
         let mut loss = 0.0;
@@ -210,6 +232,7 @@ impl Training<'_> {
             };
             loss += nll.to_vec1::<f32>()?.into_iter().map(f64::from).sum::<f64>();
             let gradients = collect(parameters, &(nll.sum_all()? / labelled as f64)?.backward()?)?;
+            sweep_buffers();
             sum = Some(match sum {
                 None => gradients,
                 Some(sum) => sum.iter().zip(&gradients).map(|(a, b)| a + b).collect::<candle_core::Result<_>>()?,
@@ -374,16 +397,6 @@ fn per_second(count: u64, since: Instant) -> f64 {
     count as f64 / since.elapsed().as_secs_f64().max(1e-9)
 }
 
-/// Tells what this process held at its worst moment: resident, and on the device.
-pub fn measure_memory(progress: &dyn Progress, device: &Device) {
-    if let Some(bytes) = peak_memory() {
-        progress.measure("peak_memory_bytes", bytes as f64);
-    }
-    if let Some(peak) = device::peak(device) {
-        progress.measure("peak_device_memory_bytes", peak.used as f64);
-    }
-}
-
 /// Peak resident memory of this process in bytes, where the system tells.
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -414,7 +427,7 @@ mod tests {
     fn backbone() -> Decoder {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
         let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
-        load_decoder("llama", &files.into(), &Device::Cpu).unwrap()
+        load_decoder("llama", &files.into(), &candle_core::Device::Cpu).unwrap()
     }
 
     fn lora() -> AdapterSpec {

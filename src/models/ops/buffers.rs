@@ -1,16 +1,37 @@
 //! Buffers that are used again, from layer to layer and from step to step: fresh memory costs a page fault every 4 KiB, and
 //! zeros that nobody reads.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Shape, Tensor};
 
 /// Smaller ones cost the allocator little.
 const SMALLEST: usize = 1 << 14;
 
-struct Pool(Mutex<Vec<Vec<f32>>>);
+/// Whether a buffer of the larger size may stand for one of the smaller: rows of different steps differ a little, and what a
+/// layer keeps for backward should not lie in a buffer that is much too large.
+fn near(smaller: usize, larger: usize) -> bool {
+    larger - smaller <= smaller / 4
+}
+
+struct Pool(Mutex<Vec<Free>>);
 
 static POOL: Pool = Pool(Mutex::new(Vec::new()));
+
+struct Free {
+    buffer: Vec<f32>,
+    /// Whether it lay here at the last [`sweep`] already.
+    stale: bool,
+}
+
+impl Free {
+    fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+}
 
 impl Pool {
     fn take(&self, len: usize) -> Vec<f32> {
@@ -18,17 +39,17 @@ impl Pool {
             return vec![0.0; len];
         }
         let mut free = lock(&self.0);
-        let fits = |b: &Vec<f32>| b.capacity() >= len && b.capacity() / 2 <= len;
+        let fits = |b: &Free| b.capacity() >= len && near(len, b.capacity());
         let best = free.iter().enumerate().filter(|(_, b)| fits(b)).min_by_key(|(_, b)| b.capacity()).map(|(i, _)| i);
         match best {
             Some(i) => {
-                let mut buffer = free.swap_remove(i);
+                let mut buffer = free.swap_remove(i).buffer;
                 buffer.resize(len, 0.0);
                 buffer
             }
             None => {
                 // One that was outgrown makes room, so that what is held doesn't grow with the number of sizes.
-                let outgrown = free.iter().position(|b| b.capacity() < len && b.capacity() >= len / 2);
+                let outgrown = free.iter().position(|b| b.capacity() < len && near(b.capacity(), len));
                 outgrown.map(|i| free.swap_remove(i));
                 drop(free);
                 vec![0.0; len]
@@ -38,8 +59,14 @@ impl Pool {
 
     fn give_back(&self, buffer: Vec<f32>) {
         if buffer.capacity() >= SMALLEST {
-            lock(&self.0).push(buffer);
+            lock(&self.0).push(Free { buffer, stale: false });
         }
+    }
+
+    fn sweep(&self) {
+        let mut free = lock(&self.0);
+        free.retain(|b| !b.stale);
+        free.iter_mut().for_each(|b| b.stale = true);
     }
 }
 
@@ -78,6 +105,21 @@ pub fn give_back(tensor: Tensor) -> Result<()> {
         POOL.give_back(buffer);
     }
     Ok(())
+}
+
+/// Says how many tokens are computed next. Buffers of a much longer or shorter row would fit nothing, so they make room.
+pub fn begin_row(tokens: usize) {
+    static BEFORE: AtomicUsize = AtomicUsize::new(0);
+    let before = BEFORE.swap(tokens, Ordering::Relaxed);
+    if !near(before.min(tokens), before.max(tokens)) {
+        lock(&POOL.0).clear();
+    }
+}
+
+/// Frees the buffers that nobody has taken since the last call. To be called after each step of a kind, so that what is held
+/// is what one step needs, whatever sizes there were before.
+pub fn sweep() {
+    POOL.sweep();
 }
 
 /// Moves the numbers out of a tensor.
@@ -124,13 +166,29 @@ mod tests {
         pool.give_back(again);
         let whole = pool.take(100_000);
         assert_eq!((whole.as_ptr(), whole.len()), (place, 100_000));
+        pool.give_back(whole);
+        let smaller = pool.take(60_000);
+        assert_ne!(smaller.as_ptr(), place, "it is much too large");
     }
 
     #[test]
     fn what_was_outgrown_makes_room() {
         let pool = Pool(Mutex::new(Vec::new()));
         pool.give_back(vec![0.0; 20_000]);
-        assert_eq!(pool.take(30_000).len(), 30_000);
+        assert_eq!(pool.take(24_000).len(), 24_000);
         assert!(lock(&pool.0).is_empty());
+    }
+
+    #[test]
+    fn what_a_whole_step_did_not_take_is_freed() {
+        let pool = Pool(Mutex::new(Vec::new()));
+        pool.give_back(vec![0.0; 20_000]);
+        pool.give_back(vec![0.0; 90_000]);
+        pool.sweep();
+        assert_eq!(lock(&pool.0).len(), 2, "they were in use in the step that ends");
+        let taken = pool.take(90_000);
+        pool.give_back(taken);
+        pool.sweep();
+        assert_eq!(lock(&pool.0).iter().map(Free::capacity).collect::<Vec<_>>(), [90_000]);
     }
 }
