@@ -25,23 +25,30 @@ pub fn plan(args: &PlanArgs) -> Outcome {
     plan.occupy(&footprints);
     let assessed =
         Assessed { plan: &plan, store: &store, selected: &selected, forecasts: &forecasts, footprints: &footprints };
-    let timings = Timings::read(&store)?;
+    let times = Times { earlier: Timings::read(&store)?, modelled: plan.modelled(&forecasts, &store) };
     let mut out = String::new();
-    let (run, cached) = list(&assessed, &timings, args.all, &mut out);
+    let (run, cached) = list(&assessed, &times, args.all, &mut out);
     fetches(&assessed, args, &mut out);
     memory(&assessed, args, &profiles, &mut out);
     let profile = plan.spec.profile.as_ref().map_or_else(String::new, |p| format!(", profile {p}"));
     let _ = writeln!(out, "{}{profile}: {run} to run, {cached} cached", plan.spec.pipeline.name);
     if run > 0 {
-        outlook(&assessed, &timings, &mut out);
+        outlook(&assessed, &times, &mut out);
     }
     print(&out);
     let missing = plan.missing(&selected, &forced, &store);
     if missing.is_empty() { Ok(()) } else { Err(problems(&missing, &sources, &args.pipeline.pipeline)) }
 }
 
+/// Where forecasts of time come from.
+struct Times {
+    earlier: Timings,
+    /// By action, in seconds.
+    modelled: Vec<Option<f64>>,
+}
+
 /// Every action with what would become of it; how many would run and how many are cached.
-fn list(assessed: &Assessed, timings: &Timings, all: bool, out: &mut String) -> (usize, usize) {
+fn list(assessed: &Assessed, times: &Times, all: bool, out: &mut String) -> (usize, usize) {
     let (mut run, mut cached) = (0, 0);
     for (i, forecast) in assessed.forecasts.iter().enumerate().filter(|(i, _)| assessed.selected.contains(i)) {
         let action = &assessed.plan.actions[i];
@@ -57,9 +64,11 @@ fn list(assessed: &Assessed, timings: &Timings, all: bool, out: &mut String) -> 
                 run += 1;
                 let needs = action.resolved.resources;
                 let gpus = if needs.gpus > 0 { format!(", {} GPU(s)", needs.gpus) } else { String::new() };
-                let time = timings
-                    .estimate(&assessed.plan.identity(i))
-                    .map_or("time unknown".to_owned(), |(s, _)| duration(s));
+                let time = match (times.earlier.estimate(&assessed.plan.identity(i)), times.modelled[i]) {
+                    (Some((seconds, _)), _) => duration(seconds),
+                    (None, Some(seconds)) => format!("very roughly {}", duration(seconds)),
+                    (None, None) => "time unknown".to_owned(),
+                };
                 let _ = writeln!(
                     out,
                     "run     {}  ({time}, {} core(s), {}{gpus})",
@@ -76,16 +85,21 @@ fn list(assessed: &Assessed, timings: &Timings, all: bool, out: &mut String) -> 
     (run, cached)
 }
 
-/// What the run would take, going by earlier ones.
-fn outlook(assessed: &Assessed, timings: &Timings, out: &mut String) {
-    let outlook = timings.outlook(assessed.plan, assessed.forecasts, assessed.selected, machine::resources());
+/// What the run would take, going by earlier ones where there are any.
+fn outlook(assessed: &Assessed, times: &Times, out: &mut String) {
+    let Assessed { plan, forecasts, selected, .. } = *assessed;
+    let outlook = times.earlier.outlook(plan, forecasts, &times.modelled, selected, machine::resources());
+    let basis = match outlook.modelled {
+        0 => "going by earlier runs".to_owned(),
+        n => format!("going by earlier runs, and very roughly by the amount of work for {n} that never ran here"),
+    };
     let unknown = match outlook.unknown {
         0 => String::new(),
-        n => format!(", not counting {n} that never ran here"),
+        n => format!(", not counting {n} of unknown time"),
     };
     let _ = writeln!(
         out,
-        "about {} going by earlier runs{unknown}; {} to write, {} of memory at most",
+        "about {} {basis}{unknown}; {} to write, {} of memory at most",
         duration(outlook.seconds),
         bytes(outlook.disk),
         bytes(outlook.memory)

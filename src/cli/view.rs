@@ -24,6 +24,19 @@ struct Active {
     /// Steps done when the first progress came, and when: a resumed action doesn't start at 0.
     first: Option<(u64, Instant)>,
     said: Instant,
+    /// What the action measured.
+    measured: HashMap<String, f64>,
+}
+
+impl Active {
+    /// Its memory at the worst moment beside what was planned, where both are known.
+    fn memory(&self) -> String {
+        let of = |name: &str| self.measured.get(name).map(|n| bytes(*n as u64));
+        // On a GPU, the plan is about the GPU's memory.
+        let peak = of("peak_device_memory_bytes").or_else(|| of("peak_memory_bytes"));
+        let both = peak.zip(of("planned_memory_bytes"));
+        both.map_or_else(String::new, |(peak, planned)| format!("  {peak} of memory ({planned} planned)"))
+    }
 }
 
 pub struct View {
@@ -141,12 +154,12 @@ impl View {
         }
     }
 
-    fn end(&mut self, action: &str) -> Option<Duration> {
+    fn end(&mut self, action: &str) -> Option<Active> {
         let active = self.active.remove(action)?;
         active.bar.finish_and_clear();
         self.bars.remove(&active.bar);
         self.overall.inc(1);
-        Some(active.began.elapsed())
+        Some(active)
     }
 }
 
@@ -179,7 +192,8 @@ impl Observer for View {
                 bar.set_style(style("  {prefix} [{bar:8}] {wide_msg}"));
                 bar.set_prefix(short(action));
                 let now = Instant::now();
-                self.active.insert(action.clone(), Active { bar, began: now, first: None, said: now });
+                let active = Active { bar, began: now, first: None, said: now, measured: HashMap::new() };
+                self.active.insert(action.clone(), active);
                 if !self.terminal {
                     let why = reasons.first().map_or_else(String::new, |r| format!(": {r}"));
                     let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
@@ -191,8 +205,10 @@ impl Observer for View {
             Event::Waiting { action } => self.line(&format!("wait   {action}: another run computes it")),
             Event::Message { action, text } => self.line(&format!("       {action}: {text}")),
             Event::Finished { action, bytes: size, .. } => {
-                let took = self.end(action).map_or(0.0, |d| d.as_secs_f64());
-                self.line(&format!("done   {action}  {}  {}", duration(took), bytes(*size)));
+                let ended = self.end(action);
+                let took = ended.as_ref().map_or(0.0, |active| active.began.elapsed().as_secs_f64());
+                let memory = ended.map_or_else(String::new, |active| active.memory());
+                self.line(&format!("done   {action}  {}  {}{memory}", duration(took), bytes(*size)));
             }
             Event::Retrying { action, error, in_seconds } => {
                 self.end(action);
@@ -215,7 +231,12 @@ impl Observer for View {
             Event::Exported { action, folder, written } => {
                 self.exported.push((action.clone(), folder.clone(), *written))
             }
-            Event::Measured { .. } | Event::Pushed { .. } | Event::RunFinished { .. } => {}
+            Event::Measured { action, name, value } => {
+                if let Some(active) = self.active.get_mut(action) {
+                    active.measured.insert(name.clone(), *value);
+                }
+            }
+            Event::Pushed { .. } | Event::RunFinished { .. } => {}
         }
     }
 }

@@ -129,7 +129,9 @@ pub struct Timings {
 pub struct Outlook {
     /// Wall-clock seconds, as far as they are known.
     pub seconds: f64,
-    /// Actions that no earlier run tells anything of.
+    /// Actions that no earlier run tells anything of, and whose time was taken from the amount of their work.
+    pub modelled: usize,
+    /// Actions of whose time nothing is known.
     pub unknown: usize,
     /// Bytes written to the store, as far as they are known.
     pub disk: u64,
@@ -165,11 +167,12 @@ impl Timings {
     }
 
     /// What running the selected actions that have no result would take on this machine, each started as soon as the
-    /// scheduler would.
+    /// scheduler would. `modelled` are [`Plan::modelled`]'s seconds.
     pub fn outlook(
         &self,
         plan: &Plan,
         forecasts: &[Forecast],
+        modelled: &[Option<f64>],
         selected: &HashSet<usize>,
         machine: Resources,
     ) -> Outlook {
@@ -178,12 +181,16 @@ impl Timings {
         let to_run: Vec<usize> = (0..forecasts.len()).filter(runs).collect();
         let mut seconds = vec![0.0; forecasts.len()];
         for &i in &to_run {
-            match self.estimate(&plan.identity(i)) {
-                Some((took, bytes)) => {
+            match (self.estimate(&plan.identity(i)), modelled[i]) {
+                (Some((took, bytes)), _) => {
                     seconds[i] = took;
                     outlook.disk += bytes;
                 }
-                None => outlook.unknown += 1,
+                (None, Some(took)) => {
+                    seconds[i] = took;
+                    outlook.modelled += 1;
+                }
+                (None, None) => outlook.unknown += 1,
             }
         }
         let mut missing: Vec<usize> =

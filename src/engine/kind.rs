@@ -103,6 +103,25 @@ pub trait Estimate: fmt::Debug + Send + Sync {
     fn remedies(&self, inputs: &BTreeMap<String, Vec<Artifact>>, budget: u64) -> Vec<String>;
 }
 
+/// Tells roughly how long an action takes, where no journal does.
+pub trait Work: fmt::Debug + Send + Sync {
+    /// Seconds on `cores` of this machine's cores. `inputs` holds those that are in the store, by role.
+    ///
+    /// # Errors
+    /// If an input can't be read.
+    fn seconds(&self, inputs: &BTreeMap<String, Vec<Artifact>>, cores: u32) -> Result<f64>;
+}
+
+/// So many seconds, whatever the inputs.
+#[derive(Debug, Clone, Copy)]
+pub struct Usual(pub f64);
+
+impl Work for Usual {
+    fn seconds(&self, _: &BTreeMap<String, Vec<Artifact>>, _: u32) -> Result<f64> {
+        Ok(self.0)
+    }
+}
+
 /// An action, described.
 #[derive(Debug, Clone, Default)]
 pub struct Resolved {
@@ -115,6 +134,8 @@ pub struct Resolved {
     pub resources: Resources,
     /// Where memory can be told in advance.
     pub memory: Option<Arc<dyn Estimate>>,
+    /// Where time can be told in advance.
+    pub work: Option<Arc<dyn Work>>,
     /// How often an environment error is tried again.
     pub retries: u32,
     /// How far numbers in the result's text files may differ when the action is computed again (relative, near 0

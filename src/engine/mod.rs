@@ -18,6 +18,6 @@ pub mod worker;
 
 pub use kind::{
     Artifact, Context, Estimate, Footprint, Isolation, Job, Progress, Registry, ResolveContext, Resolved, Resources,
-    StageKind, Unwatched, vocabulary_entry,
+    StageKind, Unwatched, Usual, Work, vocabulary_entry,
 };
 pub use machine::Device;

@@ -371,6 +371,20 @@ impl Plan {
         forecasts.iter().enumerate().map(footprint).collect()
     }
 
+    /// Seconds that the actions that would run take by the amount of their work, where that can be told.
+    pub fn modelled(&self, forecasts: &[Forecast], store: &Store) -> Vec<Option<f64>> {
+        let seconds = |(i, forecast): (usize, &Forecast)| {
+            let Resolved { work, resources, .. } = &self.actions[i].resolved;
+            match forecast {
+                Forecast::Cached { .. } => None,
+                Forecast::Run { .. } => {
+                    work.as_ref()?.seconds(&self.known_inputs(i, forecasts, store), resources.cores).ok()
+                }
+            }
+        };
+        forecasts.iter().enumerate().map(seconds).collect()
+    }
+
     /// Lets actions on this machine's processors occupy what their footprints say, unless the file says otherwise.
     pub fn occupy(&mut self, footprints: &[Option<Footprint>]) {
         for (action, footprint) in self.actions.iter_mut().zip(footprints) {

@@ -119,6 +119,18 @@ impl Frozen {
         self.matrices() * self.dtype.bytes() as u64 + self.vectors() * F32
     }
 
+    /// Bytes of the weights.
+    pub fn bytes(&self) -> u64 {
+        self.weights()
+    }
+
+    /// Floating-point operations of one pass over a row, those of linear layers alone.
+    pub fn operations(&self, row: Row) -> f64 {
+        let layers: f64 = self.modules.iter().map(|m| (m.inputs * m.outputs) as f64).sum();
+        let output = if self.encoder { 0.0 } else { self.embedding() as f64 };
+        2.0 * (layers * row.tokens as f64 + output * row.predicting as f64)
+    }
+
     /// Numbers that an adapter trains. Layers that `target_modules` names wrongly are found when the adapter is made.
     pub fn trainable(&self, adapter: &AdapterSpec) -> u64 {
         match adapter {

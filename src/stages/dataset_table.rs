@@ -1,6 +1,9 @@
 //! `dataset-table`: what was prepared, dataset by dataset, beside what a publication says of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -9,7 +12,7 @@ use super::definitions::{definition_at, json, span};
 use crate::{
     config::{self, Diagnostic, Node, Spanned},
     data::{Card, Summary},
-    engine::{Context, Isolation, ResolveContext, Resolved, Resources, StageKind},
+    engine::{Context, Isolation, ResolveContext, Resolved, Resources, StageKind, Usual},
     error::{IoAt, Result},
     fetch::Source,
     report::{DatasetEntry, DatasetLayout, Published, dataset_table},
@@ -66,6 +69,7 @@ impl StageKind for DatasetTable {
         Ok(Resolved {
             params: json(&layout(cx, options)?)?,
             resources: Resources { memory: 64 << 20, ..Resources::default() },
+            work: Some(Arc::new(Usual(0.2))),
             ..Resolved::default()
         })
     }

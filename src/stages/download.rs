@@ -1,11 +1,12 @@
 //! `download`: the files of a definition's `source` table, each proved by its pin.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::work::Transfer;
 use crate::{
     config::{self, Diagnostic, Node, Span, Spec, Table, from_node},
     engine::{Context, Progress, ResolveContext, Resolved, Resources, StageKind},
@@ -57,6 +58,7 @@ impl StageKind for Download {
             selected.retain(|entry| only.contains(&entry.name));
         }
         let (mut missing, mut unpinned, mut keyless) = (Vec::new(), Vec::new(), false);
+        let size = selected.iter().filter_map(|entry| entry.source.size).sum();
         let mut files = serde_json::Map::new();
         let mut origins = serde_json::Map::new();
         for entry in selected {
@@ -87,6 +89,7 @@ impl StageKind for Download {
             params: json!({ "files": files }),
             unkeyed: json!(origins),
             resources: Resources { cores: 1, memory: 256 << 20, gpus: 0 },
+            work: Some(Arc::new(Transfer(size))),
             retries: 3,
             missing,
             keyless,

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     definitions::{both, definition, fault, json, span},
     device::on_device,
-    footprint::{EvaluationMemory, Lengths, Prompts, max_tokens, measure_memory},
+    footprint::{EvaluationMemory, Lengths, Prompts, measure_memory},
     threads::on_threads,
     train::{SUMMARY_FILE, read_tokens, without_words},
+    work::EvaluationWork,
 };
 use crate::{
     config::{self, Diagnostic, Node},
@@ -19,7 +20,7 @@ use crate::{
         TaskDefinition, definitions, frame,
         tokenizer::{Convention, TextModel},
     },
-    engine::{Artifact, Context, Device, Estimate, ResolveContext, Resolved, StageKind},
+    engine::{Artifact, Context, Device, Estimate, ResolveContext, Resolved, StageKind, Work},
     error::{At, Error, IoAt, Result},
     eval::{
         Evaluation, MethodContext, ModelContext, TaskContext, TrainingContext,
@@ -196,7 +197,12 @@ impl StageKind for Evaluate {
             model: table.model.clone(),
             adapter,
             answering: table.answer.answering(),
-            prompts: Prompts { split: table.split.clone(), max_tokens: max_tokens(cx.spec, cx.action) },
+            prompts: Prompts::of(cx.spec, cx.action, &table.split),
+        });
+        let work = memory.as_ref().map(|m| EvaluationWork {
+            frozen: m.frozen.clone(),
+            answering: m.answering,
+            prompts: m.prompts.clone(),
         });
         let params = Params {
             backbone: model.backbone(),
@@ -223,6 +229,7 @@ impl StageKind for Evaluate {
             device: table.device,
         };
         Ok(Resolved {
+            work: work.map(|w| Arc::new(w) as Arc<dyn Work>),
             params: json(&params)?,
             unkeyed,
             numerics: Some(numerics),

@@ -7,10 +7,10 @@ use std::{
 };
 
 use crate::{
-    config::{ActionSpec, Node, Spec},
+    config::{ActionSpec, Spec},
     data::{Split, TOKENS_FILE, TOKENS_INFO_FILE},
     engine::{Artifact, Estimate, Footprint, Progress},
-    error::Result,
+    error::{Error, Result},
     eval::TOKEN_BUDGET,
     models::{
         AdapterSpec, Dtype, device,
@@ -20,8 +20,9 @@ use crate::{
     train::{TokenSet, peak_memory, shared_beginning},
 };
 
-/// Tokens of an answer where it isn't known yet.
+/// Tokens of an answer where it isn't known yet: at most, and usually.
 const ANSWER: usize = 16;
+const USUAL_ANSWER: usize = 2;
 
 /// More samples than any row holds.
 const MANY: usize = 4096;
@@ -83,12 +84,28 @@ impl Lengths {
         Self { own: self.own.iter().map(|(prompt, answer)| ((*prompt).min(room), *answer)).collect(), ..self.clone() }
     }
 
+    pub fn samples(&self) -> usize {
+        self.own.len()
+    }
+
+    /// Every token that answering all prompts reads, as one row; written answers are as long as the right ones.
+    pub fn all_answered(&self, answering: Answering) -> Row {
+        let answers = |right: usize| match answering {
+            Answering::Scored => self.answers,
+            Answering::Written => right,
+        };
+        let own = self.own.iter().map(|(prompt, right)| (prompt + answers(*right), answers(*right) + 1));
+        let (tokens, predicting) =
+            own.fold((self.shared, 0), |(t, p), (tokens, predicting)| (t + tokens, p + predicting));
+        Row { tokens, predicting }
+    }
+
     pub fn longest_prompt(&self) -> usize {
         self.shared + self.own.iter().map(|(prompt, _)| *prompt).max().unwrap_or(0)
     }
 
     /// The largest row that `samples` of them can make together in training.
-    fn training_row(&self, samples: usize) -> Row {
+    pub fn training_row(&self, samples: usize) -> Row {
         let longest = &self.own[..samples.min(self.own.len())];
         Row {
             tokens: self.shared + longest.iter().map(|(prompt, answer)| prompt + answer).sum::<usize>(),
@@ -128,24 +145,54 @@ pub(super) fn measure_memory(planned: &Parts, device: &candle_core::Device, prog
     }
 }
 
-/// The longest prompt that the stage behind the input `tokens` allows.
-pub(super) fn max_tokens(spec: &Spec, action: &ActionSpec) -> Option<usize> {
+/// The most that any action of the stage behind the input `tokens` allows by `limit`.
+fn most(spec: &Spec, action: &ActionSpec, limit: impl Fn(&ActionSpec) -> Option<i64>) -> Option<usize> {
     let stage = &action.inputs.iter().find(|i| i.role == "tokens")?.stages.first()?.stage;
-    let actions = &spec.stage(stage)?.actions;
-    let limit = |a: &ActionSpec| usize::try_from(a.params.get("max_tokens").and_then(Node::as_int)?).ok();
-    actions.iter().map(limit).collect::<Option<Vec<_>>>()?.into_iter().max()
+    let limits = spec.stage(stage)?.actions.iter().map(|a| usize::try_from(limit(a)?).ok());
+    limits.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 /// Where an action's tokens come from, as far as that is known.
 #[derive(Debug, Clone)]
 pub(super) struct Prompts {
     pub split: String,
+    /// The longest that is allowed.
     pub max_tokens: Option<usize>,
+    /// The most examples that the task allows.
+    pub examples: Option<usize>,
 }
 
 impl Prompts {
+    /// Of the stage behind the input `tokens` of an action.
+    pub fn of(spec: &Spec, action: &ActionSpec, split: &str) -> Self {
+        let examples = |tokens: &ActionSpec| {
+            let task = spec.definition("task", tokens.params.get("task")?.as_str()?, None).ok()?;
+            task.get("limit")?.get(split)?.as_int()
+        };
+        Self {
+            split: split.to_owned(),
+            max_tokens: most(spec, action, |tokens| tokens.params.get("max_tokens")?.as_int()),
+            examples: most(spec, action, examples),
+        }
+    }
+
+    /// Lengths as they may well be: those of the data, or prompts half as long as they may be. `enough` says how many make
+    /// no difference to more.
+    ///
+    /// # Errors
+    /// If nobody knows how many there are.
+    pub fn usual_lengths(&self, inputs: &Inputs, frozen: &Frozen, enough: Option<usize>) -> Result<Arc<Lengths>> {
+        if inputs.get("tokens").is_some_and(|list| !list.is_empty()) {
+            return Ok(self.lengths(inputs, frozen)?.0);
+        }
+        let examples =
+            self.examples.or(enough).ok_or_else(|| Error::internal("nobody knows how many examples there are"))?;
+        let prompt = self.max_tokens.unwrap_or(frozen.dims.max_positions) / 2;
+        Ok(Arc::new(Lengths { shared: 0, own: vec![(prompt, USUAL_ANSWER); examples], answers: ANSWER }))
+    }
+
     /// Lengths, and whether they are those of the data.
-    fn lengths(&self, inputs: &Inputs, frozen: &Frozen) -> Result<(Arc<Lengths>, bool)> {
+    pub fn lengths(&self, inputs: &Inputs, frozen: &Frozen) -> Result<(Arc<Lengths>, bool)> {
         match inputs.get("tokens").and_then(|list| list.first()) {
             Some(tokens) => Ok((Lengths::read(tokens, &self.split)?, true)),
             None => Ok((Arc::new(Lengths::bound(self.max_tokens.unwrap_or(frozen.dims.max_positions))), false)),
@@ -321,7 +368,7 @@ mod tests {
             batch_size: 16,
             accumulation: 1,
             checkpointing: false,
-            prompts: Prompts { split: "train".to_owned(), max_tokens: Some(128) },
+            prompts: Prompts { split: "train".to_owned(), max_tokens: Some(128), examples: None },
         }
     }
 

@@ -1,5 +1,7 @@
 //! `memory-plan`: what training and evaluating every method on every task will hold in memory, from the tokens alone.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +13,7 @@ use super::{
 use crate::{
     config::{self, Diagnostic, Node, Size, Spanned},
     data::Task,
-    engine::{Context, Device, Isolation, ResolveContext, Resolved, Resources, StageKind},
+    engine::{Context, Device, Isolation, ResolveContext, Resolved, Resources, StageKind, Usual},
     error::{Error, IoAt, Result},
     models::{
         AdapterSpec, BackboneSpec, ModelSpec,
@@ -123,6 +125,7 @@ impl StageKind for MemoryPlan {
             params: json(&params)?,
             resources: Resources { memory: 256 << 20, ..Resources::default() },
             missing,
+            work: Some(Arc::new(Usual(0.5))),
             ..Resolved::default()
         })
     }
@@ -145,7 +148,7 @@ impl StageKind for MemoryPlan {
             let set = read_tokens(&tokens[*input])?;
             let (train, test) = (Lengths::of(&set, "train")?, Lengths::of(&set, "test")?);
             for planned in &params.methods {
-                let prompts = |split: &str| Prompts { split: split.to_owned(), max_tokens: None };
+                let prompts = |split: &str| Prompts { split: split.to_owned(), max_tokens: None, examples: None };
                 let training = TrainingMemory {
                     frozen: frozen.clone(),
                     model: params.model.name.clone(),

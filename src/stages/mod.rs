@@ -16,6 +16,7 @@ mod tests;
 mod threads;
 mod tokenize;
 mod train;
+mod work;
 
 use crate::{
     config::{Entry, Vocabulary},

@@ -1,12 +1,14 @@
 //! `prepare`: a dataset's files become the examples of a task.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{self, Diagnostic, Node, from_node},
     data::{Recipe, Summary, definitions, prepare, write_examples},
-    engine::{Context, ResolveContext, Resolved, Resources, StageKind},
+    engine::{Context, ResolveContext, Resolved, Resources, StageKind, Usual},
     error::{IoAt, Result},
 };
 
@@ -54,6 +56,7 @@ impl StageKind for Prepare {
         Ok(Resolved {
             params,
             resources: Resources { memory: 512 << 20, ..Resources::default() },
+            work: Some(Arc::new(Usual(2.0))),
             ..Resolved::default()
         })
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::Arc,
 };
 
 use schemars::JsonSchema;
@@ -16,7 +17,7 @@ use crate::{
         frame::{read_parquet, strings, u32s},
         summary,
     },
-    engine::{Artifact, Context, Isolation, ResolveContext, Resolved, Resources, StageKind},
+    engine::{Artifact, Context, Isolation, ResolveContext, Resolved, Resources, StageKind, Usual},
     error::{At, Error, IoAt, Result},
     eval::{Evaluation, bootstrap::Bootstrap, metrics::Metric},
     report::{
@@ -160,6 +161,7 @@ impl StageKind for ReportKind {
         Ok(Resolved {
             params,
             resources: Resources { memory: 128 << 20, ..Resources::default() },
+            work: Some(Arc::new(Usual(0.2))),
             ..Resolved::default()
         })
     }

@@ -1,6 +1,6 @@
 //! `tokenize`: prompts and answers of a task as token ids of a model.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use polars::prelude::{Column, NamedFrom, Series};
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
@@ -20,7 +20,7 @@ use crate::{
         tokenizer::{Convention, TextModel},
         tokens::{Prompt, Prompter, answers, prompt_limit},
     },
-    engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind},
+    engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind, Usual},
     error::{At, Error, IoAt, Result},
     models::ModelSpec,
 };
@@ -113,7 +113,12 @@ impl StageKind for Tokenize {
             convention,
         };
         let params = serde_json::to_value(&params).map_err(|e| vec![Diagnostic::new(e)])?;
-        Ok(Resolved { params, resources: Resources { memory: MEMORY, ..Resources::default() }, ..Resolved::default() })
+        Ok(Resolved {
+            params,
+            resources: Resources { memory: MEMORY, ..Resources::default() },
+            work: Some(Arc::new(Usual(2.0))),
+            ..Resolved::default()
+        })
     }
 
     fn run(&self, cx: &Context) -> Result<()> {

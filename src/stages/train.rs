@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     definitions::{both, definition, fault, json, span},
     device::on_device,
-    footprint::{Prompts, TrainingMemory, max_tokens, measure_memory},
+    footprint::{Prompts, TrainingMemory, measure_memory},
     threads::on_threads,
+    work::TrainingWork,
 };
 use crate::{
     config::{self, Diagnostic, Node},
@@ -17,7 +18,7 @@ use crate::{
         TOKENS_FILE, TOKENS_INFO_FILE,
         tokenizer::{Convention, TextModel},
     },
-    engine::{Artifact, Context, Device, Estimate, ResolveContext, Resolved, StageKind},
+    engine::{Artifact, Context, Device, Estimate, ResolveContext, Resolved, StageKind, Work},
     error::{At, Error, IoAt, Result},
     models::{
         self, Adapter, AdapterSpec, BackboneSpec, ModelSpec,
@@ -127,9 +128,17 @@ impl StageKind for Train {
             batch_size: params.training.batch_size,
             accumulation: params.training.accumulation,
             checkpointing: method.safeguards.checkpointing,
-            prompts: Prompts { split: "train".to_owned(), max_tokens: max_tokens(cx.spec, cx.action) },
+            prompts: Prompts::of(cx.spec, cx.action, "train"),
+        });
+        let work = memory.as_ref().map(|m| TrainingWork {
+            frozen: m.frozen.clone(),
+            prompts: m.prompts.clone(),
+            batch_size: m.batch_size,
+            length: params.training.length,
+            checkpointing: m.checkpointing,
         });
         Ok(Resolved {
+            work: work.map(|w| Arc::new(w) as Arc<dyn Work>),
             params: json(&params)?,
             unkeyed: json(&method.safeguards)?,
             numerics: Some(numerics(table.device, model.dtype)),
