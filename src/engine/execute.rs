@@ -59,14 +59,13 @@ pub fn execute(order: &Order, kind: &dyn StageKind, store: &Store, progress: &dy
     }
     prove(order, store)?;
     let staging = store.staging()?;
-    let out = staging.path().join("out");
-    fs::create_dir(&out).io_at("create", &out)?;
-    let work = match order.purpose {
-        Purpose::Missing | Purpose::Forced => store.work(&order.key, lock.is_some())?,
+    // As few folders as can be: some filesystems take long to make one where many were removed a moment ago.
+    let (out, work) = match order.purpose {
+        Purpose::Missing | Purpose::Forced => (staging.path().to_owned(), store.work(&order.key, lock.is_some())),
         Purpose::Check => {
-            let work = staging.path().join("work");
-            fs::create_dir(&work).io_at("create", &work)?;
-            work
+            let out = staging.path().join("out");
+            fs::create_dir(&out).io_at("create", &out)?;
+            (out, staging.path().join("work"))
         }
     };
     kind.run(&Context { job: &order.job, out: &out, work: &work, progress })?;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::machine::Device;
 use crate::{
     config::{ActionSpec, Diagnostic, Entry, Node, Spec},
-    error::{Error, Result},
+    error::{Error, IoAt, Result},
     store::Digest,
 };
 
@@ -215,7 +215,7 @@ pub struct Context<'a> {
     pub job: &'a Job,
     /// Empty folder that becomes the artifact.
     pub out: &'a Path,
-    /// Private folder that outlives an interruption: partial downloads, checkpoints. Removed after success.
+    /// Place of [`Context::work_folder`].
     pub work: &'a Path,
     pub progress: &'a dyn Progress,
 }
@@ -238,6 +238,15 @@ impl Context<'_> {
             [one] => Ok(one),
             many => Err(Error::input(format!("{} needs one `{role}` input and has {}", self.job.action, many.len()))),
         }
+    }
+
+    /// A private folder that outlives an interruption: partial downloads, checkpoints. Removed after success.
+    ///
+    /// # Errors
+    /// If it can't be created.
+    pub fn work_folder(&self) -> Result<&Path> {
+        fs::create_dir_all(self.work).io_at("create", self.work)?;
+        Ok(self.work)
     }
 
     /// An error where the user asked to stop; to be called where stopping loses nothing.

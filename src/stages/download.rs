@@ -117,7 +117,8 @@ fn download(cx: &Context, fetcher: &Fetcher) -> Result<()> {
     let mut bytes = 0;
     for (i, (name, source)) in pinned.iter().enumerate() {
         let note = if pinned.len() == 1 { name.clone() } else { format!("{name} ({} of {})", i + 1, pinned.len()) };
-        let fetched = fetcher.fetch(source, name, cx.out, cx.work, &Watched { progress: cx.progress, note })?;
+        let fetched =
+            fetcher.fetch(source, name, cx.out, cx.work_folder()?, &Watched { progress: cx.progress, note })?;
         cx.progress.message(&format!("{name}: {} bytes, BLAKE3 {}", fetched.size, fetched.digest.short()));
         bytes += fetched.size;
     }

@@ -125,7 +125,7 @@ impl StageKind for Exec {
     fn run(&self, cx: &Context) -> Result<()> {
         let params: Params = cx.params()?;
         let unkeyed: Unkeyed = serde_json::from_value(cx.job.unkeyed.clone())?;
-        let inputs = tempfile::tempdir_in(cx.work).io_at("create a folder in", cx.work)?;
+        let inputs = tempfile::tempdir_in(cx.work_folder()?).io_at("create a folder in", cx.work)?;
         let mut places = BTreeMap::from([("out".to_owned(), cx.out.to_owned())]);
         for (role, artifacts) in &cx.job.inputs {
             places.insert(role.clone(), place(artifacts, &inputs.path().join(role))?);

@@ -186,7 +186,10 @@ fn run(cx: &Context) -> Result<()> {
         spec: &params.training,
         safeguards: &safeguards,
         seed,
-        checkpoint: Some(CheckpointFile { path: train::checkpoint_path(cx.work), fingerprint: fingerprint(cx)? }),
+        checkpoint: Some(CheckpointFile {
+            path: train::checkpoint_path(cx.work_folder()?),
+            fingerprint: fingerprint(cx)?,
+        }),
         progress: cx.progress,
     };
     let summary = training.run()?;

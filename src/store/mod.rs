@@ -240,13 +240,11 @@ impl Store {
         }
     }
 
-    /// The folder that `key`'s action keeps between attempts. Without a lock on the key it can't be shared, so a process
+    /// The folder that `key`'s action keeps between attempts; it needn't exist. Without a lock on the key it can't be shared, so a process
     /// that has none gets a folder of its own.
-    pub fn work(&self, key: &Digest, locked: bool) -> Result<PathBuf> {
+    pub fn work(&self, key: &Digest, locked: bool) -> PathBuf {
         let name = if locked { key.to_string() } else { format!("{key}.{}", unique_process()) };
-        let dir = self.root.join("work").join(name);
-        fs::create_dir_all(&dir).io_at("create", &dir)?;
-        Ok(dir)
+        self.root.join("work").join(name)
     }
 
     /// A new empty folder on the store's filesystem, removed when dropped.

@@ -283,7 +283,9 @@ fn checkpoints_of_unfinished_actions_survive_a_collection_until_they_are_old() {
     let (done, _) = publish(&store, "a", &[("x", "1")]);
     let open = Digest::of(b"open");
     for key in [done, open] {
-        fs::write(store.work(&key, true).unwrap().join("checkpoint"), "bytes").unwrap();
+        let work = store.work(&key, true);
+        fs::create_dir_all(&work).unwrap();
+        fs::write(work.join("checkpoint"), "bytes").unwrap();
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
     store.sweep(&store.garbage(&Retention { now, ..Retention::default() }).unwrap()).unwrap();
