@@ -3,7 +3,7 @@
 //! Follows what [`super::Decoder`] keeps: per layer its input, queries, keys and values, the stream between the two halves, and
 //! the gate and up activations, and what attention saw where LoRA changes the layer that reads it, all in f32; norms and
 //! attention probabilities are computed again in backward. [`super::Encoder`] keeps the same with one inner activation in
-//! place of gate and up. A GGUF file is mapped while it is read; that isn't counted, since the system takes those pages back.
+//! place of gate and up.
 
 use super::{
     AdapterSpec, Backbone, BackboneSpec, Dims, Dtype, Module, adapters::matches_target, attention_output, is_encoder,

@@ -1,21 +1,20 @@
 //! GGUF, de-quantised on load.
 
-use std::{io::Cursor, path::Path};
+use std::{fs, io::BufReader, path::Path};
 
 use candle_core::{
     DType, Device, Tensor,
     quantized::gguf_file::{Content, Value},
 };
-use memmap2::Mmap;
 use serde_json::{Map, json};
 
 use super::config::Config;
 use crate::error::{At, Error, IoAt, Result};
 
-/// An open, memory-mapped file.
+/// An open file.
 pub struct File {
     name: String,
-    map: Mmap,
+    file: fs::File,
     content: Content,
     /// Rows of queries and keys come in the order of interleaved rotary pairs, and how many heads they have.
     interleaved: Option<(usize, usize)>,
@@ -53,22 +52,20 @@ fn damaged(e: impl std::fmt::Display) -> Error {
 
 impl File {
     pub fn open(name: &str, path: &Path) -> Result<Self> {
-        let file = std::fs::File::open(path).io_at("open", path)?;
-        // SAFETY: weight files are read-only artifacts that nobody changes while they are in use.
-        let map = unsafe { Mmap::map(&file) }.io_at("map", path)?;
-        let content = Content::read(&mut Cursor::new(&map[..])).map_err(damaged).at(name)?;
+        let file = fs::File::open(path).io_at("open", path)?;
+        let size = file.metadata().io_at("read", path)?.len();
+        let content = Content::read(&mut BufReader::new(&file)).map_err(damaged).at(name)?;
         for (tensor, info) in &content.tensor_infos {
             let blocks = info.shape.elem_count().div_ceil(info.ggml_dtype.block_size());
             let end = blocks
                 .checked_mul(info.ggml_dtype.type_size())
                 .and_then(|size| (size as u64).checked_add(info.offset))
                 .and_then(|end| end.checked_add(content.tensor_data_offset));
-            if end.is_none_or(|end| end > map.len() as u64) {
-                let size = map.len();
+            if end.is_none_or(|end| end > size) {
                 return Err(damaged(format!("tensor `{tensor}` lies beyond its end, {size} bytes"))).at(name);
             }
         }
-        let mut file = Self { name: name.to_owned(), map, content, interleaved: None };
+        let mut file = Self { name: name.to_owned(), file, content, interleaved: None };
         if file.architecture()? == "llama" {
             let heads = file.number("attention.head_count")? as usize;
             file.interleaved = Some((heads, file.number_or("attention.head_count_kv", heads as f64)? as usize));
@@ -137,7 +134,7 @@ impl File {
             let stored = gguf_name(name).unwrap_or_default();
             let tensor = self
                 .content
-                .tensor(&mut Cursor::new(&self.map[..]), &stored, &Device::Cpu)?
+                .tensor(&mut BufReader::new(&self.file), &stored, &Device::Cpu)?
                 .dequantize(&Device::Cpu)?;
             let tensor = match self.interleaved {
                 Some((heads, _)) if name.contains(".q_proj.") => halves(&tensor, heads)?,
