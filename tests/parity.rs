@@ -647,7 +647,8 @@ fn a_cache_gives_the_same_hidden_states() {
         let adapter = adapters::create(&prefix(None), &fixture.model, 5, None).unwrap();
         let samples = fixture.samples();
         let mut tree = TokenTree::new();
-        let mut cache = KvCache::new();
+        // Less room than is needed, so that it grows.
+        let mut cache = KvCache::new(16);
         let mut parts = Vec::new();
         let root = tree.push(None, &samples[0].ids[..4]);
         parts.push(fixture.model.extend(&tree, adapter.as_ref(), &mut cache).unwrap());

@@ -52,7 +52,7 @@ pub enum Mode {
     /// Dropout masks depend on `seed`, `pass` and the module's path alone, so that a resumed training draws the same ones.
     Train {
         seed: u64,
-        /// Counts the forward passes of a training, micro-batches included.
+        /// Tells the forward passes of a training from each other, those of one step's rows included.
         pass: u64,
         /// Layers keep their input alone for backward and compute the rest again.
         checkpointing: bool,

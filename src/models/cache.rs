@@ -7,13 +7,16 @@ use candle_core::{DType, Result, Tensor};
 pub struct KvCache {
     /// Tokens held.
     len: usize,
-    /// `[capacity, width]` per layer.
+    /// Tokens that there is room for.
+    room: usize,
+    /// `[room, width]` per layer.
     layers: Vec<Tensor>,
 }
 
 impl KvCache {
-    pub fn new() -> Self {
-        Self::default()
+    /// With room for `room` tokens; more can come, but then what is held is copied.
+    pub fn new(room: usize) -> Self {
+        Self { room, ..Self::default() }
     }
 
     /// Tokens held.
@@ -30,11 +33,10 @@ impl KvCache {
         let (new, width) = rows.dims2()?;
         let total = self.len + new;
         if self.layers.len() <= layer {
-            self.layers.push(rows.force_contiguous()?);
-            return Ok(rows.clone());
+            self.layers.push(Tensor::zeros((self.room.max(total), width), DType::F32, rows.device())?);
         }
         if self.layers[layer].dim(0)? < total {
-            let larger = Tensor::zeros((total + total / 2 + 64, width), DType::F32, rows.device())?;
+            let larger = Tensor::zeros((total + total / 2, width), DType::F32, rows.device())?;
             larger.slice_set(&self.layers[layer].narrow(0, 0, self.len)?, 0, 0)?;
             self.layers[layer] = larger;
         }

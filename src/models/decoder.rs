@@ -176,13 +176,13 @@ impl Layer {
         rotary::rotate(&qkv, &view.angles, view.rotary, view.rotated(), view.heads.dim)?;
         let qkv = observe(qkv)?;
         let seen = attention::forward(&qkv, prefix, view.heads, &view.pattern)?;
-        let mid = self.output.forward(&seen, output, Some(x.force_contiguous()?))?;
+        let mid = self.output.forward(&seen, output, Some(buffers::copy(x)?))?;
         let seen = keep(seen, output)?;
         let normed = self.mlp_norm.forward(&mid)?;
         let inner = self.gate_up.forward(&normed, gate_up, None)?;
         buffers::give_back(normed)?;
         let active = swiglu::forward(&inner)?;
-        let out = self.down.forward(&active, down, Some(mid.force_contiguous()?))?;
+        let out = self.down.forward(&active, down, Some(buffers::copy(&mid)?))?;
         buffers::give_back(active)?;
         Ok((out, Kept { qkv, seen, mid, inner }))
     }

@@ -209,8 +209,8 @@ impl Frozen {
         let working = F32 * tokens * (4 * hidden + qkv + d.q_width() as u64 + self.inner() + wide);
         let (output, cached) = match answering {
             Answering::Scored => (self.output(row), 0),
-            // The logits and their copy; the cache grows by half.
-            Answering::Written => (F32 * 2 * (row.predicting * d.vocab) as u64, row.tokens + row.tokens / 2 + 64),
+            // The logits and their copy.
+            Answering::Written => (F32 * 2 * (row.predicting * d.vocab) as u64, row.tokens),
         };
         let parts = vec![
             ("working space", working),
@@ -317,7 +317,7 @@ mod tests {
         assert!(scored.total() < short.total());
         assert!(scored.0.iter().all(|(name, _)| *name != "key/value cache"));
         let written = frozen.evaluation(&none, row(500), Answering::Written);
-        assert_eq!(part(&written, "key/value cache"), (500 + 250 + 64) * 28 * 4608 * 4);
+        assert_eq!(part(&written, "key/value cache"), 500 * 28 * 4608 * 4);
         assert_eq!(part(&written, "output layer"), 2 * 64 * 65_024 * 4);
     }
 

@@ -99,9 +99,6 @@ enum AnswerMode {
     Head,
 }
 
-/// Room beside the longest label for an answer that is a sentence.
-const ROOM: usize = 16;
-
 /// A bootstrap over the examples.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -197,6 +194,7 @@ impl StageKind for Evaluate {
             model: table.model.clone(),
             adapter,
             answering: table.answer.answering(),
+            max_new_tokens: table.max_new_tokens,
             prompts: Prompts::of(cx.spec, cx.action, &table.split),
         });
         let work = memory.as_ref().map(|m| EvaluationWork {
@@ -256,7 +254,7 @@ fn run(cx: &Context) -> Result<()> {
     let (adapter, training) = adapter(cx, &params, backbone.as_ref())?;
     let predictions = predict(cx, &params, backbone.as_ref(), adapter.as_ref(), &samples, &tokens)?;
     let answering = params.answer.answering();
-    let row = Lengths::of(&tokens, &params.split)?.evaluation_row(answering);
+    let row = Lengths::of(&tokens, &params.split)?.evaluation_row(answering, params.max_new_tokens);
     let frozen = Frozen::of_loaded(&params.backbone, params.device, backbone.as_ref())?;
     let spec: AdapterSpec = serde_json::from_value(cx.job.unkeyed.clone()).at("the adapter's hyper-parameters")?;
     measure_memory(&frozen.evaluation(&spec, row, answering), backbone.device(), cx.progress);
@@ -421,8 +419,7 @@ fn predict(
         AnswerMode::Generate => {
             let tokenizer =
                 TextModel::load(&cx.input("model")?.files, Convention::of(&params.backbone.family).as_ref())?.tokenizer;
-            let longest_label = tokens.answers.labels.iter().map(Vec::len).max().unwrap_or(0);
-            let longest = params.max_new_tokens.unwrap_or(longest_label + ROOM);
+            let longest = Lengths::of(tokens, &params.split)?.room(params.max_new_tokens);
             let answers = generate::generate(backbone, adapter, &prompts, tokens.answers.end, longest, done)?;
             let texts = answers.iter().map(|ids| tokenizer.decode(ids)).collect::<Result<Vec<_>>>()?;
             let words: Vec<&str> = tokens.info.labels.iter().map(|l| l.words.as_str()).collect();

@@ -17,8 +17,11 @@ use crate::{
         memory::{Answering, Frozen, Parts, Row},
     },
     store::Digest,
-    train::{TokenSet, peak_memory, shared_beginning},
+    train::{TokenSet, most_in_row, peak_memory, shared_beginning},
 };
+
+/// Tokens of a written answer beyond those of the longest label: room for a sentence.
+const ROOM: usize = 16;
 
 /// Tokens of an answer where it isn't known yet: at most, and usually.
 const ANSWER: usize = 16;
@@ -39,6 +42,7 @@ pub(super) struct Lengths {
     own: Vec<(usize, usize)>,
     /// All answers together.
     answers: usize,
+    longest_answer: usize,
 }
 
 /// By artifact and split.
@@ -47,7 +51,7 @@ type Known = HashMap<(Digest, String), Arc<Lengths>>;
 impl Lengths {
     /// The most that prompts of at most `max_tokens` can come to.
     fn bound(max_tokens: usize) -> Self {
-        Self { shared: 0, own: vec![(max_tokens, ANSWER); MANY], answers: ANSWER }
+        Self { shared: 0, own: vec![(max_tokens, ANSWER); MANY], answers: ANSWER, longest_answer: ANSWER }
     }
 
     pub fn of(tokens: &TokenSet, split: &str) -> Result<Self> {
@@ -57,7 +61,8 @@ impl Lengths {
         let answers: Vec<usize> = tokens.answers.labels.iter().map(Vec::len).collect();
         let mut own: Vec<_> = samples.iter().map(|s| (s.prompt.len() - shared, answers[s.label as usize])).collect();
         own.sort_unstable_by_key(|(prompt, answer)| std::cmp::Reverse(prompt + answer));
-        Ok(Self { shared, own, answers: answers.iter().sum() })
+        let longest_answer = answers.iter().copied().max().unwrap_or(0);
+        Ok(Self { shared, own, answers: answers.iter().sum(), longest_answer })
     }
 
     /// Of a `tokens` artifact. Reads it once in the life of the program: many actions ask.
@@ -104,7 +109,12 @@ impl Lengths {
         self.shared + self.own.iter().map(|(prompt, _)| *prompt).max().unwrap_or(0)
     }
 
-    /// The largest row that `samples` of them can make together in training.
+    /// Tokens of its own of the longest prompt with its answer.
+    fn longest(&self) -> usize {
+        self.own.iter().map(|(prompt, answer)| prompt + answer).max().unwrap_or(0)
+    }
+
+    /// The row that the longest `samples` of them make together in training.
     pub fn training_row(&self, samples: usize) -> Row {
         let longest = &self.own[..samples.min(self.own.len())];
         Row {
@@ -114,17 +124,26 @@ impl Lengths {
         }
     }
 
-    /// The largest row of an evaluation, and the most prompts that one row holds.
-    pub fn evaluation_row(&self, answering: Answering) -> Row {
-        let all = self.shared + self.own.iter().map(|(prompt, _)| prompt + self.answers).sum::<usize>();
-        let tokens = all.min(TOKEN_BUDGET).max(self.longest_prompt() + self.answers);
+    /// Tokens that a written answer may have: `max_new_tokens` where the stage says so.
+    pub fn room(&self, max_new_tokens: Option<usize>) -> usize {
+        max_new_tokens.unwrap_or(self.longest_answer + ROOM)
+    }
+
+    /// The largest row of an evaluation with what is written, and the most prompts that one row holds.
+    pub fn evaluation_row(&self, answering: Answering, max_new_tokens: Option<usize>) -> Row {
+        let answer = match answering {
+            Answering::Scored => self.answers,
+            Answering::Written => self.room(max_new_tokens),
+        };
+        let all = self.shared + self.own.iter().map(|(prompt, _)| prompt + answer).sum::<usize>();
+        let tokens = all.min(TOKEN_BUDGET).max(self.longest_prompt() + answer);
         let predicting = match answering {
             Answering::Scored => tokens,
             Answering::Written => {
                 let mut left = tokens.saturating_sub(self.shared);
                 let shortest = self.own.iter().rev().take_while(|(prompt, _)| {
-                    let fits = *prompt <= left;
-                    left = left.saturating_sub(*prompt);
+                    let fits = prompt + answer <= left;
+                    left = left.saturating_sub(prompt + answer);
                     fits
                 });
                 shortest.count().max(1)
@@ -188,7 +207,12 @@ impl Prompts {
         let examples =
             self.examples.or(enough).ok_or_else(|| Error::internal("nobody knows how many examples there are"))?;
         let prompt = self.max_tokens.unwrap_or(frozen.dims.max_positions) / 2;
-        Ok(Arc::new(Lengths { shared: 0, own: vec![(prompt, USUAL_ANSWER); examples], answers: ANSWER }))
+        Ok(Arc::new(Lengths {
+            shared: 0,
+            own: vec![(prompt, USUAL_ANSWER); examples],
+            answers: ANSWER,
+            longest_answer: ANSWER,
+        }))
     }
 
     /// Lengths, and whether they are those of the data.
@@ -230,7 +254,12 @@ pub(super) struct TrainingMemory {
 impl TrainingMemory {
     /// The largest row that one step computes at once.
     pub fn row(&self, lengths: &Lengths) -> Row {
-        lengths.training_row(self.batch_size.div_ceil(self.accumulation.max(1)))
+        let whole = lengths.training_row(self.batch_size.div_ceil(self.accumulation.max(1)));
+        if !self.frozen.device.is_cpu() {
+            return whole;
+        }
+        let most = lengths.shared + most_in_row(lengths.shared) + lengths.longest();
+        Row { tokens: whole.tokens.min(most), ..whole }
     }
 
     pub fn parts(&self, lengths: &Lengths) -> Parts {
@@ -319,12 +348,14 @@ pub(super) struct EvaluationMemory {
     pub model: String,
     pub adapter: AdapterSpec,
     pub answering: Answering,
+    pub max_new_tokens: Option<usize>,
     pub prompts: Prompts,
 }
 
 impl EvaluationMemory {
     pub fn parts(&self, lengths: &Lengths) -> Parts {
-        self.frozen.evaluation(&self.adapter, lengths.evaluation_row(self.answering), self.answering)
+        let row = lengths.evaluation_row(self.answering, self.max_new_tokens);
+        self.frozen.evaluation(&self.adapter, row, self.answering)
     }
 }
 
@@ -376,31 +407,39 @@ mod tests {
     fn without_tokens_the_longest_prompt_is_the_bound() {
         let training = training();
         let bound = Lengths::bound(128);
-        assert_eq!(training.row(&bound), Row { tokens: 16 * (128 + ANSWER), predicting: 16 * (ANSWER + 1) });
+        // More than a CPU's row, by one prompt at most.
+        assert_eq!(training.row(&bound), Row { tokens: 640 + 128 + ANSWER, predicting: 16 * (ANSWER + 1) });
         let estimate = training.footprint(&Inputs::new()).unwrap();
         assert!(!estimate.exact);
         assert_eq!(estimate.parts, training.parts(&bound).0);
-        let halved = TrainingMemory { accumulation: 2, ..training };
-        assert_eq!(halved.row(&bound).tokens, 8 * (128 + ANSWER));
+        let parts = TrainingMemory { accumulation: 4, ..training };
+        assert_eq!(parts.row(&bound).tokens, 4 * (128 + ANSWER));
+        let mut on_a_gpu = TrainingMemory { accumulation: 1, ..parts };
+        on_a_gpu.frozen.device = Device::Cuda;
+        assert_eq!(on_a_gpu.row(&bound).tokens, 16 * (128 + ANSWER));
     }
 
     #[test]
     fn the_longest_prompts_make_the_largest_row() {
-        let lengths = Lengths { shared: 10, own: vec![(30, 2), (20, 3), (4, 1)], answers: 6 };
+        let lengths = Lengths { shared: 10, own: vec![(30, 2), (20, 3), (4, 1)], answers: 6, longest_answer: 3 };
         assert_eq!(lengths.training_row(2), Row { tokens: 10 + 32 + 23, predicting: 3 + 4 });
         assert_eq!(lengths.training_row(9), Row { tokens: 10 + 32 + 23 + 5, predicting: 3 + 4 + 2 });
         assert_eq!((lengths.longest_prompt(), lengths.cut(25).longest_prompt()), (40, 25));
         // All three fit into one row, with all answers behind each.
-        assert_eq!(lengths.evaluation_row(Answering::Scored).tokens, 10 + 54 + 3 * 6);
-        assert_eq!(lengths.evaluation_row(Answering::Written).predicting, 3);
-        let long = Lengths { shared: 0, own: vec![(5000, 1)], answers: 6 };
-        assert_eq!(long.evaluation_row(Answering::Scored).tokens, 5006);
+        assert_eq!(lengths.evaluation_row(Answering::Scored, None).tokens, 10 + 54 + 3 * 6);
+        let written = |longest| lengths.evaluation_row(Answering::Written, longest);
+        assert_eq!(written(Some(2)), Row { tokens: 10 + 54 + 3 * 2, predicting: 3 });
+        assert_eq!(written(None).tokens, 10 + 54 + 3 * (3 + ROOM));
+        assert_eq!(written(Some(500)), Row { tokens: 1024, predicting: 1 });
+        let long = Lengths { shared: 0, own: vec![(5000, 1)], answers: 6, longest_answer: 3 };
+        assert_eq!(long.evaluation_row(Answering::Scored, None).tokens, 5006);
     }
 
     #[test]
     fn each_remedy_alone_fits_and_nothing_weaker_does() {
-        let training = training();
-        let budget = 1200 << 20;
+        let mut training = training();
+        training.frozen.device = Device::Cuda;
+        let budget = 1850 << 20;
         let remedies = training.remedies(&Inputs::new(), budget);
         assert_eq!(
             remedies,

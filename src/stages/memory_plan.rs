@@ -87,7 +87,7 @@ impl StageKind for MemoryPlan {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {
@@ -164,6 +164,7 @@ impl StageKind for MemoryPlan {
                     model: params.model.name.clone(),
                     adapter: planned.adapter.clone(),
                     answering: Answering::Written,
+                    max_new_tokens: None,
                     prompts: prompts("test"),
                 };
                 rows.push(MemoryRow {

@@ -1,5 +1,7 @@
 //! From tokenised examples to packed rows, in an order that seed and step alone decide.
 
+use std::ops::Range;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
@@ -79,6 +81,37 @@ pub fn shared_beginning(prompts: &[&[u32]]) -> usize {
     })
 }
 
+/// Tokens of their own that the samples of a row on a CPU have. There, longer rows are hardly faster, and memory grows with them.
+const CPU_ROW: usize = 640;
+
+/// How often what a row's samples share may be computed anew for the sake of shorter rows: once in so many of their own tokens.
+const SHARE: usize = 8;
+
+/// Tokens of their own, at most, of the samples in one row on a CPU, but for those of one sample more; `shared` tokens at their
+/// beginning are common to all.
+pub fn most_in_row(shared: usize) -> usize {
+    CPU_ROW.max(SHARE * shared)
+}
+
+/// Divides samples, in their order, into as few rows as `most` tokens of their own in each allow, all of about the same length.
+/// `own` has those of each sample; a row may be longer by less than a sample.
+pub fn rows(own: &[usize], most: usize) -> Vec<Range<usize>> {
+    let all: usize = own.iter().sum();
+    let count = all.div_ceil(most).max(1);
+    let mut rows: Vec<Range<usize>> = Vec::with_capacity(count);
+    let (mut before, mut current) = (0, None);
+    for (i, tokens) in own.iter().enumerate() {
+        // Where the middle of the sample lies.
+        let row = (2 * before + tokens) * count / (2 * all).max(1);
+        match rows.last_mut().filter(|_| current == Some(row)) {
+            Some(last) => last.end = i + 1,
+            None => rows.push(i..i + 1),
+        }
+        (before, current) = (before + tokens, Some(row));
+    }
+    rows
+}
+
 /// The order in which a training sees its samples: a fresh permutation for every epoch.
 #[derive(Debug, Clone, Copy)]
 pub struct DataOrder {
@@ -127,6 +160,8 @@ impl DataOrder {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn sample(id: &str, label: u32, prompt: &[u32]) -> Sample {
@@ -172,6 +207,30 @@ mod tests {
         let batch = PackedBatch::new(&[&a, &b], &answers());
         assert_eq!(batch.tree.ids(), [3, 60, 4, 4, 60]);
         assert!(batch.tree.segments().iter().all(|s| s.parent.is_none()));
+    }
+
+    #[test]
+    fn rows_are_few_and_alike() {
+        assert_eq!(rows(&[65; 16], 512), [0..5, 5..11, 11..16]);
+        assert_eq!(rows(&[64; 16], 512), [0..8, 8..16]);
+        assert_eq!(rows(&[20; 16], 512).len(), 1);
+        assert!(rows(&[], 512).is_empty());
+        assert_eq!(rows(&[900, 10, 900], 512), [0..1, 1..2, 2..3]);
+        assert_eq!((most_in_row(40), most_in_row(600)), (640, 4800));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+        #[test]
+        fn every_sample_is_in_one_row(own in proptest::collection::vec(1usize..300, 1..40), most in 1usize..600) {
+            let rows = rows(&own, most);
+            prop_assert_eq!(rows.iter().cloned().flatten().collect::<Vec<_>>(), (0..own.len()).collect::<Vec<_>>());
+            let longest = own.iter().max().unwrap();
+            for row in rows {
+                prop_assert!(own[row].iter().sum::<usize>() <= most + longest);
+            }
+        }
     }
 
     #[test]

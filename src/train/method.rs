@@ -47,7 +47,8 @@ pub fn adapter_name(spec: &AdapterSpec, head: bool) -> String {
 pub struct TrainingSpec {
     /// Examples per optimiser step.
     pub batch_size: usize,
-    /// Parts in which a batch is computed one after the other: less memory, the same gradient up to rounding.
+    /// Parts in which a batch is computed one after the other: less memory, the same gradient up to rounding. On CPUs a part
+    /// may be several rows, which need less memory still.
     pub accumulation: usize,
     pub length: Length,
     /// At its peak.

@@ -8,7 +8,7 @@ mod run;
 mod schedule;
 mod tokens;
 
-pub use batch::{Answers, DataOrder, PackedBatch, Sample, shared_beginning};
+pub use batch::{Answers, DataOrder, PackedBatch, Sample, most_in_row, shared_beginning};
 pub use checkpoint::{Checkpoint, CheckpointFile, checkpoint_path};
 pub use method::{Length, Method, Safeguards, TrainingSpec, adapter_name};
 pub use run::{DevPoint, Training, TrainingSummary, peak_memory};

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Answers, Checkpoint, CheckpointFile, DataOrder, PackedBatch, Safeguards, Sample, TrainingSpec,
     adamw::{AdamW, AdamWParams, AdamWState, clip_grad_norm, collect},
+    batch::{most_in_row, rows, shared_beginning},
     schedule::warmup_steps,
 };
 use crate::{
@@ -19,6 +21,9 @@ use crate::{
     eval::{classify, rank},
     models::{Adapter, Backbone, Mode, sweep_buffers},
 };
+
+/// A forward pass is told from others by its step, and by the row in bits that no step reaches.
+const ROW_OF_PASS: u32 = 40;
 
 /// Steps whose median loss the spike guard compares with.
 const SPIKE_WINDOW: usize = 16;
@@ -129,7 +134,7 @@ impl Training<'_> {
                 return Err(Error::interrupted(format!("stopped on request after step {} of {total}", course.step)));
             }
             let batch: Vec<&Sample> = order.batch(course.step).into_iter().map(|i| &self.samples[i]).collect();
-            let mut step = self.gradients(&batch, course.step, &parameters)?;
+            let mut step = self.gradients(&self.pack(&batch), course.step, &parameters)?;
             self.guard(step.loss, &course, &batch)?;
             let norm = clip_grad_norm(&mut step.gradients, self.spec.max_grad_norm)?;
             if !norm.is_finite() {
@@ -199,26 +204,38 @@ impl Training<'_> {
         self.spec.length.steps(order.steps_per_epoch())
     }
 
-    /// The batch as micro-batches.
+    /// The batch as packed rows: one for each micro-batch, or several where a CPU has no use for a longer one.
     fn pack(&self, batch: &[&Sample]) -> Vec<PackedBatch> {
         let parts = self.spec.accumulation.min(batch.len()).max(1);
         let pack = |part: &[&Sample]| match self.adapter.head() {
             Some(_) => PackedBatch::of_prompts(part, self.backbone.is_causal()),
             None => PackedBatch::new(part, self.answers),
         };
-        batch.chunks(batch.len().div_ceil(parts)).map(pack).collect()
+        let micro_batches = batch.chunks(batch.len().div_ceil(parts));
+        if !self.backbone.device().is_cpu() {
+            return micro_batches.map(pack).collect();
+        }
+        micro_batches.flat_map(|part| self.rows(part).into_iter().map(|row| pack(&part[row]))).collect()
     }
 
-    /// Gradient of the mean over all labelled tokens of the batch: micro-batches are weighted by their tokens, so that
-    /// accumulation changes rounding and nothing else.
-    fn gradients(&self, batch: &[&Sample], step: u64, parameters: &[(String, Var)]) -> Result<StepResult> {
+    fn rows(&self, part: &[&Sample]) -> Vec<Range<usize>> {
+        let prompts: Vec<&[u32]> = part.iter().map(|s| s.prompt.as_slice()).collect();
+        let shared = if self.backbone.is_causal() { shared_beginning(&prompts) } else { 0 };
+        let answer =
+            |s: &Sample| if self.adapter.head().is_some() { 0 } else { self.answers.labels[s.label as usize].len() };
+        let own: Vec<usize> = part.iter().map(|s| s.prompt.len() - shared + answer(s)).collect();
+        rows(&own, most_in_row(shared))
+    }
+
+    /// Gradient of the mean over all labelled tokens of the batch: rows are weighted by their tokens, so that their number
+    /// changes rounding and nothing else.
+    fn gradients(&self, packed: &[PackedBatch], step: u64, parameters: &[(String, Var)]) -> Result<StepResult> {
         let head = self.adapter.head();
-        let packed = self.pack(batch);
         let labelled: usize = packed.iter().map(|p| p.targets.len()).sum();
         let mut sum: Option<Vec<Tensor>> = None;
         let mut loss = 0.0;
-        for (part, packed) in packed.iter().enumerate() {
-            let pass = step * self.spec.accumulation as u64 + part as u64;
+        for (row, packed) in packed.iter().enumerate() {
+            let pass = step | (row as u64) << ROW_OF_PASS;
             let mode = Mode::Train { seed: self.seed, pass, checkpointing: self.safeguards.checkpointing };
             let nll = match head {
                 Some(head) => {
@@ -622,6 +639,40 @@ mod tests {
             Case::new(TrainingSpec { accumulation: 3, ..plain }).train(&no_dropout, None, &Unwatched).unwrap();
         for (a, b) in one.loss.iter().zip(&four.loss) {
             assert!((a - b).abs() < 1e-5, "{:?} {:?}", one.loss, four.loss);
+        }
+    }
+
+    #[test]
+    fn a_long_batch_is_several_rows_with_the_same_gradient() {
+        let mut case = Case::new(spec());
+        for (sample, i) in case.samples.iter_mut().zip(0..) {
+            sample.prompt.splice(3..3, (0..80 + i).map(|j| 10 + (7 * j + i) % 200));
+        }
+        let adapter = adapters::create(&ptuning2(), &case.backbone, 1, None).unwrap();
+        let training = Training {
+            backbone: &case.backbone,
+            adapter: adapter.as_ref(),
+            adapter_name: "tiny",
+            samples: &case.samples,
+            dev: &[],
+            answers: &case.answers,
+            spec: &case.spec,
+            safeguards: &case.safeguards,
+            seed: 1,
+            checkpoint: None,
+            progress: &Unwatched,
+        };
+        let batch: Vec<&Sample> = case.samples.iter().collect();
+        let rows = training.pack(&batch);
+        assert_eq!(rows.len(), 2);
+        let whole = PackedBatch::new(&batch, &case.answers);
+        let [one, two] =
+            [&[whole], rows.as_slice()].map(|packed| training.gradients(packed, 0, &adapter.parameters()).unwrap());
+        assert!((one.loss - two.loss).abs() < 1e-5 * one.loss, "{} {}", one.loss, two.loss);
+        for (one, two) in one.gradients.iter().zip(&two.gradients) {
+            let norm = |t: &Tensor| t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+            let (difference, size) = (norm(&(one - two).unwrap()), norm(one));
+            assert!(size > 0.0 && difference < 1e-5 * size, "{difference} of {size}");
         }
     }
 

@@ -1,10 +1,7 @@
 //! Buffers that are used again, from layer to layer and from step to step: fresh memory costs a page fault every 4 KiB, and
 //! zeros that nobody reads.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Shape, Tensor};
 
@@ -17,9 +14,15 @@ fn near(smaller: usize, larger: usize) -> bool {
     larger - smaller <= smaller / 4
 }
 
-struct Pool(Mutex<Vec<Free>>);
+struct Pool(Mutex<Buffers>);
 
-static POOL: Pool = Pool(Mutex::new(Vec::new()));
+static POOL: Pool = Pool::new();
+
+struct Buffers {
+    free: Vec<Free>,
+    /// Tokens of the longest row since they were cleared.
+    row: usize,
+}
 
 struct Free {
     buffer: Vec<f32>,
@@ -34,11 +37,16 @@ impl Free {
 }
 
 impl Pool {
+    const fn new() -> Self {
+        Self(Mutex::new(Buffers { free: Vec::new(), row: 0 }))
+    }
+
     fn take(&self, len: usize) -> Vec<f32> {
         if len < SMALLEST {
             return vec![0.0; len];
         }
-        let mut free = lock(&self.0);
+        let mut buffers = lock(&self.0);
+        let free = &mut buffers.free;
         let fits = |b: &Free| b.capacity() >= len && near(len, b.capacity());
         let best = free.iter().enumerate().filter(|(_, b)| fits(b)).min_by_key(|(_, b)| b.capacity()).map(|(i, _)| i);
         match best {
@@ -51,7 +59,7 @@ impl Pool {
                 // One that was outgrown makes room, so that what is held doesn't grow with the number of sizes.
                 let outgrown = free.iter().position(|b| b.capacity() < len && near(b.capacity(), len));
                 outgrown.map(|i| free.swap_remove(i));
-                drop(free);
+                drop(buffers);
                 vec![0.0; len]
             }
         }
@@ -59,12 +67,22 @@ impl Pool {
 
     fn give_back(&self, buffer: Vec<f32>) {
         if buffer.capacity() >= SMALLEST {
-            lock(&self.0).push(Free { buffer, stale: false });
+            lock(&self.0).free.push(Free { buffer, stale: false });
+        }
+    }
+
+    fn begin_row(&self, tokens: usize) {
+        let mut buffers = lock(&self.0);
+        let row = buffers.row;
+        if near(row.min(tokens), row.max(tokens)) {
+            buffers.row = row.max(tokens);
+        } else {
+            *buffers = Buffers { free: Vec::new(), row: tokens };
         }
     }
 
     fn sweep(&self) {
-        let mut free = lock(&self.0);
+        let free = &mut lock(&self.0).free;
         free.retain(|b| !b.stale);
         free.iter_mut().for_each(|b| b.stale = true);
     }
@@ -97,6 +115,13 @@ pub fn tensor(shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
     }
 }
 
+/// A copy of `x` that nobody else holds.
+pub fn copy(x: &Tensor) -> Result<Tensor> {
+    let copy = tensor(x.shape(), x.device())?;
+    copy.slice_set(&x.contiguous()?, 0, 0)?;
+    Ok(copy)
+}
+
 /// Takes the numbers out of a tensor whose storage nobody else reads any more.
 pub fn give_back(tensor: Tensor) -> Result<()> {
     let taken = Take(Mutex::new(None));
@@ -109,11 +134,7 @@ pub fn give_back(tensor: Tensor) -> Result<()> {
 
 /// Says how many tokens are computed next. Buffers of a much longer or shorter row would fit nothing, so they make room.
 pub fn begin_row(tokens: usize) {
-    static BEFORE: AtomicUsize = AtomicUsize::new(0);
-    let before = BEFORE.swap(tokens, Ordering::Relaxed);
-    if !near(before.min(tokens), before.max(tokens)) {
-        lock(&POOL.0).clear();
-    }
+    POOL.begin_row(tokens);
 }
 
 /// Frees the buffers that nobody has taken since the last call. To be called after each step of a kind, so that what is held
@@ -157,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_buffer_is_used_again_for_what_fits() {
-        let pool = Pool(Mutex::new(Vec::new()));
+        let pool = Pool::new();
         let buffer = vec![7.0; 100_000];
         let place = buffer.as_ptr();
         pool.give_back(buffer);
@@ -172,23 +193,46 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_is_one_of_its_own() -> Result<()> {
+        let x = Tensor::arange(0f32, 30_000.0, &Device::Cpu)?.reshape((100, 300))?;
+        for x in [&x, &x.t()?] {
+            let (before, copy) = (x.to_vec2::<f32>()?, copy(x)?);
+            assert!(copy.is_contiguous() && copy.to_vec2::<f32>()? == before);
+            give_back(copy)?;
+            assert_eq!(x.to_vec2::<f32>()?, before, "its numbers are its own");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn what_was_outgrown_makes_room() {
-        let pool = Pool(Mutex::new(Vec::new()));
+        let pool = Pool::new();
         pool.give_back(vec![0.0; 20_000]);
         assert_eq!(pool.take(24_000).len(), 24_000);
-        assert!(lock(&pool.0).is_empty());
+        assert!(lock(&pool.0).free.is_empty());
+    }
+
+    #[test]
+    fn rows_that_become_shorter_little_by_little_do_not_leave_the_longest_ones_behind() {
+        let pool = Pool::new();
+        for tokens in [500, 420, 360] {
+            pool.begin_row(tokens);
+            let buffer = pool.take(tokens * 100);
+            pool.give_back(buffer);
+        }
+        assert_eq!(lock(&pool.0).free.iter().map(Free::capacity).collect::<Vec<_>>(), [36_000]);
     }
 
     #[test]
     fn what_a_whole_step_did_not_take_is_freed() {
-        let pool = Pool(Mutex::new(Vec::new()));
+        let pool = Pool::new();
         pool.give_back(vec![0.0; 20_000]);
         pool.give_back(vec![0.0; 90_000]);
         pool.sweep();
-        assert_eq!(lock(&pool.0).len(), 2, "they were in use in the step that ends");
+        assert_eq!(lock(&pool.0).free.len(), 2, "they were in use in the step that ends");
         let taken = pool.take(90_000);
         pool.give_back(taken);
         pool.sweep();
-        assert_eq!(lock(&pool.0).iter().map(Free::capacity).collect::<Vec<_>>(), [90_000]);
+        assert_eq!(lock(&pool.0).free.iter().map(Free::capacity).collect::<Vec<_>>(), [90_000]);
     }
 }
