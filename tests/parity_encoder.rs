@@ -26,6 +26,15 @@ const TOLERANCE: f64 = 1e-4;
 /// Allowed difference between our two paths.
 const EXACT: f64 = 1e-5;
 
+/// What computes: the CPU, or with `EMOPIPE_DEVICE=cuda` a GPU.
+fn device() -> Device {
+    let device = match std::env::var("EMOPIPE_DEVICE").as_deref() {
+        Ok("cuda") => emopipe::engine::Device::Cuda,
+        _ => emopipe::engine::Device::Cpu,
+    };
+    emopipe::models::device::open(device).unwrap()
+}
+
 struct Fixture {
     name: String,
     folder: PathBuf,
@@ -39,7 +48,7 @@ fn read_json(path: &Path) -> Value {
 }
 
 fn read_tensors(path: &Path) -> BTreeMap<String, Tensor> {
-    candle_core::safetensors::load(path, &Device::Cpu).unwrap().into_iter().collect()
+    candle_core::safetensors::load(path, &device()).unwrap().into_iter().collect()
 }
 
 fn own_fixtures() -> PathBuf {
@@ -75,7 +84,7 @@ fn read_fixtures(root: &Path) -> Vec<Fixture> {
         }
         Fixture {
             name: folder.file_name().unwrap().to_string_lossy().into_owned(),
-            model: load_encoder("bert", &files.into(), &Device::Cpu).unwrap(),
+            model: load_encoder("bert", &files.into(), &device()).unwrap(),
             expected,
             meta: read_json(&folder.join("meta.json")),
             folder,

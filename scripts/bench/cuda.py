@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Everything about CUDA that needs a GPU, in one command: tests, then training beside the peer; writes docs/benchmarks.md.
 
-    python3 scripts/bench/cuda.py [--runs 3] [--peer PYTHON] [--print]
+    python3 scripts/bench/cuda.py [--runs 3] [--peer PYTHON] [--state FILE] [--print]
 
 1. The kernels' tests against the CPU, and the parity fixtures on the GPU in f32 and bf16.
 2. The ceiling: a bf16 product of two 8192 x 8192 matrices by cuBLAS.
@@ -10,9 +10,13 @@
 
 The program is target/release/emopipe, built here with `--features cuda`, or what EMOPIPE names. Where it is given, nothing is built, and
 the tests are run from the folder that EMOPIPE_TESTS names (executables of `cargo test --release --features cuda --no-run`, called
-emopipe and parity, with or without their hashes). Without a GPU nothing is measured and the document stays as it is.
+emopipe, parity and parity_encoder, with or without their hashes). Without a GPU nothing is measured and the document stays as it is.
+
+A full run takes a quarter of an hour. What was measured lies in `--state` (target/bench-cuda.json) after every process, and another call with
+the same program goes on with what is missing; the document is written after every row.
 """
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -32,8 +36,9 @@ BUDGET_MIB = 20 << 10
 # name of the test executable, its arguments, what the environment adds, what it shows
 TESTS = [
     ("emopipe", ["models::ops::cuda"], {}, "kernels against the CPU, forward and backward"),
-    ("parity", ["agrees"], {"EMOPIPE_DEVICE": "cuda"}, "decoders against PyTorch and PEFT, f32"),
-    ("parity", ["agrees"], {"EMOPIPE_DEVICE": "cuda", "EMOPIPE_DTYPE": "bf16"}, "decoders against PyTorch and PEFT, bf16"),
+    ("parity", ["agrees_with_the_reference"], {"EMOPIPE_DEVICE": "cuda"}, "decoders against PyTorch and PEFT, f32"),
+    ("parity", ["agrees_with_the_reference"], {"EMOPIPE_DEVICE": "cuda", "EMOPIPE_DTYPE": "bf16"}, "decoders against PyTorch and PEFT, bf16"),
+    ("parity_encoder", ["agrees_with_the_reference"], {"EMOPIPE_DEVICE": "cuda"}, "encoders against PyTorch and PEFT, f32"),
 ]
 
 WORKLOADS = [("sst", "SST's lengths"), ("long", "512 tokens each, nothing shared")]
@@ -44,6 +49,7 @@ def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--peer", default=os.environ.get("EMOPIPE_PEER", sys.executable), metavar="PYTHON")
+    parser.add_argument("--state", type=Path, default=ROOT / "target" / "bench-cuda.json", metavar="FILE")
     parser.add_argument("--print", dest="write", action="store_false", help="leave docs/benchmarks.md as it is")
     return parser.parse_args()
 
@@ -67,24 +73,28 @@ def measure(command):
     return line
 
 
-def executable(name):
-    """The newest test executable of that name in EMOPIPE_TESTS."""
-    folder = Path(os.environ["EMOPIPE_TESTS"])
-    found = [p for p in folder.iterdir() if re.fullmatch(rf"{name}(-[0-9a-f]+)?", p.name) and os.access(p, os.X_OK)]
-    if not found:
-        sys.exit(f"EMOPIPE_TESTS={folder} has no test executable called {name}")
-    return str(max(found, key=lambda p: p.stat().st_mtime))
+def executable(name, filters):
+    """The newest executable of that name in EMOPIPE_TESTS that has the tests: a program's own may be called like the library's."""
+    folder = Path(os.environ["EMOPIPE_TESTS"]).resolve()
+    found = [p for p in folder.iterdir() if p.is_file() and re.fullmatch(rf"{name}(-[0-9a-f]+)?", p.name) and os.access(p, os.X_OK)]
+    for path in sorted(found, key=lambda p: p.stat().st_mtime, reverse=True):
+        listed = subprocess.run([path, "--list", *filters], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
+        if ": test" in listed.stdout:
+            return str(path)
+    sys.exit(f"EMOPIPE_TESTS={folder} has no test executable called {name}")
 
 
 def test(name, filters, environment):
     """What became of a test executable: `passed`, `FAILED`, or why it wasn't run."""
     if "EMOPIPE_TESTS" in os.environ:
-        command = [executable(name)]
+        command = [executable(name, filters)]
     elif "EMOPIPE" in os.environ:
         return "not run: set EMOPIPE_TESTS"
     else:
         command = ["cargo", "test", *FEATURE, *(["--lib"] if name == "emopipe" else ["--test", name]), "--"]
-    environment = {"EMOPIPE_FIXTURES": str(ROOT / "tests" / "fixtures"), **os.environ, **environment}
+    # One thread: a kernel's module must not be loaded twice.
+    usual = {"EMOPIPE_FIXTURES": str(ROOT / "tests" / "fixtures"), "RUST_TEST_THREADS": "1"}
+    environment = {**usual, **os.environ, **environment}
     done = subprocess.run([*command, *filters, "--nocapture"], cwd=ROOT, env=environment, text=True, capture_output=True)
     print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
     passed = sum(map(int, re.findall(r"^test result: ok\. (\d+) passed", done.stdout, re.MULTILINE)))
@@ -106,16 +116,35 @@ def training(workload, method):
             "--workload", f"benches/workloads/{workload}.json", "--steps", "10", "--warmup", "3"]
 
 
-def train(emopipe, args, peer, workload, method):
+class State:
+    """What was measured so far with this program: the outcome of each piece of work by its name."""
+
+    def __init__(self, path, program):
+        self.path = path
+        of = {"program": hashlib.sha256(Path(program).read_bytes()).hexdigest()}
+        known = json.loads(path.read_text()) if path.exists() else {}
+        self.known = known if known.get("program") == of["program"] else of
+
+    def get(self, name, work):
+        if self.known.get(name, "FAILED") == "FAILED":
+            self.known[name] = work()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(json.dumps(self.known, indent=1))
+        return self.known[name]
+
+
+def train(emopipe, args, peer, workload, method, state):
     """Medians of each program's runs; a program of which a run fails isn't among them."""
     commands = {"emopipe": [emopipe, "bench", *training(workload, method), "--random"]}
     if peer:
         commands["peer"] = [args.peer, "scripts/bench/peer.py", *training(workload, method)]
     lines = {name: [] for name in commands}
-    for _ in range(args.runs):
+    for run in range(args.runs):
         for name, command in commands.items():
-            lines[name].append(measure(command))
-    return {name: {**of[0], **medians(of, KEYS)} for name, of in lines.items() if all(of)}
+            # Where there wasn't room for it once, there won't be again.
+            if all(lines[name]):
+                lines[name].append(state.get(f"{workload} {method} {name} {run}", lambda: measure(command)))
+    return {name: {**of[0], **medians(of, [key for key in KEYS if key in of[0]])} for name, of in lines.items() if all(of)}
 
 
 KEYS = ["examples_per_s", "tokens_per_s", "computed_tokens_per_s", "peak_device_memory_mib", "peak_device_reserved_mib"]
@@ -144,7 +173,7 @@ def report(args, ceiling, tests, rows):
 
 def cells(own, peer, ceiling):
     def one(line, key, form="{:.0f}"):
-        return form.format(line[key]) if line else "-"
+        return form.format(line[key]) if line and key in line else "-"
 
     ratio = f"{own['examples_per_s'] / peer['examples_per_s']:.2f}" if own and peer else "-"
     yield from (one(own, "examples_per_s", "{:.1f}"), one(peer, "examples_per_s", "{:.1f}"), ratio)
@@ -152,7 +181,8 @@ def cells(own, peer, ceiling):
     yield f"{own['computed_tokens_per_s'] * operations_per_token() / 1e12 / ceiling['tflops']:.0%}" if own else "-"
     for key in ("peak_device_memory_mib", "peak_device_reserved_mib"):
         yield from (one(own, key), one(peer, key))
-    yield ("yes" if own["peak_device_reserved_mib"] <= BUDGET_MIB else "no") if own else "-"
+    reserved = own and own.get("peak_device_reserved_mib")
+    yield ("yes" if reserved <= BUDGET_MIB else "no") if reserved else "-"
 
 
 def main():
@@ -163,17 +193,19 @@ def main():
     peer = peer_is_there(args.peer)
     if not peer:
         print(f"SKIPPED peer: {args.peer} has no torch, transformers and peft; set EMOPIPE_PEER", file=sys.stderr)
-    tests = [(title, test(name, filters, environment)) for name, filters, environment, title in TESTS]
-    ceiling = measure([emopipe, "bench", "matmul", "--device", "cuda", "--dtype", "bf16"])
+    state = State(args.state, emopipe)
+    tests = [(title, state.get(title, lambda: test(name, filters, environment))) for name, filters, environment, title in TESTS]
+    ceiling = state.get("ceiling", lambda: measure([emopipe, "bench", "matmul", "--device", "cuda", "--dtype", "bf16"]))
     if not ceiling:
         sys.exit("bench-cuda: the ceiling can't be measured; its reason is above")
-    rows = [(lengths, adapter, train(emopipe, args, peer, workload, method))
-            for workload, lengths in WORKLOADS for method, adapter in METHODS]
-    text = "\n".join(report(args, ceiling, tests, rows))
+    rows = [(lengths, adapter, {}) for _, lengths in WORKLOADS for _, adapter in METHODS]
+    for i, (workload, method) in enumerate((w, m) for w, _ in WORKLOADS for m, _ in METHODS):
+        rows[i] = (*rows[i][:2], train(emopipe, args, peer, workload, method, state))
+        text = "\n".join(report(args, ceiling, tests, rows))
+        if args.write:
+            before, rest = DOCUMENT.read_text().split(BEGIN, 1)
+            DOCUMENT.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END, 1)[1]}")
     print(text)
-    if args.write:
-        before, rest = DOCUMENT.read_text().split(BEGIN, 1)
-        DOCUMENT.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END, 1)[1]}")
     if any("FAILED" in outcome for _, outcome in tests):
         sys.exit("bench-cuda: a test failed")
 
