@@ -41,8 +41,8 @@ pub struct Norm {
 }
 
 impl Norm {
-    fn forward(&self, x: &Tensor) -> Candle<Tensor> {
-        rms_norm::forward(x, &self.weight, self.eps)
+    fn forward(&self, x: &Tensor, dtype: DType) -> Candle<Tensor> {
+        rms_norm::forward(x, &self.weight, self.eps, dtype)
     }
 
     fn backward(&self, x: &Tensor, grad: &Tensor) -> Candle<Tensor> {
@@ -129,7 +129,7 @@ impl Decoder {
                 }
             };
         }
-        let y = self.norm.forward(&x.detach())?;
+        let y = self.norm.forward(&x.detach(), DType::F32)?;
         Ok(record(&[&x], y, FinalNorm(self.norm.clone()))?)
     }
 }
@@ -170,7 +170,7 @@ impl Layer {
         [qkv, output, gate_up, down]: &[Changes; 4],
         observe: impl FnOnce(Tensor) -> Candle<Tensor>,
     ) -> Candle<(Tensor, Kept)> {
-        let normed = self.attention_norm.forward(x)?;
+        let normed = self.attention_norm.forward(x, self.qkv.operand(qkv))?;
         let qkv = self.qkv.forward(&normed, qkv, None)?;
         buffers::give_back(normed)?;
         rotary::rotate(&qkv, &view.angles, view.rotary, view.rotated(), view.heads.dim)?;
@@ -178,10 +178,10 @@ impl Layer {
         let seen = attention::forward(&qkv, prefix, view.heads, &view.pattern)?;
         let mid = self.output.forward(&seen, output, Some(buffers::copy(x)?))?;
         let seen = keep(seen, output)?;
-        let normed = self.mlp_norm.forward(&mid)?;
+        let normed = self.mlp_norm.forward(&mid, self.gate_up.operand(gate_up))?;
         let inner = self.gate_up.forward(&normed, gate_up, None)?;
         buffers::give_back(normed)?;
-        let active = swiglu::forward(&inner)?;
+        let active = swiglu::forward(&inner, self.down.operand(down))?;
         let out = self.down.forward(&active, down, Some(buffers::copy(&mid)?))?;
         buffers::give_back(active)?;
         Ok((out, Kept { qkv, seen, mid, inner }))
@@ -215,15 +215,15 @@ impl Block for DecoderBlock {
         let mut of = Gradients::default();
 
         if wants(c_down) {
-            let active = swiglu::forward(&inner)?;
+            let active = swiglu::forward(&inner, DType::F32)?;
             of.changes[3] = Some(layer.down.change_gradient(&active, c_down, grad)?);
             buffers::give_back(active)?;
         }
         let d_active = layer.down.input_gradient(c_down, grad)?;
-        let d_inner = swiglu::backward(&inner, &d_active)?;
+        let d_inner = swiglu::backward(&inner, &d_active, layer.gate_up.operand(c_gate_up))?;
         [inner, d_active].into_iter().try_for_each(buffers::give_back)?;
         if wants(c_gate_up) {
-            let normed = layer.mlp_norm.forward(&mid)?;
+            let normed = layer.mlp_norm.forward(&mid, DType::F32)?;
             of.changes[2] = Some(layer.gate_up.change_gradient(&normed, c_gate_up, &d_inner)?);
             buffers::give_back(normed)?;
         }
@@ -242,7 +242,7 @@ impl Block for DecoderBlock {
         rotary::rotate_back(&d_qkv, &view.angles, view.rotary, view.rotated(), view.heads.dim)?;
 
         if wants(c_qkv) {
-            let normed = layer.attention_norm.forward(x)?;
+            let normed = layer.attention_norm.forward(x, DType::F32)?;
             of.changes[0] = Some(layer.qkv.change_gradient(&normed, c_qkv, &d_qkv)?);
             buffers::give_back(normed)?;
         }

@@ -157,6 +157,13 @@ impl Projection {
         Ok((a, b))
     }
 
+    /// The format in which [`Projection::forward`] and [`Projection::input_gradient`] read best: bf16 where a GPU multiplies what
+    /// they read with matrices in bf16 and nothing else looks at it.
+    pub fn operand(&self, changes: &Changes) -> DType {
+        let halves = |l: &Linear| !l.weight.device().is_cpu() && l.weight.dtype() == DType::BF16;
+        if !changes.any() && self.linears.iter().all(halves) { DType::BF16 } else { DType::F32 }
+    }
+
     /// `[rows, inputs]` to `[rows, outputs]`, added to `onto` (which nobody else holds) where given. Outside the graph.
     pub fn forward(&self, x: &Tensor, changes: &Changes, onto: Option<Tensor>) -> Result<Tensor> {
         let flat = changes.flat.detach();

@@ -117,6 +117,9 @@ pub fn tensor(shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
 
 /// A copy of `x` that nobody else holds.
 pub fn copy(x: &Tensor) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return x.force_contiguous();
+    }
     let copy = tensor(x.shape(), x.device())?;
     copy.slice_set(&x.contiguous()?, 0, 0)?;
     Ok(copy)

@@ -108,6 +108,23 @@ fn contiguous(op: &'static str, layout: &Layout) -> Result<usize> {
     }
 }
 
+/// The storage of a new tensor, in f32 or bf16, and where it begins.
+pub fn result(device: &CudaDevice, dtype: DType, len: usize) -> Result<(CudaStorage, Pointer)> {
+    Ok(match dtype {
+        DType::F32 => {
+            let out = alloc::<f32>(device, len)?;
+            let at = Pointer::of(&out);
+            (storage(out, device), at)
+        }
+        DType::BF16 => {
+            let out = alloc::<bf16>(device, len)?;
+            let at = Pointer::of(&out);
+            (storage(out, device), at)
+        }
+        other => candle_core::bail!("no kernel writes {}", other.as_str()),
+    })
+}
+
 /// The numbers of a contiguous f32 operand.
 pub fn values(op: &'static str, storage: &CudaStorage, layout: &Layout) -> Result<Pointer> {
     Ok(Pointer::of(storage.as_cuda_slice::<f32>()?).offset::<f32>(contiguous(op, layout)?))
@@ -141,6 +158,13 @@ pub fn storage<T: CudaDType>(slice: CudaSlice<T>, device: &CudaDevice) -> CudaSt
 pub fn over(len: usize) -> LaunchConfig {
     let blocks = len.div_ceil(THREADS as usize).min(MOST_BLOCKS) as u32;
     LaunchConfig { grid_dim: (blocks, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 }
+}
+
+/// A launch whose threads share out a matrix: rows to blocks in y, and in each of them four columns at once, where that can be.
+pub fn over_rows(rows: usize, columns: usize) -> LaunchConfig {
+    let across = columns.div_ceil(4 * THREADS as usize).min(MOST_BLOCKS) as u32;
+    let grid_dim = (across, rows.min(MOST_BLOCKS) as u32, 1);
+    LaunchConfig { grid_dim, block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 }
 }
 
 /// A launch with a block for each row.

@@ -54,6 +54,11 @@ fn values<'a>(op: &'static str, storage: &'a CpuStorage, layout: &Layout) -> Res
     }
 }
 
+/// CPUs round nothing.
+fn f32_alone(op: &'static str, dtype: DType) -> Result<()> {
+    if dtype == DType::F32 { Ok(()) } else { candle_core::bail!("{op} on CPUs is f32, not {}", dtype.as_str()) }
+}
+
 fn values_mut<'a>(op: &'static str, storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
     let Some((from, to)) = layout.contiguous_offsets() else {
         candle_core::bail!("{op} needs a contiguous destination, not strides {:?}", layout.stride())

@@ -2,13 +2,15 @@
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{buffers, math, rows_per_task, values};
+use super::{buffers, f32_alone, math, rows_per_task, values};
 
 struct Forward {
     eps: f32,
+    /// Of the result.
+    dtype: DType,
 }
 
 struct Backward {
@@ -44,6 +46,7 @@ impl CustomOp2 for Forward {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+        f32_alone(self.name(), self.dtype)?;
         let (x, w) = (values(self.name(), x, lx)?, values(self.name(), w, lw)?);
         let width = w.len();
         let mut out = buffers::take(x.len());
@@ -58,13 +61,13 @@ impl CustomOp2 for Forward {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, x: &CudaStorage, lx: &Layout, w: &CudaStorage, lw: &Layout) -> Result<(CudaStorage, Shape)> {
-        use super::cuda::{NORMS, Pointer, alloc, by_row, launch, storage, values};
+        use super::cuda::{NORMS, by_row, launch, result, values};
         let (rows, width) = lx.shape().dims2()?;
-        let out = alloc(&x.device, rows * width)?;
+        let (out, to) = result(&x.device, self.dtype, rows * width)?;
         let (from, w) = (values(self.name(), x, lx)?, values(self.name(), w, lw)?);
-        let to = Pointer::of(&out);
-        launch!(&x.device, NORMS, "rms_norm", by_row(rows), (from, w, to, width as i32, self.eps));
-        Ok((storage::<f32>(out, &x.device), lx.shape().clone()))
+        let kernel = if self.dtype == DType::F32 { "rms_norm" } else { "rms_norm_bf16" };
+        launch!(&x.device, NORMS, kernel, by_row(rows), (from, w, to, width as i32, self.eps));
+        Ok((out, lx.shape().clone()))
     }
 }
 
@@ -114,9 +117,9 @@ impl CustomOp3 for Backward {
     }
 }
 
-/// `x` `[rows, width]`, `weight` `[width]`.
-pub fn forward(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    x.apply_op2_no_bwd(weight, &Forward { eps: eps as f32 })
+/// `x` `[rows, width]`, `weight` `[width]`; the result is f32 or, on GPUs, rounded to bf16.
+pub fn forward(x: &Tensor, weight: &Tensor, eps: f64, dtype: DType) -> Result<Tensor> {
+    x.apply_op2_no_bwd(weight, &Forward { eps: eps as f32, dtype })
 }
 
 /// Gradient of `x` from that of the result.
@@ -139,12 +142,12 @@ mod tests {
     #[test]
     fn agrees_with_plain_ops_and_finite_differences() -> Result<()> {
         let (x, w, g) = (random(&[5, 70], 1), random(&[70], 2), random(&[5, 70], 3));
-        assert_close(&forward(&x, &w, 1e-6)?, &plain(&x, &w)?, 1e-6);
+        assert_close(&forward(&x, &w, 1e-6, DType::F32)?, &plain(&x, &w)?, 1e-6);
         let var = Var::from_tensor(&x)?;
         let grads = (plain(&var, &w)? * &g)?.sum_all()?.backward()?;
         let fast = backward(&x, &w, &g, 1e-6)?;
         assert_close(&fast, grads.get(&var).unwrap(), 1e-5);
-        assert_gradient(&x, &fast, |x| (forward(x, &w, 1e-6)? * &g)?.sum_all());
+        assert_gradient(&x, &fast, |x| (forward(x, &w, 1e-6, DType::F32)? * &g)?.sum_all());
         Ok(())
     }
 }

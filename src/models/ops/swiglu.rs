@@ -2,13 +2,13 @@
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{buffers, math, rows_per_task, values};
+use super::{buffers, f32_alone, math, rows_per_task, values};
 
-struct Forward;
-struct Backward;
+struct Forward(DType);
+struct Backward(DType);
 
 math::vectorised! {
     pub fn forward_row(gate: &[f32], up: &[f32], y: &mut [f32]) {
@@ -32,6 +32,7 @@ impl CustomOp1 for Forward {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout) -> Result<(CpuStorage, Shape)> {
+        f32_alone(self.name(), self.0)?;
         let (rows, width) = lx.shape().dims2()?;
         let x = values(self.name(), x, lx)?;
         let half = width / 2;
@@ -47,13 +48,14 @@ impl CustomOp1 for Forward {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, x: &CudaStorage, lx: &Layout) -> Result<(CudaStorage, Shape)> {
-        use super::cuda::{ELEMENTWISE, Pointer, alloc, launch, over, storage, values};
+        use super::cuda::{ELEMENTWISE, launch, over_rows, result, values};
         let (rows, width) = lx.shape().dims2()?;
         let half = width / 2;
-        let out = alloc(&x.device, rows * half)?;
+        let (out, to) = result(&x.device, self.0, rows * half)?;
         let from = values(self.name(), x, lx)?;
-        launch!(&x.device, ELEMENTWISE, "swiglu", over(rows * half), (from, Pointer::of(&out), rows, half));
-        Ok((storage::<f32>(out, &x.device), (rows, half).into()))
+        let kernel = if self.0 == DType::F32 { "swiglu" } else { "swiglu_bf16" };
+        launch!(&x.device, ELEMENTWISE, kernel, over_rows(rows, half), (from, to, rows, half));
+        Ok((out, (rows, half).into()))
     }
 }
 
@@ -63,6 +65,7 @@ impl CustomOp2 for Backward {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, g: &CpuStorage, lg: &Layout) -> Result<(CpuStorage, Shape)> {
+        f32_alone(self.name(), self.0)?;
         let (rows, width) = lx.shape().dims2()?;
         let (x, g) = (values(self.name(), x, lx)?, values(self.name(), g, lg)?);
         let half = width / 2;
@@ -81,25 +84,25 @@ impl CustomOp2 for Backward {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, x: &CudaStorage, lx: &Layout, g: &CudaStorage, lg: &Layout) -> Result<(CudaStorage, Shape)> {
-        use super::cuda::{ELEMENTWISE, Pointer, alloc, launch, over, storage, values};
+        use super::cuda::{ELEMENTWISE, launch, over_rows, result, values};
         let (rows, width) = lx.shape().dims2()?;
         let half = width / 2;
-        let out = alloc(&x.device, rows * width)?;
+        let (out, to) = result(&x.device, self.0, rows * width)?;
         let (from, g) = (values(self.name(), x, lx)?, values(self.name(), g, lg)?);
-        let to = Pointer::of(&out);
-        launch!(&x.device, ELEMENTWISE, "swiglu_backward", over(rows * half), (from, g, to, rows, half));
-        Ok((storage::<f32>(out, &x.device), lx.shape().clone()))
+        let kernel = if self.0 == DType::F32 { "swiglu_backward" } else { "swiglu_backward_bf16" };
+        launch!(&x.device, ELEMENTWISE, kernel, over_rows(rows, half), (from, g, to, rows, half));
+        Ok((out, lx.shape().clone()))
     }
 }
 
-/// `[rows, gate | up]` to `[rows, width / 2]`
-pub fn forward(gate_up: &Tensor) -> Result<Tensor> {
-    gate_up.apply_op1_no_bwd(&Forward)
+/// `[rows, gate | up]` to `[rows, width / 2]`, in f32 or, on GPUs, rounded to bf16.
+pub fn forward(gate_up: &Tensor, dtype: DType) -> Result<Tensor> {
+    gate_up.apply_op1_no_bwd(&Forward(dtype))
 }
 
-/// Gradient of `gate_up` from that of the result.
-pub fn backward(gate_up: &Tensor, grad: &Tensor) -> Result<Tensor> {
-    gate_up.apply_op2_no_bwd(grad, &Backward)
+/// Gradient of `gate_up` from that of the result, in f32 or, on GPUs, rounded to bf16.
+pub fn backward(gate_up: &Tensor, grad: &Tensor, dtype: DType) -> Result<Tensor> {
+    gate_up.apply_op2_no_bwd(grad, &Backward(dtype))
 }
 
 #[cfg(test)]
@@ -113,12 +116,12 @@ mod tests {
     fn agrees_with_plain_ops_and_finite_differences() -> Result<()> {
         let (x, g) = ((random(&[5, 66], 1) * 3.0)?, random(&[5, 33], 2));
         let plain = |x: &Tensor| -> Result<Tensor> { x.narrow(1, 0, 33)?.silu()? * x.narrow(1, 33, 33)? };
-        assert_close(&forward(&x)?, &plain(&x)?, 1e-6);
+        assert_close(&forward(&x, DType::F32)?, &plain(&x)?, 1e-6);
         let var = Var::from_tensor(&x)?;
         let grads = (plain(&var)? * &g)?.sum_all()?.backward()?;
-        let fast = backward(&x, &g)?;
+        let fast = backward(&x, &g, DType::F32)?;
         assert_close(&fast, grads.get(&var).unwrap(), 1e-5);
-        assert_gradient(&x, &fast, |x| (forward(x)? * &g)?.sum_all());
+        assert_gradient(&x, &fast, |x| (forward(x, DType::F32)? * &g)?.sum_all());
         Ok(())
     }
 }

@@ -1,36 +1,96 @@
 // What is computed number by number: activations, rotation, dropout, sums, conversion. The formulas stand beside the CPU's.
-#include <cuda_bf16.h>
-
 #include "common.cuh"
 
 extern "C" __global__ void add(float *x, const float *y, size_t n) {
     for (size_t i = grid_start(); i < n; i += grid_step()) x[i] += y[i];
 }
 
+// The kernels below share out a matrix: blocks in y take rows, threads in x `N` columns at once.
+
+template <int N>
+__device__ void to_bf16_in(const float *x, size_t stride, __nv_bfloat16 *y, size_t rows, size_t columns) {
+    for (size_t row = blockIdx.y; row < rows; row += gridDim.y) {
+        for (size_t i = grid_start() * N; i < columns; i += grid_step() * N) {
+            const Vector<float, N> from = load<N>(x + row * stride + i);
+            Vector<__nv_bfloat16, N> to;
+            for (int j = 0; j < N; j++) to.at[j] = rounded<__nv_bfloat16>(from.at[j]);
+            store(y + row * columns + i, to);
+        }
+    }
+}
+
 // Rows of a matrix, `stride` numbers apart, as one block of bf16.
 extern "C" __global__ void to_bf16(const float *x, size_t stride, __nv_bfloat16 *y, size_t rows, size_t columns) {
-    for (size_t i = grid_start(); i < rows * columns; i += grid_step()) {
-        y[i] = __float2bfloat16_rn(x[i / columns * stride + i % columns]);
+    if (in_fours(x, stride, columns)) {
+        to_bf16_in<4>(x, stride, y, rows, columns);
+    } else {
+        to_bf16_in<1>(x, stride, y, rows, columns);
     }
 }
 
 __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
 // `x` is [rows, gate | up], each `half` wide.
-extern "C" __global__ void swiglu(const float *x, float *y, size_t rows, size_t half) {
-    for (size_t i = grid_start(); i < rows * half; i += grid_step()) {
-        const float *gate = x + i / half * 2 * half + i % half;
-        y[i] = gate[0] * sigmoid(gate[0]) * gate[half];
+template <int N, typename T>
+__device__ void swiglu_in(const float *x, T *y, size_t rows, size_t half) {
+    for (size_t row = blockIdx.y; row < rows; row += gridDim.y) {
+        for (size_t i = grid_start() * N; i < half; i += grid_step() * N) {
+            const Vector<float, N> gate = load<N>(x + row * 2 * half + i), up = load<N>(x + row * 2 * half + half + i);
+            Vector<T, N> to;
+            for (int j = 0; j < N; j++) to.at[j] = rounded<T>(gate.at[j] * sigmoid(gate.at[j]) * up.at[j]);
+            store(y + row * half + i, to);
+        }
+    }
+}
+
+template <typename T>
+__device__ void swiglu_as(const float *x, T *y, size_t rows, size_t half) {
+    if (in_fours(x, half, half)) {
+        swiglu_in<4>(x, y, rows, half);
+    } else {
+        swiglu_in<1>(x, y, rows, half);
+    }
+}
+
+extern "C" __global__ void swiglu(const float *x, float *y, size_t rows, size_t half) { swiglu_as(x, y, rows, half); }
+
+extern "C" __global__ void swiglu_bf16(const float *x, __nv_bfloat16 *y, size_t rows, size_t half) {
+    swiglu_as(x, y, rows, half);
+}
+
+template <int N, typename T>
+__device__ void swiglu_backward_in(const float *x, const float *g, T *dx, size_t rows, size_t half) {
+    for (size_t row = blockIdx.y; row < rows; row += gridDim.y) {
+        for (size_t i = grid_start() * N; i < half; i += grid_step() * N) {
+            const size_t at = row * 2 * half + i;
+            const Vector<float, N> gate = load<N>(x + at), up = load<N>(x + at + half), grad = load<N>(g + row * half + i);
+            Vector<T, N> d_gate, d_up;
+            for (int j = 0; j < N; j++) {
+                const float s = sigmoid(gate.at[j]);
+                d_gate.at[j] = rounded<T>(grad.at[j] * up.at[j] * s * (1.0f + gate.at[j] * (1.0f - s)));
+                d_up.at[j] = rounded<T>(grad.at[j] * gate.at[j] * s);
+            }
+            store(dx + at, d_gate);
+            store(dx + at + half, d_up);
+        }
+    }
+}
+
+template <typename T>
+__device__ void swiglu_backward_as(const float *x, const float *g, T *dx, size_t rows, size_t half) {
+    if (in_fours(x, half, half) && in_fours(g, half, half)) {
+        swiglu_backward_in<4>(x, g, dx, rows, half);
+    } else {
+        swiglu_backward_in<1>(x, g, dx, rows, half);
     }
 }
 
 extern "C" __global__ void swiglu_backward(const float *x, const float *g, float *dx, size_t rows, size_t half) {
-    for (size_t i = grid_start(); i < rows * half; i += grid_step()) {
-        const size_t at = i / half * 2 * half + i % half;
-        const float gate = x[at], up = x[at + half], s = sigmoid(gate);
-        dx[at] = g[i] * up * s * (1.0f + gate * (1.0f - s));
-        dx[at + half] = g[i] * gate * s;
-    }
+    swiglu_backward_as(x, g, dx, rows, half);
+}
+
+extern "C" __global__ void swiglu_backward_bf16(const float *x, const float *g, __nv_bfloat16 *dx, size_t rows, size_t half) {
+    swiglu_backward_as(x, g, dx, rows, half);
 }
 
 // The distribution function of the standard normal.

@@ -10,8 +10,10 @@ use candle_core::{
 };
 use half::bf16;
 
-use super::{ELEMENTWISE, Pointer, alloc, launch, over, start};
+use super::{ELEMENTWISE, Pointer, alloc, launch, over_rows, start};
 use crate::models::ops::gemm::Strides;
+
+const GAPS: &str = "no products of a matrix whose rows and columns both have gaps";
 
 /// A matrix on the device: element `(i, j)` lies `i * strides.rows + j * strides.columns` numbers behind `pointer`.
 #[derive(Clone, Copy)]
@@ -66,7 +68,7 @@ impl Matrix {
         } else if self.strides.rows == 1 || self.rows == 1 {
             (Operation::CUBLAS_OP_T, self.strides.columns, self.rows)
         } else {
-            candle_core::bail!("no products of a matrix whose rows and columns both have gaps")
+            return Err(Error::msg(GAPS));
         };
         let format = match self.dtype {
             DType::F32 => Format::CUDA_R_32F,
@@ -77,7 +79,7 @@ impl Matrix {
     }
 }
 
-/// `c = scale * a b`, or `c += ...`, where the rows of `c` (f32) are `c_pitch` numbers apart. Beside a `b` in bf16, `a` (f32) is rounded to
+/// `c = scale * a b`, or `c += ...`, where the rows of `c` (f32) are `c_pitch` numbers apart. Beside a `b` in bf16, an `a` in f32 is rounded to
 /// bf16.
 pub fn multiply(
     device: &CudaDevice,
@@ -100,6 +102,9 @@ pub fn multiply(
     let a = match (a.dtype, b.dtype) {
         (DType::F32, DType::BF16) => {
             let lying = if a.is_row_major() { a } else { a.transposed() };
+            if !lying.is_row_major() {
+                return Err(Error::msg(GAPS));
+            }
             let copy = alloc::<bf16>(device, m * k)?;
             let pointer = Pointer::of(&copy);
             rounded = Some(copy);
@@ -107,7 +112,7 @@ pub fn multiply(
                 device,
                 ELEMENTWISE,
                 "to_bf16",
-                over(m * k),
+                over_rows(lying.rows, lying.columns),
                 (lying.pointer, lying.strides.rows, pointer, lying.rows, lying.columns)
             );
             let strides = Strides { rows: lying.columns, columns: 1 };

@@ -1,14 +1,23 @@
 // RMSNorm and layer norm: one thread block a row. The formulas stand beside the CPU's (rms_norm.rs, layer_norm.rs).
 #include "common.cuh"
 
-extern "C" __global__ void rms_norm(const float *x, const float *w, float *y, int width, float eps) {
+template <typename T>
+__device__ void rms_norm_as(const float *x, const float *w, T *y, int width, float eps) {
     __shared__ float scratch[WARP];
     x += blockIdx.x * (size_t)width;
     y += blockIdx.x * (size_t)width;
     float square = 0;
     for (int i = threadIdx.x; i < width; i += blockDim.x) square += x[i] * x[i];
     const float r = 1.0f / sqrtf(block_sum(square, scratch) / width + eps);
-    for (int i = threadIdx.x; i < width; i += blockDim.x) y[i] = w[i] * (x[i] * r);
+    for (int i = threadIdx.x; i < width; i += blockDim.x) y[i] = rounded<T>(w[i] * (x[i] * r));
+}
+
+extern "C" __global__ void rms_norm(const float *x, const float *w, float *y, int width, float eps) {
+    rms_norm_as(x, w, y, width, eps);
+}
+
+extern "C" __global__ void rms_norm_bf16(const float *x, const float *w, __nv_bfloat16 *y, int width, float eps) {
+    rms_norm_as(x, w, y, width, eps);
 }
 
 extern "C" __global__ void rms_norm_backward(const float *x, const float *w, const float *g, float *dx, int width, float eps) {

@@ -58,7 +58,7 @@ fn norms() {
         both("norms", &[&x, &w, &b, &g], EXACT, |t| {
             let [x, w, b, g] = t else { unreachable!() };
             Ok(vec![
-                rms_norm::forward(x, w, 1e-6)?,
+                rms_norm::forward(x, w, 1e-6, DType::F32)?,
                 rms_norm::backward(x, w, g, 1e-6)?,
                 layer_norm::forward(x, w, b, 1e-6)?,
                 layer_norm::backward(x, w, g, 1e-6)?,
@@ -69,13 +69,36 @@ fn norms() {
 
 #[test]
 fn activations_and_sums() {
-    let (x, g, half) = ((random(&[9, 66], 1) * 3.0).unwrap(), random(&[9, 66], 2), random(&[9, 33], 3));
-    both("activations", &[&x, &g, &half], EXACT, |t| {
-        let [x, g, half] = t else { unreachable!() };
-        let sum = x.copy()?;
-        add_in_place(&sum, g)?;
-        Ok(vec![gelu::forward(x)?, gelu::backward(x, g)?, swiglu::forward(x)?, swiglu::backward(x, half)?, sum])
-    });
+    // One by one, and in fours.
+    for half in [33, 36] {
+        let width = 2 * half;
+        let (x, g, half) = ((random(&[9, width], 1) * 3.0).unwrap(), random(&[9, width], 2), random(&[9, half], 3));
+        both("activations", &[&x, &g, &half], EXACT, |t| {
+            let [x, g, half] = t else { unreachable!() };
+            let sum = x.copy()?;
+            add_in_place(&sum, g)?;
+            let swiglu = [swiglu::forward(x, DType::F32)?, swiglu::backward(x, half, DType::F32)?];
+            Ok([gelu::forward(x)?, gelu::backward(x, g)?, sum].into_iter().chain(swiglu).collect())
+        });
+    }
+}
+
+/// Results in bf16 are those in f32, rounded.
+#[test]
+fn results_in_bf16() {
+    let Some(device) = gpu("results_in_bf16") else { return };
+    let same = |f: &dyn Fn(DType) -> Result<Tensor>| {
+        let numbers = |t: Tensor| t.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.to_vec2::<f32>();
+        let rounded = f(DType::F32).unwrap().to_device(&Device::Cpu).unwrap().to_dtype(DType::BF16).unwrap();
+        assert_eq!(numbers(f(DType::BF16).unwrap()).unwrap(), numbers(rounded).unwrap());
+    };
+    for half in [33, 36, 1100] {
+        let on = |shape: &[usize], seed| random(shape, seed).to_device(&device).unwrap();
+        let (x, g, w) = (on(&[5, 2 * half], 1), on(&[5, half], 2), on(&[2 * half], 3));
+        same(&|dtype| swiglu::forward(&x, dtype));
+        same(&|dtype| swiglu::backward(&x, &g, dtype));
+        same(&|dtype| rms_norm::forward(&x, &w, 1e-6, dtype));
+    }
 }
 
 #[test]
