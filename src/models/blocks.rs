@@ -15,17 +15,10 @@ pub fn check_ids(ids: &[u32], vocab: usize) -> Result<()> {
 
 /// Each layer's prefix as `[2, virtual_tokens, kv_heads * head_dim]`; `virtual_tokens` is 0 where the adapter has none.
 pub fn prefixes(adapter: &dyn Adapter, dims: Dims, device: &Device) -> Result<Vec<Tensor>> {
-    let width = dims.kv_width();
     match adapter.prefix()? {
         // Of a row, since CUDA drivers refuse to hand out nothing.
-        None => Ok(vec![Tensor::zeros((2, 1, width), DType::F32, device)?.narrow(1, 0, 0)?; dims.layers]),
-        Some(prefixes) if prefixes.len() == dims.layers => prefixes
-            .iter()
-            .map(|p| {
-                let flat = |t: &Tensor| t.reshape((t.dim(0)?, width));
-                Ok(Tensor::stack(&[flat(&p.keys)?, flat(&p.values)?], 0)?)
-            })
-            .collect(),
+        None => Ok(vec![Tensor::zeros((2, 1, dims.kv_width()), DType::F32, device)?.narrow(1, 0, 0)?; dims.layers]),
+        Some(prefixes) if prefixes.len() == dims.layers => Ok(prefixes),
         Some(prefixes) => Err(Error::input(format!(
             "the adapter has prefixes for {} layers, and the backbone has {}",
             prefixes.len(),

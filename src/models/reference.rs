@@ -29,7 +29,7 @@ pub fn logits(model: &Decoder, adapter: &dyn Adapter, batch: &Batch) -> Result<T
     let (rows, seq) = batch.ids.dims2()?;
     let mut x = plain(&model.embedding.index_select(&batch.ids.flatten_all()?, 0)?)?.reshape((rows, seq, ()))?;
     let virtual_tokens = match &prefixes {
-        Some(p) => p[0].keys.dim(0)?,
+        Some(p) => p[0].dim(1)?,
         None => 0,
     };
     let mask = mask(batch.mask, virtual_tokens)?;
@@ -46,13 +46,14 @@ pub fn logits(model: &Decoder, adapter: &dyn Adapter, batch: &Batch) -> Result<T
         let mut k = rotate(&part(dims.heads, dims.kv_heads)?, batch.positions, model.rotary)?;
         let mut v = part(dims.heads + dims.kv_heads, dims.kv_heads)?;
         if let Some(prefixes) = &prefixes {
-            let before = |t: &Tensor, own: &Tensor| -> Candle<Tensor> {
+            let before = |part: usize, own: &Tensor| -> Candle<Tensor> {
+                let t = prefixes[i].narrow(0, part, 1)?.reshape((virtual_tokens, dims.kv_heads, dims.head_dim))?;
                 let t = t.transpose(0, 1)?.unsqueeze(0)?;
                 let t = t.expand((rows, dims.kv_heads, virtual_tokens, dims.head_dim))?;
                 Tensor::cat(&[&t.contiguous()?, &own.contiguous()?], 2)
             };
-            k = before(&prefixes[i].keys, &k)?;
-            v = before(&prefixes[i].values, &v)?;
+            k = before(0, &k)?;
+            v = before(1, &v)?;
         }
         let repeat = |t: &Tensor| -> Candle<Tensor> {
             let (b, heads, n, dim) = t.dims4()?;

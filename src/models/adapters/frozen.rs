@@ -1,8 +1,8 @@
 //! An adapter that is only read: nothing is kept for its gradients.
 
-use candle_core::Var;
+use candle_core::{Tensor, Var};
 
-use super::{Adapter, Head, LayerPrefix, LowRank, SavedAdapter};
+use super::{Adapter, Head, LowRank, SavedAdapter};
 use crate::error::Result;
 
 /// What evaluation sees of an adapter.
@@ -17,9 +17,8 @@ impl Adapter for Frozen<'_> {
         self.0.low_rank(path).map(|low| LowRank { a: low.a.detach(), b: low.b.detach(), ..low })
     }
 
-    fn prefix(&self) -> Result<Option<Vec<LayerPrefix>>> {
-        let detached = |p: LayerPrefix| LayerPrefix { keys: p.keys.detach(), values: p.values.detach() };
-        Ok(self.0.prefix()?.map(|layers| layers.into_iter().map(detached).collect()))
+    fn prefix(&self) -> Result<Option<Vec<Tensor>>> {
+        Ok(self.0.prefix()?.map(|layers| layers.iter().map(Tensor::detach).collect()))
     }
 
     fn head(&self) -> Option<&Head> {

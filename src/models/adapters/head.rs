@@ -6,7 +6,7 @@
 
 use candle_core::{Result as Candle, Tensor, Var};
 
-use super::{Adapter, LayerPrefix, LowRank, SavedAdapter, peft, ptuning2::linear};
+use super::{Adapter, LowRank, SavedAdapter, peft, ptuning2::linear};
 use crate::{
     error::{Error, Result},
     models::{
@@ -122,7 +122,7 @@ impl Adapter for WithHead {
         self.adapter.low_rank(path)
     }
 
-    fn prefix(&self) -> Result<Option<Vec<LayerPrefix>>> {
+    fn prefix(&self) -> Result<Option<Vec<Tensor>>> {
         self.adapter.prefix()
     }
 

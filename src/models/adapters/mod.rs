@@ -43,14 +43,6 @@ pub struct LowRank {
     pub dropout: f64,
 }
 
-/// Keys and values that every token of a layer attends to, each `[virtual_tokens, kv_heads, head_dim]`. Keys live in the
-/// space of the cached ones, that is after rotation.
-#[derive(Debug, Clone)]
-pub struct LayerPrefix {
-    pub keys: Tensor,
-    pub values: Tensor,
-}
-
 /// The files of a saved adapter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedAdapter {
@@ -70,8 +62,9 @@ pub trait Adapter: Send + Sync {
         None
     }
 
-    /// One prefix for every layer; computed once per forward pass.
-    fn prefix(&self) -> Result<Option<Vec<LayerPrefix>>> {
+    /// What every token of a layer attends to, for each layer: keys, which live in the space of the cached ones, that is after
+    /// rotation, and values, `[2, virtual_tokens, kv_heads * head_dim]`. Computed once per forward pass.
+    fn prefix(&self) -> Result<Option<Vec<Tensor>>> {
         Ok(None)
     }
 

@@ -1,10 +1,12 @@
 //! P-Tuning v2 (Liu et al. 2021), also known as prefix tuning (Li & Liang 2021): trained keys and values in every layer.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use candle_core::{Result as Candle, Tensor, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Adapter, LayerPrefix, SavedAdapter, peft};
+use super::{Adapter, SavedAdapter, peft};
 use crate::{
     error::{Error, Result},
     models::{
@@ -171,20 +173,21 @@ impl Adapter for PrefixTuning {
         }
     }
 
-    fn prefix(&self) -> Result<Option<Vec<LayerPrefix>>> {
+    fn prefix(&self) -> Result<Option<Vec<Tensor>>> {
         let mut table = self.table()?;
         if let Some(rotary) = self.counted {
             let turn = Turn { rotary, dims: self.dims };
             table = record(&[&table], turn.back(&table)?, turn)?;
         }
-        let (rows, kv) = (table.dim(0)?, self.dims.kv_width());
-        let part = |i: usize| -> Candle<Tensor> {
-            table.narrow(1, i * kv, kv)?.contiguous()?.reshape((rows, self.dims.kv_heads, self.dims.head_dim))
+        let (layers, rows, kv) = (self.dims.layers, table.dim(0)?, self.dims.kv_width());
+        let each =
+            table.reshape((rows, 2 * layers, kv))?.transpose(0, 1)?.contiguous()?.reshape((layers, 2, rows, kv))?;
+        let gradients = Arc::new(Mutex::new(vec![None; layers]));
+        let part = |layer: usize| {
+            let part = each.detach().get(layer)?.force_contiguous()?;
+            Ok(record(&[&each], part, Part { layer, gradients: gradients.clone() })?)
         };
-        (0..self.dims.layers)
-            .map(|layer| Ok(LayerPrefix { keys: part(2 * layer)?, values: part(2 * layer + 1)? }))
-            .collect::<Result<_>>()
-            .map(Some)
+        (0..layers).map(part).collect::<Result<_>>().map(Some)
     }
 
     fn save(&self, base_model: &str) -> Result<SavedAdapter> {
@@ -230,6 +233,26 @@ impl Backward for Turn {
     /// Of turning back.
     fn backward(&self, _: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
         Ok(vec![Some(self.ahead(grad)?)])
+    }
+}
+
+/// One layer's part of `[layers, 2, virtual_tokens, kv_width]`. The part whose gradient comes last puts those of all together:
+/// otherwise a gradient of the whole would be added up for each of them.
+struct Part {
+    layer: usize,
+    gradients: Arc<Mutex<Vec<Option<Tensor>>>>,
+}
+
+impl Backward for Part {
+    fn name(&self) -> &'static str {
+        "prefix-part"
+    }
+
+    fn backward(&self, _: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
+        let mut gradients = self.gradients.lock().unwrap_or_else(PoisonError::into_inner);
+        gradients[self.layer] = Some(grad.clone());
+        let all: Option<Vec<&Tensor>> = gradients.iter().map(Option::as_ref).collect();
+        Ok(vec![all.map(|all| Tensor::stack(&all, 0)).transpose()?])
     }
 }
 

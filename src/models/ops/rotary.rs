@@ -31,13 +31,18 @@ impl Rotary {
         let half = self.dim / 2;
         let frequencies: Vec<f32> =
             (0..half).map(|i| (1.0 / self.theta.powf(2.0 * i as f64 / self.dim as f64)) as f32).collect();
-        let mut table = Vec::with_capacity(positions.len() * self.dim);
-        for &position in positions {
+        let row = |position: u32| -> Vec<f32> {
             // The angle is rounded to f32 before the cosine is taken, as the reference implementations do.
             let angles = frequencies.iter().map(|f| f64::from(position as f32 * f));
-            table.extend(angles.clone().map(|a| a.cos() as f32));
-            table.extend(angles.map(|a| a.sin() as f32));
-        }
+            angles.clone().map(|a| a.cos() as f32).chain(angles.map(|a| a.sin() as f32)).collect()
+        };
+        // Samples of a row have the same positions.
+        let mut distinct = positions.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let rows: Vec<Vec<f32>> = distinct.par_iter().map(|position| row(*position)).collect();
+        let at = |position: &u32| rows[distinct.partition_point(|d| d < position)].as_slice();
+        let table = positions.iter().map(at).collect::<Vec<_>>().concat();
         Tensor::from_vec(table, (positions.len(), self.dim), device)
     }
 }

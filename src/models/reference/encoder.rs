@@ -14,7 +14,7 @@ pub fn summaries(model: &Encoder, adapter: &dyn Adapter, ids: &Tensor, mask: &Te
     let (rows, seq) = ids.dims2()?;
     let dims = model.dims;
     let prefixes = adapter.prefix()?;
-    let virtual_tokens = prefixes.as_ref().map_or(Ok(0), |p| p[0].keys.dim(0))?;
+    let virtual_tokens = prefixes.as_ref().map_or(Ok(0), |p| p[0].dim(1))?;
     let words = plain(&model.words.index_select(&ids.flatten_all()?, 0)?)?.reshape((rows, seq, ()))?;
     let mut x = norm(&words.broadcast_add(&model.positions.narrow(0, virtual_tokens, seq)?)?, &model.layers[0].norm)?;
     let hidden = ((plain(mask)? - 1.0)? * 1e30)?.reshape((rows, 1, 1, seq))?;
@@ -30,12 +30,13 @@ pub fn summaries(model: &Encoder, adapter: &dyn Adapter, ids: &Tensor, mask: &Te
         };
         let (q, mut k, mut v) = (part(0)?, part(1)?, part(2)?);
         if let Some(prefixes) = &prefixes {
-            let before = |t: &Tensor, own: &Tensor| -> Candle<Tensor> {
+            let before = |part: usize, own: &Tensor| -> Candle<Tensor> {
+                let t = prefixes[i].narrow(0, part, 1)?.reshape((virtual_tokens, dims.heads, dims.head_dim))?;
                 let t = t.transpose(0, 1)?.unsqueeze(0)?.expand((rows, dims.heads, virtual_tokens, dims.head_dim))?;
                 Tensor::cat(&[&t.contiguous()?, own], 2)
             };
-            k = before(&prefixes[i].keys, &k)?;
-            v = before(&prefixes[i].values, &v)?;
+            k = before(0, &k)?;
+            v = before(1, &v)?;
         }
         let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? / (dims.head_dim as f64).sqrt())?;
         let p = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?;
