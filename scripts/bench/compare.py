@@ -31,11 +31,15 @@ CASES = [
     ("train-equal-prefix", "training, P-Tuning v2, equal lengths, nothing shared", ["train", *SMALL, "--method", "prefix", "--workload", "equal", "--steps", "6"]),
     ("rank", "evaluation by `rank`, real prompts", ["evaluate", *SMALL, "--method", "lora", "--workload", "mini", "--examples", "16"]),
     ("generate", "evaluation by `generate`, 8 tokens, real prompts", ["evaluate", *SMALL, "--method", "lora", "--workload", "mini", "--examples", "16", "--answer", "generate"]),
+    ("generate-bf16", "the same, weights kept in bf16 beside the peer's f32", ["evaluate", *SMALL, "--method", "lora", "--workload", "mini", "--examples", "16", "--answer", "generate"]),
     ("encoder-lora", "encoder, training, LoRA, real prompts", ["train", *ENCODER, "--method", "lora", "--workload", "mini", "--steps", "3"]),
     ("encoder-prefix", "encoder, training, P-Tuning v2, real prompts", ["train", *ENCODER, "--method", "prefix", "--workload", "mini", "--steps", "3"]),
     ("encoder-equal", "encoder, training, LoRA, equal lengths", ["train", *ENCODER, "--method", "lora", "--workload", "equal", "--steps", "6"]),
     ("encoder-equal-prefix", "encoder, training, P-Tuning v2, equal lengths", ["train", *ENCODER, "--method", "prefix", "--workload", "equal", "--steps", "6"]),
 ]
+
+# what emopipe alone is told
+OWN = {"generate-bf16": ["--dtype", "bf16"]}
 
 
 def arguments():
@@ -61,12 +65,12 @@ def peer_is_there(python):
         return False
 
 
-def commands(case, args, peer):
+def commands(name, case, args, peer):
     case = list(case)
     at = case.index("--workload") + 1
     case[at] = str((ROOT / "benches" / "workloads" / case[at]).with_suffix(".json"))
     case += ["--threads", str(args.threads)]
-    yield "emopipe", [str(ROOT / "target/release/emopipe"), "bench", *case, "--random"]
+    yield "emopipe", [str(ROOT / "target/release/emopipe"), "bench", *case, "--random", *OWN.get(name, [])]
     if peer:
         yield "peer", [args.peer, str(ROOT / "scripts/bench/peer.py"), *case]
 
@@ -108,7 +112,7 @@ def main():
             continue
         lines = {}
         for run in range(args.runs):
-            for program, command in commands(case, args, peer):
+            for program, command in commands(name, case, args, peer):
                 line = measure(command)
                 print(json.dumps({"case": name, "run": run, **line}), file=sys.stderr)
                 lines.setdefault(program, []).append(line)

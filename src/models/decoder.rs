@@ -212,49 +212,36 @@ impl Block for DecoderBlock {
         let Self { layer, view } = self;
         let [c_qkv, c_output, c_gate_up, c_down] = changes;
         let wants = |changes: &Changes| wanted.changes && changes.any();
-        let mut of = Gradients::default();
 
-        if wants(c_down) {
-            let active = swiglu::forward(&inner, DType::F32)?;
-            of.changes[3] = Some(layer.down.change_gradient(&active, c_down, grad)?);
-            buffers::give_back(active)?;
-        }
-        let d_active = layer.down.input_gradient(c_down, grad)?;
+        let active = wants(c_down).then(|| swiglu::forward(&inner, DType::F32)).transpose()?;
+        let (d_active, d_down) = layer.down.backward(active.as_ref(), c_down, grad)?;
         let d_inner = swiglu::backward(&inner, &d_active, layer.gate_up.operand(c_gate_up))?;
-        [inner, d_active].into_iter().try_for_each(buffers::give_back)?;
-        if wants(c_gate_up) {
-            let normed = layer.mlp_norm.forward(&mid, DType::F32)?;
-            of.changes[2] = Some(layer.gate_up.change_gradient(&normed, c_gate_up, &d_inner)?);
-            buffers::give_back(normed)?;
-        }
-        let d_normed = layer.gate_up.input_gradient(c_gate_up, &d_inner)?;
+        [inner, d_active].into_iter().chain(active).try_for_each(buffers::give_back)?;
+        let normed = wants(c_gate_up).then(|| layer.mlp_norm.forward(&mid, DType::F32)).transpose()?;
+        let (d_normed, d_gate_up) = layer.gate_up.backward(normed.as_ref(), c_gate_up, &d_inner)?;
         let d_mid = layer.mlp_norm.backward(&mid, &d_normed)?;
-        [mid, d_inner, d_normed].into_iter().try_for_each(buffers::give_back)?;
+        [mid, d_inner, d_normed].into_iter().chain(normed).try_for_each(buffers::give_back)?;
         add_in_place(&d_mid, grad)?;
 
-        if wants(c_output) {
-            of.changes[1] = seen.as_ref().map(|s| layer.output.change_gradient(s, c_output, &d_mid)).transpose()?;
-        }
-        let d_seen = layer.output.input_gradient(c_output, &d_mid)?;
+        let read = seen.as_ref().filter(|_| wants(c_output));
+        let (d_seen, d_output) = layer.output.backward(read, c_output, &d_mid)?;
         let (d_qkv, d_prefix) = attention::backward(&qkv, prefix, &d_seen, view.heads, &view.pattern)?;
         [qkv, d_seen].into_iter().chain(seen).try_for_each(buffers::give_back)?;
-        of.prefix = Some(d_prefix);
         rotary::rotate_back(&d_qkv, &view.angles, view.rotary, view.rotated(), view.heads.dim)?;
 
-        if wants(c_qkv) {
-            let normed = layer.attention_norm.forward(x, DType::F32)?;
-            of.changes[0] = Some(layer.qkv.change_gradient(&normed, c_qkv, &d_qkv)?);
-            buffers::give_back(normed)?;
-        }
+        let normed = wants(c_qkv).then(|| layer.attention_norm.forward(x, DType::F32)).transpose()?;
+        let (mut dx, mut d_changed) = (None, None);
         if wanted.x {
-            let d_normed = layer.qkv.input_gradient(c_qkv, &d_qkv)?;
-            let dx = layer.attention_norm.backward(x, &d_normed)?;
+            let (d_normed, d_flat) = layer.qkv.backward(normed.as_ref(), c_qkv, &d_qkv)?;
+            let d_x = layer.attention_norm.backward(x, &d_normed)?;
             buffers::give_back(d_normed)?;
-            add_in_place(&dx, &d_mid)?;
-            of.x = Some(dx);
+            add_in_place(&d_x, &d_mid)?;
+            (dx, d_changed) = (Some(d_x), d_flat);
+        } else if let Some(normed) = &normed {
+            d_changed = Some(layer.qkv.change_gradient(normed, c_qkv, &d_qkv)?);
         }
-        [d_qkv, d_mid].into_iter().try_for_each(buffers::give_back)?;
-        Ok(of)
+        [d_qkv, d_mid].into_iter().chain(normed).try_for_each(buffers::give_back)?;
+        Ok(Gradients { x: dx, prefix: Some(d_prefix), changes: [d_changed, d_output, d_gate_up, d_down] })
     }
 }
 

@@ -217,49 +217,37 @@ impl Block for EncoderBlock {
         let layer = &self.layer;
         let [c_qkv, c_output, c_up, c_down] = changes;
         let wants = |changes: &Changes| wanted.changes && changes.any();
-        let mut of = Gradients::default();
 
-        if wants(c_down) {
-            let active = gelu::forward(&inner)?;
-            of.changes[3] = Some(layer.down.change_gradient(&active, c_down, grad)?);
-            buffers::give_back(active)?;
-        }
-        let d_active = layer.down.input_gradient(c_down, grad)?;
+        let active = wants(c_down).then(|| gelu::forward(&inner)).transpose()?;
+        let (d_active, d_down) = layer.down.backward(active.as_ref(), c_down, grad)?;
         let d_inner = gelu::backward(&inner, &d_active)?;
-        [inner, d_active].into_iter().try_for_each(buffers::give_back)?;
-        if wants(c_up) {
-            let x = layer.mlp_norm.forward(&mid)?;
-            of.changes[2] = Some(layer.up.change_gradient(&x, c_up, &d_inner)?);
-            buffers::give_back(x)?;
-        }
-        let dx = layer.up.input_gradient(c_up, &d_inner)?;
+        [inner, d_active].into_iter().chain(active).try_for_each(buffers::give_back)?;
+        let x = wants(c_up).then(|| layer.mlp_norm.forward(&mid)).transpose()?;
+        let (dx, d_up) = layer.up.backward(x.as_ref(), c_up, &d_inner)?;
         add_in_place(&dx, grad)?;
         let d_mid = layer.mlp_norm.backward(&mid, &dx)?;
-        [mid, d_inner, dx].into_iter().try_for_each(buffers::give_back)?;
+        [mid, d_inner, dx].into_iter().chain(x).try_for_each(buffers::give_back)?;
 
-        if wants(c_output) {
-            of.changes[1] = seen.as_ref().map(|s| layer.output.change_gradient(s, c_output, &d_mid)).transpose()?;
-        }
         let tokens = s.dim(0)?;
-        let d_seen = self.put_back(layer.output.input_gradient(c_output, &d_mid)?, tokens)?;
+        let read = seen.as_ref().filter(|_| wants(c_output));
+        let (d_seen, d_output) = layer.output.backward(read, c_output, &d_mid)?;
+        let d_seen = self.put_back(d_seen, tokens)?;
         let (d_qkv, d_prefix) = attention::backward(&qkv, prefix, &d_seen, self.heads, &self.pattern)?;
         [qkv, d_seen].into_iter().chain(seen).try_for_each(buffers::give_back)?;
-        of.prefix = Some(d_prefix);
 
-        if wants(c_qkv) {
-            let x = layer.norm.forward(s)?;
-            of.changes[0] = Some(layer.qkv.change_gradient(&x, c_qkv, &d_qkv)?);
-            buffers::give_back(x)?;
-        }
+        let x = wants(c_qkv).then(|| layer.norm.forward(s)).transpose()?;
+        let (mut d_s, mut d_changed) = (None, None);
         if wanted.x {
-            let dx = layer.qkv.input_gradient(c_qkv, &d_qkv)?;
+            let (dx, d_flat) = layer.qkv.backward(x.as_ref(), c_qkv, &d_qkv)?;
             let d_mid = self.put_back(d_mid, tokens)?;
             add_in_place(&dx, &d_mid)?;
-            of.x = Some(layer.norm.backward(s, &dx)?);
+            (d_s, d_changed) = (Some(layer.norm.backward(s, &dx)?), d_flat);
             [dx, d_mid].into_iter().try_for_each(buffers::give_back)?;
+        } else if let Some(x) = &x {
+            d_changed = Some(layer.qkv.change_gradient(x, c_qkv, &d_qkv)?);
         }
-        buffers::give_back(d_qkv)?;
-        Ok(of)
+        [d_qkv].into_iter().chain(x).try_for_each(buffers::give_back)?;
+        Ok(Gradients { x: d_s, prefix: Some(d_prefix), changes: [d_changed, d_output, d_up, d_down] })
     }
 }
 
@@ -363,8 +351,8 @@ impl Backward for Pooler {
     fn backward(&self, inputs: &[Input], output: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
         let [x, flat] = inputs else { candle_core::bail!("two inputs expected") };
         let d_inner = (grad * output.sqr()?.affine(-1.0, 1.0)?)?;
-        let dx = x.needed.then(|| self.projection.input_gradient(&self.changes, &d_inner)).transpose()?;
-        let change = || self.projection.change_gradient(&x.tensor, &self.changes, &d_inner);
-        Ok(vec![dx, flat.needed.then(change).transpose()?])
+        let read = flat.needed.then_some(&x.tensor);
+        let (dx, d_flat) = self.projection.backward(read, &self.changes, &d_inner)?;
+        Ok(vec![Some(dx), d_flat])
     }
 }

@@ -55,7 +55,6 @@ pub struct Wanted {
     pub changes: bool,
 }
 
-#[derive(Default)]
 pub struct Gradients {
     pub x: Option<Tensor>,
     pub prefix: Option<Tensor>,

@@ -157,7 +157,7 @@ impl Projection {
         Ok((a, b))
     }
 
-    /// The format in which [`Projection::forward`] and [`Projection::input_gradient`] read best: bf16 where a GPU multiplies what
+    /// The format in which [`Projection::forward`] and [`Projection::backward`] read best: bf16 where a GPU multiplies what
     /// they read with matrices in bf16 and nothing else looks at it.
     pub fn operand(&self, changes: &Changes) -> DType {
         let halves = |l: &Linear| !l.weight.device().is_cpu() && l.weight.dtype() == DType::BF16;
@@ -201,9 +201,16 @@ impl Projection {
         Ok(out)
     }
 
-    /// Gradient of what [`Projection::forward`] read, from that of its result.
-    pub fn input_gradient(&self, changes: &Changes, grad: &Tensor) -> Result<Tensor> {
+    /// From the gradient of the result: that of what [`Projection::forward`] read, and where `read` is that, the gradient of
+    /// `changes.flat`.
+    pub fn backward(
+        &self,
+        read: Option<&Tensor>,
+        changes: &Changes,
+        grad: &Tensor,
+    ) -> Result<(Tensor, Option<Tensor>)> {
         let flat = changes.flat.detach();
+        let d_flat = read.map(|_| flat.zeros_like()).transpose()?;
         let dx = buffers::tensor((grad.dim(0)?, self.inputs), grad.device())?;
         for (i, (linear, part, from, width)) in self.each(&changes.parts)?.into_iter().enumerate() {
             let g = grad.narrow(1, from, width)?;
@@ -219,23 +226,39 @@ impl Projection {
                 None => gemm::add(&dx, &d_low, &a, 1.0)?,
                 Some(dropout) => add_in_place(&dx, &dropout::apply(&gemm::product(&d_low, &a, 1.0)?, dropout)?)?,
             }
+            if let Some((x, d_flat)) = read.zip(d_flat.as_ref()) {
+                self.change_part(x, (&a, part), &g, &d_low, self.matrices(d_flat, part, width)?)?;
+            }
         }
-        Ok(dx)
+        Ok((dx, d_flat))
     }
 
-    /// Gradient of `changes.flat`, from that of the result. `x` is what was read; only changes look at it.
+    /// The second of [`Projection::backward`]'s gradients alone.
     pub fn change_gradient(&self, x: &Tensor, changes: &Changes, grad: &Tensor) -> Result<Tensor> {
         let flat = changes.flat.detach();
         let d_flat = flat.zeros_like()?;
         for (_, part, from, width) in self.each(&changes.parts)? {
             let Some(part) = part else { continue };
             let g = grad.narrow(1, from, width)?;
-            let ((a, b), (d_a, d_b)) = (self.matrices(&flat, part, width)?, self.matrices(&d_flat, part, width)?);
-            let x = dropped(x, part)?;
-            gemm::set(&d_b, &g.t()?, &gemm::product(&x, &a.t()?, 1.0)?, part.scale)?;
-            gemm::set(&d_a, &gemm::product(&g, &b, part.scale)?.t()?, &x, 1.0)?;
+            let (a, b) = self.matrices(&flat, part, width)?;
+            let d_low = gemm::product(&g, &b, part.scale)?;
+            self.change_part(x, (&a, part), &g, &d_low, self.matrices(&d_flat, part, width)?)?;
         }
         Ok(d_flat)
+    }
+
+    /// Gradients of one layer's matrices `a` and `b`, written into `d_a` and `d_b`; `d_low` is that of what lies between them.
+    fn change_part(
+        &self,
+        x: &Tensor,
+        (a, part): (&Tensor, Part),
+        g: &Tensor,
+        d_low: &Tensor,
+        (d_a, d_b): (Tensor, Tensor),
+    ) -> Result<()> {
+        let x = dropped(x, part)?;
+        gemm::set(&d_b, &g.t()?, &gemm::product(&x, &a.t()?, 1.0)?, part.scale)?;
+        gemm::set(&d_a, &d_low.t()?, &x, 1.0)
     }
 }
 
