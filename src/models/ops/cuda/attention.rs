@@ -19,8 +19,11 @@ const KEYS: usize = 32;
 const ROWS: usize = 32;
 const PAD: usize = 8;
 
-/// Tasks of the backward of keys that a launch should have at least, where there is so much to share out.
+/// Thread blocks that the backward of keys is shared out to at most, but for the last of each tile of keys.
 const TASKS: usize = 1024;
+
+/// Rows of such a thread block at least: enough to be worth its while.
+const SHARE: usize = 128;
 
 /// How the kernels of one precision and width of heads are compiled.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -144,27 +147,32 @@ impl Lists {
             row_tiles.extend((0..len * group).step_by(tile).flat_map(|first| [i, first]));
         }
 
-        let rows: usize = pattern.blocks.iter().map(|b| b.queries.len() * group).sum();
-        let all: Vec<(usize, usize)> = (0..pattern.blocks.len()).map(|i| (i, usize::MAX)).collect();
-        let prefix = (0..virtual_tokens).step_by(tile).map(|start| (start, virtual_tokens, true, &all));
-        let own = seen
-            .iter()
-            .flat_map(|(run, (end, blocks))| (*run..*end).step_by(tile).map(move |start| (start, *end, false, blocks)));
+        // Tiles of keys with the blocks that see them.
+        let all: Vec<usize> = (0..pattern.blocks.len()).collect();
+        let prefix = (0..virtual_tokens).step_by(tile).map(|start| (start, virtual_tokens, true, all.clone()));
+        let own = seen.iter().flat_map(|(run, (end, blocks))| {
+            (*run..*end).step_by(tile).map(move |start| {
+                let visible = blocks.iter().filter(|(_, end)| start < *end).map(|(block, _)| *block);
+                (start, *end, false, visible.collect())
+            })
+        });
         let key_lists: Vec<_> = prefix.chain(own).collect();
-        // Rows of a task: enough to be worth a launch's while, few enough that there are tasks for the whole device.
-        let share = (rows * key_lists.len() / TASKS).max(512);
+        let rows = |block: usize| pattern.blocks[block].queries.len() * group;
+        let visited: usize = key_lists.iter().flat_map(|(.., blocks)| blocks).map(|block| rows(*block)).sum();
+        // Rows of a task: few enough that there are tasks for the whole device.
+        let share = (visited * heads.keys).div_ceil(TASKS).max(SHARE);
         let (mut key_tiles, mut tasks, mut visits) = (Vec::new(), Vec::new(), Vec::new());
         for (i, (start, end, in_prefix, blocks)) in key_lists.into_iter().enumerate() {
             let first_task = tasks.len() / 3;
             let mut taken = share;
-            for (block, _) in blocks.iter().filter(|(_, visible)| start < *visible) {
+            for block in blocks {
                 if taken >= share {
                     tasks.extend([i, visits.len(), 0]);
                     taken = 0;
                 }
-                visits.push(*block);
+                visits.push(block);
                 *tasks.last_mut().expect("a task was begun") += 1;
-                taken += pattern.blocks[*block].queries.len() * group;
+                taken += rows(block);
             }
             let len = tile.min(end - start);
             key_tiles.extend([start, len, usize::from(in_prefix), first_task, tasks.len() / 3 - first_task]);
