@@ -61,22 +61,22 @@ impl Shapes {
         format!("{name}_{precision}_{}", self.width)
     }
 
-    /// Shared memory of so many vectors as rows, and so many as columns.
-    fn tile_bytes(self, as_rows: usize, as_columns: usize) -> usize {
-        let rows = |count: usize| count * (self.width + PAD);
+    /// Bytes of a number in a product.
+    fn bytes(self) -> usize {
         match self.precision {
-            Precision::F32 => 4 * rows(as_rows.max(as_columns)),
-            Precision::Bf16 => 2 * (rows(as_rows) + if as_columns > 0 { self.width * (as_columns + PAD) } else { 0 }),
+            Precision::F32 => 4,
+            Precision::Bf16 => 2,
         }
+    }
+
+    /// Shared memory of so many vectors.
+    fn vectors(self, count: usize) -> usize {
+        self.bytes() * count * (self.width + PAD)
     }
 
     /// Shared memory of a tile's probabilities, or of their gradients.
     fn probabilities(self) -> usize {
-        let bytes = match self.precision {
-            Precision::F32 => 4,
-            Precision::Bf16 => 2,
-        };
-        bytes * self.tile() * (KEYS + PAD)
+        self.bytes() * self.tile() * (KEYS + PAD)
     }
 
     fn launch(self, grid: (usize, usize), shared: usize) -> LaunchConfig {
@@ -101,6 +101,7 @@ struct Operands {
     dim: i32,
     virtual_tokens: i32,
     from: i32,
+    quadruple: i32,
 }
 
 // SAFETY: plain numbers and addresses, laid out as in C.
@@ -242,6 +243,7 @@ impl<'a> Work<'a> {
         pattern: &'a Pattern,
         (qkv, qkv_layout): (&'a CudaStorage, &Layout),
         (prefix, prefix_layout): (&'a CudaStorage, &Layout),
+        grad: Option<Pointer>,
     ) -> Result<Self> {
         let device = qkv.device();
         let virtual_tokens = pattern.check(heads, qkv_layout, prefix_layout)?;
@@ -251,6 +253,10 @@ impl<'a> Work<'a> {
         let qkv = values("attention", qkv, qkv_layout)?;
         // Nothing is read of an empty one.
         let prefix = if virtual_tokens == 0 { qkv } else { values("attention", prefix, prefix_layout)? };
+        // Every vector begins a multiple of `dim` behind its operand's start.
+        let starts = [qkv, prefix, grad.unwrap_or(qkv)];
+        let quadruple =
+            heads.dim.is_multiple_of(4) && starts.iter().all(|start| start.is_aligned(4 * size_of::<f32>()));
         let operands = Operands {
             qkv,
             prefix,
@@ -261,6 +267,7 @@ impl<'a> Work<'a> {
             dim: heads.dim as i32,
             virtual_tokens: virtual_tokens as i32,
             from: pattern.from as i32,
+            quadruple: i32::from(quadruple),
         };
         Ok(Self { device, pattern, heads, shapes, virtual_tokens, lists, operands })
     }
@@ -272,11 +279,7 @@ impl<'a> Work<'a> {
     fn forward(&self) -> Result<CudaSlice<f32>> {
         let Self { device, shapes, lists, .. } = self;
         let out = zeros(device, self.asking() * self.heads.queries * self.heads.dim)?;
-        let shared = shapes.tile_bytes(shapes.tile(), 0)
-            + shapes.tile_bytes(KEYS, 0)
-            + shapes.tile_bytes(0, KEYS)
-            + shapes.probabilities()
-            + 4 * KEYS;
+        let shared = shapes.vectors(shapes.tile() + 2 * KEYS) + shapes.probabilities() + 4 * KEYS;
         let kernel = shapes.kernel("attention");
         allow_shared_memory(&ATTENTION.function(device, &kernel)?, shared as u32)?;
         launch!(
@@ -297,11 +300,7 @@ impl<'a> Work<'a> {
         let d_qkv = Pointer::of(&out);
         let stats = alloc::<f32>(device, 2 * self.asking() * heads.queries)?;
 
-        let shared = 2 * shapes.tile_bytes(shapes.tile(), 0)
-            + shapes.tile_bytes(KEYS, KEYS)
-            + shapes.tile_bytes(KEYS, 0)
-            + shapes.probabilities()
-            + 4 * KEYS;
+        let shared = shapes.vectors(2 * shapes.tile() + 2 * KEYS) + shapes.probabilities() + 4 * KEYS;
         let kernel = shapes.kernel("attention_queries");
         allow_shared_memory(&ATTENTION.function(device, &kernel)?, shared as u32)?;
         launch!(
@@ -313,10 +312,7 @@ impl<'a> Work<'a> {
         );
 
         let partial = alloc::<f32>(device, lists.task_count * heads.keys * 2 * shapes.tile() * shapes.width)?;
-        let shared = 2 * shapes.tile_bytes(shapes.tile(), 0)
-            + 2 * shapes.tile_bytes(ROWS, ROWS)
-            + 2 * shapes.probabilities()
-            + 12 * ROWS;
+        let shared = shapes.vectors(2 * shapes.tile() + 2 * ROWS) + 2 * shapes.probabilities() + 12 * ROWS;
         let kernel = shapes.kernel("attention_keys");
         allow_shared_memory(&ATTENTION.function(device, &kernel)?, shared as u32)?;
         launch!(
@@ -364,7 +360,7 @@ pub fn forward(
     qkv: (&CudaStorage, &Layout),
     prefix: (&CudaStorage, &Layout),
 ) -> Result<(CudaStorage, Shape)> {
-    let work = Work::new(heads, pattern, qkv, prefix)?;
+    let work = Work::new(heads, pattern, qkv, prefix, None)?;
     let out = work.forward()?;
     Ok((storage(out, work.device), (work.asking(), heads.queries * heads.dim).into()))
 }
@@ -377,8 +373,9 @@ pub fn backward(
     prefix: (&CudaStorage, &Layout),
     grad: (&CudaStorage, &Layout),
 ) -> Result<(CudaStorage, Shape)> {
-    let work = Work::new(heads, pattern, qkv, prefix)?;
-    let out = work.backward(values("attention", grad.0, grad.1)?)?;
+    let grad = values("attention", grad.0, grad.1)?;
+    let work = Work::new(heads, pattern, qkv, prefix, Some(grad))?;
+    let out = work.backward(grad)?;
     let len = qkv.1.shape().elem_count() + prefix.1.shape().elem_count();
     Ok((storage(out, work.device), len.into()))
 }
