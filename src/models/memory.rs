@@ -234,15 +234,15 @@ impl Frozen {
     }
 
     /// On GPUs, what the backward of attention adds up: tasks of 64 keys and values with 128 numbers each
-    /// (`ops/cuda/attention.rs`), at least one for every sample.
+    /// (`ops/cuda/attention.rs`, `TASKS` and `SHARE`), at least one for every sample.
     fn partial_sums(&self, row: Row) -> u64 {
         if self.device.is_cpu() {
             return 0;
         }
         let d = &self.dims;
         let tiles = row.tokens as u64 / 16 + 2;
-        let shared_out = (row.tokens * d.heads / d.kv_heads) as u64 * tiles / 512;
-        (tiles + shared_out.min(1024)) * d.kv_heads as u64 * 2 * 64 * 128 * F32
+        let shared_out = (row.tokens * d.heads / d.kv_heads) as u64 * tiles / 128;
+        (tiles + shared_out.min(1024 / d.kv_heads as u64)) * d.kv_heads as u64 * 2 * 64 * 128 * F32
     }
 
     fn peak(&self, parts: Vec<(&'static str, u64)>) -> Parts {

@@ -87,7 +87,7 @@ impl StageKind for MemoryPlan {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {

@@ -89,6 +89,10 @@ impl Pointer {
     pub fn offset<T>(self, at: usize) -> Self {
         Self(self.0 + (at * size_of::<T>()) as u64)
     }
+
+    pub fn is_aligned(self, bytes: usize) -> bool {
+        self.0.is_multiple_of(bytes as u64)
+    }
 }
 
 /// The start of a storage's numbers, whatever their format.

@@ -50,7 +50,8 @@ struct Operands {
     const Run *runs;
     int heads, kv_heads, dim;
     int virtual_tokens;
-    int from;  // the first token that asks
+    int from;       // the first token that asks
+    int quadruple;  // whether vectors may be read four numbers at a time
 
     __device__ int group() const { return heads / kv_heads; }
     __device__ size_t row() const { return (size_t)(heads + 2 * kv_heads) * dim; }
@@ -73,45 +74,72 @@ struct Numbers;
 
 template <>
 struct Numbers<float> {
-    static constexpr bool ROUNDED = false;
+    static constexpr int WARPS = 2;  // of a thread block
     static __device__ float from(float x) { return x; }
     static __device__ float exp(float x) { return expf(x); }
+    static __device__ void store(float *to, float4 x) { *reinterpret_cast<float4 *>(to) = x; }
 };
 
 template <>
 struct Numbers<bf16> {
-    static constexpr bool ROUNDED = true;
+    static constexpr int WARPS = 4;
     static __device__ bf16 from(float x) { return __float2bfloat16_rn(x); }
     static __device__ float exp(float x) { return __expf(x); }
+    static __device__ void store(bf16 *to, float4 x) {
+        const __nv_bfloat162 pairs[2] = {__floats2bfloat162_rn(x.x, x.y), __floats2bfloat162_rn(x.z, x.w)};
+        *reinterpret_cast<uint2 *>(to) = *reinterpret_cast<const uint2 *>(pairs);
+    }
 };
 
 __device__ inline int lane() { return threadIdx.x % WARP; }
 __device__ inline int warp() { return threadIdx.x / WARP; }
 
-// `sums` [16, 8 N] += a b^T with `a` [16, K] and `b` [8 N, K], both with K side by side.
-template <int N, int K>
+// Four matrices of 8 x 8 numbers as `mma` wants them, or turned; lane `l` says where row `l % 8` of matrix `l / 8` begins.
+template <bool TURNED = false>
+__device__ void matrices(unsigned (&to)[4], const bf16 *row) {
+    const unsigned at = __cvta_generic_to_shared(row);
+    if constexpr (TURNED) {
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
+                     : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                     : "r"(at));
+    } else {
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
+                     : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                     : "r"(at));
+    }
+}
+
+// `sums` [16, 8 N] += a b^T with `a` [16, K] and `b` [8 N, K], both with K side by side; with `TURNED`, `b` is [K, 8 N].
+template <int N, int K, bool TURNED = false>
 __device__ void multiply(float (&sums)[N][4], const bf16 *a, int a_pitch, const bf16 *b, int b_pitch) {
-    const int r = lane() / 4, c = lane() % 4 * 2;
-    const auto pair = [](const bf16 *at) { return *reinterpret_cast<const unsigned *>(at); };
-#pragma unroll
+    // Where the lane's row of four matrices lies: two are side by side or one below the other, and so are both pairs.
+    const int low = lane() % 8, next = lane() / 8 % 2 * 8, last = lane() / 16 * 8;
+    // Not unrolled further, since numbers that are loaded long before their use take registers.
+#pragma unroll 2
     for (int k = 0; k < K; k += 16) {
-        const bf16 *low = a + r * a_pitch + k + c, *high = low + 8 * a_pitch;
-        const unsigned a0 = pair(low), a1 = pair(high), a2 = pair(low + 8), a3 = pair(high + 8);
+        unsigned x[4];
+        matrices(x, a + (low + next) * a_pitch + k + last);
 #pragma unroll
-        for (int n = 0; n < N; n++) {
-            const bf16 *column = b + (n * 8 + r) * b_pitch + k + c;
-            asm volatile(
-                "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};\n"
-                : "+f"(sums[n][0]), "+f"(sums[n][1]), "+f"(sums[n][2]), "+f"(sums[n][3])
-                : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(pair(column)), "r"(pair(column + 8)));
+        for (int n = 0; n < N; n += 2) {
+            unsigned y[4];
+            matrices<TURNED>(y, TURNED ? b + (k + low + next) * b_pitch + n * 8 + last : b + (n * 8 + low + last) * b_pitch + k + next);
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                float(&sum)[4] = sums[n + i];
+                asm volatile(
+                    "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};\n"
+                    : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+                    : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[2 * i]), "r"(y[2 * i + 1]));
+            }
         }
     }
 }
 
-// The same in f32; with `TURNED`, `b` is [K, 8 N].
+// The same in f32.
 template <int N, int K, bool TURNED = false>
 __device__ void multiply(float (&sums)[N][4], const float *a, int a_pitch, const float *b, int b_pitch) {
     const int r = lane() / 4, c = lane() % 4 * 2;
+#pragma unroll 4
     for (int k = 0; k < K; k++) {
         const float low = a[r * a_pitch + k], high = a[(r + 8) * a_pitch + k];
 #pragma unroll
@@ -144,22 +172,37 @@ __device__ inline float quad_max(float x) {
     return fmaxf(x, __shfl_xor_sync(ALL, x, 2));
 }
 
-// A tile of `COUNT` vectors of up to `D` numbers in shared memory, as rows, as columns, or both.
+// A tile of `COUNT` vectors of up to `D` numbers in shared memory.
 template <class T, int D, int COUNT>
 struct Tile {
-    static constexpr int PITCH = D + PAD, TURNED_PITCH = COUNT + PAD;
-    T *rows, *columns;
+    static constexpr int PITCH = D + PAD, THREADS = Numbers<T>::WARPS * WARP;
+    T *rows;
 
-    // Each warp copies whole vectors; `source(i)` is where vector `i` lies, or nothing.
+    // `source(i)` is where vector `i` lies, or nothing.
     template <class Source>
-    __device__ void load(int dim, Source source) const {
-        for (int i = warp(); i < COUNT; i += blockDim.x / WARP) {
-            const float *vector = source(i);
-            for (int d = lane(); d < D; d += WARP) {
-                const T x = Numbers<T>::from(vector != nullptr && d < dim ? vector[d] : 0.0f);
-                if (rows != nullptr) rows[i * PITCH + d] = x;
-                if (columns != nullptr) columns[d * TURNED_PITCH + i] = x;
+    __device__ void load(const Operands &of, Source source) const {
+        if (!of.quadruple) {
+#pragma unroll 1
+            for (int at = threadIdx.x; at < COUNT * D; at += THREADS) {
+                const float *vector = source(at / D);
+                rows[at / D * PITCH + at % D] = Numbers<T>::from(vector != nullptr && at % D < of.dim ? vector[at % D] : 0.0f);
             }
+            return;
+        }
+        // Several loads are on their way before the first is waited for: memory takes long to answer.
+        constexpr int STEP = THREADS * 4 / D, TOGETHER = COUNT / STEP < 4 ? COUNT / STEP : 4;
+        const int d = threadIdx.x % (D / 4) * 4;
+#pragma unroll 1
+        for (int from = threadIdx.x / (D / 4); from < COUNT; from += TOGETHER * STEP) {
+            float4 x[TOGETHER];
+#pragma unroll
+            for (int i = 0; i < TOGETHER; i++) {
+                const float *vector = source(from + i * STEP);
+                x[i] = make_float4(0, 0, 0, 0);
+                if (vector != nullptr && d < of.dim) x[i] = *reinterpret_cast<const float4 *>(vector + d);
+            }
+#pragma unroll
+            for (int i = 0; i < TOGETHER; i++) Numbers<T>::store(rows + (from + i * STEP) * PITCH + d, x[i]);
         }
     }
 
@@ -170,11 +213,7 @@ struct Tile {
 
     // `sums` [16, D] += a [16, COUNT] times these vectors.
     __device__ void weighted(float (&sums)[D / 8][4], const T *a, int pitch) const {
-        if constexpr (Numbers<T>::ROUNDED) {
-            multiply<D / 8, COUNT>(sums, a, pitch, columns, TURNED_PITCH);
-        } else {
-            multiply<D / 8, COUNT, true>(sums, a, pitch, rows, PITCH);
-        }
+        multiply<D / 8, COUNT, true>(sums, a, pitch, rows, PITCH);
     }
 };
 
@@ -189,13 +228,9 @@ struct Shared {
         return taken;
     }
 
-    // Both the rows and the columns of a tile cost memory: f32 products need no columns, and some bf16 ones no rows.
     template <class T, int D, int COUNT>
-    __device__ Tile<T, D, COUNT> tile(bool as_rows, bool as_columns) {
-        Tile<T, D, COUNT> tile = {nullptr, nullptr};
-        if (as_rows || !Numbers<T>::ROUNDED) tile.rows = take<T>(COUNT * (D + PAD));
-        if (as_columns && Numbers<T>::ROUNDED) tile.columns = take<T>(D * (COUNT + PAD));
-        return tile;
+    __device__ Tile<T, D, COUNT> tile() {
+        return {take<T>(COUNT * (D + PAD))};
     }
 };
 
@@ -206,10 +241,13 @@ struct Rows {
     Block block;
     int first;  // among the block's rows
     int group, kv_head;
+    float inverse;  // of `group`
 
     __device__ bool has(int i) const { return first + i < block.len * group; }
-    __device__ int query(int i) const { return block.start + (first + i) / group; }
-    __device__ int head(int i) const { return kv_head * group + (first + i) % group; }
+    // Row `i`'s query among those of the block. This is exact for the few rows of a block, and a division takes long.
+    __device__ int place(int i) const { return (first + i + 0.5f) * inverse; }
+    __device__ int query(int i) const { return block.start + place(i); }
+    __device__ int head(int i) const { return kv_head * group + first + i - place(i) * group; }
     // The last token that row `i` sees.
     __device__ int limit(int i) const { return block.causal ? query(i) : HIDDEN - 1; }
 
@@ -248,7 +286,8 @@ __device__ void load_keys(
             if (tokens[i] == HIDDEN) return nullptr;
             return tokens[i] == ALWAYS ? of.virtual_token(from + i, rows.kv_head, part) : of.own(tokens[i], rows.kv_head, part);
         };
-        (part == 0 ? keys : values).load(of.dim, source);
+        const auto tile = part == 0 ? keys : values;
+        tile.load(of, source);
     }
     __syncthreads();
 }
@@ -256,23 +295,59 @@ __device__ void load_keys(
 // Whether column `n, i` of a tile of keys is seen by a row with that limit.
 __device__ inline bool sees(int limit, const int *tokens, int n, int i) { return tokens[n * 8 + lane() % 4 * 2 + i] <= limit; }
 
-template <class T, int D, int WARPS>
+// The running softmax of a lane's two rows.
+struct Softmax {
+    float max[2] = {-INFINITY, -INFINITY};
+    float sum[2] = {0, 0};  // of this lane's columns
+
+    // Turns the products of row `half` with a tile of keys into exponentials, and says by how much earlier ones shrink.
+    template <class T>
+    __device__ float add(int half, float (&s)[KEYS / 8][4], int limit, const int *tokens, float scale) {
+        float larger = -INFINITY;
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++) {
+            for (int i = 0; i < 2; i++) {
+                float &x = s[n][2 * half + i];
+                x = sees(limit, tokens, n, i) ? x * scale : -INFINITY;
+                larger = fmaxf(larger, x);
+            }
+        }
+        larger = fmaxf(max[half], quad_max(larger));
+        // A row that has seen nothing yet.
+        const float base = larger == -INFINITY ? 0 : larger;
+        const float shrink = Numbers<T>::exp(max[half] - base);
+        max[half] = larger;
+        sum[half] *= shrink;
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++) {
+            for (int i = 0; i < 2; i++) {
+                float &x = s[n][2 * half + i];
+                x = Numbers<T>::exp(x - base);
+                sum[half] += x;
+            }
+        }
+        return shrink;
+    }
+};
+
+template <class T, int D>
 __device__ void forward(Operands of, const int2 *tiles, float *out) {
-    constexpr int M = WARPS * 16, PITCH = D + PAD, P_PITCH = KEYS + PAD;
+    constexpr int M = Numbers<T>::WARPS * 16, PITCH = D + PAD, P_PITCH = KEYS + PAD;
     Shared memory = {shared_memory};
-    const auto queries = memory.tile<T, D, M>(true, false);
-    const auto keys = memory.tile<T, D, KEYS>(true, false), values = memory.tile<T, D, KEYS>(false, true);
+    const auto queries = memory.tile<T, D, M>();
+    const auto keys = memory.tile<T, D, KEYS>(), values = memory.tile<T, D, KEYS>();
     T *p = memory.take<T>(M * P_PITCH) + warp() * 16 * P_PITCH;
     int *tokens = memory.take<int>(KEYS);
 
     const int2 tile = tiles[blockIdx.x];
-    const Rows rows = {of.blocks[tile.x], tile.y, of.group(), (int)blockIdx.y};
-    queries.load(of.dim, [&](int i) { return rows.has(i) ? of.query(rows.query(i), rows.head(i)) : nullptr; });
+    const Rows rows = {of.blocks[tile.x], tile.y, of.group(), (int)blockIdx.y, 1.0f / of.group()};
+    queries.load(of, [&](int i) { return rows.has(i) ? of.query(rows.query(i), rows.head(i)) : nullptr; });
 
     const int r = lane() / 4, c = lane() % 4 * 2, own[2] = {warp() * 16 + r, warp() * 16 + r + 8};
     const int limit[2] = {rows.limit(own[0]), rows.limit(own[1])};
     const float scale = of.scale();
-    float seen[D / 8][4], max[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
+    Softmax softmax;
+    float seen[D / 8][4];
     clear(seen);
     const int end = rows.keys(of, M);
     for (int from = 0; from < end; from += KEYS) {
@@ -282,28 +357,10 @@ __device__ void forward(Operands of, const int2 *tiles, float *out) {
         keys.along_vectors(s, queries.rows + warp() * 16 * PITCH, PITCH);
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            float larger = -INFINITY;
+            const float shrink = softmax.add<T>(half, s, limit[half], tokens, scale);
 #pragma unroll
             for (int n = 0; n < KEYS / 8; n++) {
-                for (int i = 0; i < 2; i++) {
-                    float &x = s[n][2 * half + i];
-                    x = sees(limit[half], tokens, n, i) ? x * scale : -INFINITY;
-                    larger = fmaxf(larger, x);
-                }
-            }
-            larger = fmaxf(max[half], quad_max(larger));
-            // A row that has seen nothing yet.
-            const float base = larger == -INFINITY ? 0 : larger;
-            const float shrink = Numbers<T>::exp(max[half] - base);
-            max[half] = larger;
-            sum[half] *= shrink;
-#pragma unroll
-            for (int n = 0; n < KEYS / 8; n++) {
-                for (int i = 0; i < 2; i++) {
-                    const float x = Numbers<T>::exp(s[n][2 * half + i] - base);
-                    sum[half] += x;
-                    p[(r + 8 * half) * P_PITCH + n * 8 + c + i] = Numbers<T>::from(x);
-                }
+                for (int i = 0; i < 2; i++) p[(r + 8 * half) * P_PITCH + n * 8 + c + i] = Numbers<T>::from(s[n][2 * half + i]);
             }
 #pragma unroll
             for (int n = 0; n < D / 8; n++) {
@@ -317,7 +374,7 @@ __device__ void forward(Operands of, const int2 *tiles, float *out) {
     }
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        const float whole = quad_sum(sum[half]);
+        const float whole = quad_sum(softmax.sum[half]);
         if (!rows.has(own[half])) continue;
         float *to = out + ((size_t)(rows.query(own[half]) - of.from) * of.heads + rows.head(own[half])) * of.dim;
 #pragma unroll
@@ -331,27 +388,28 @@ __device__ void forward(Operands of, const int2 *tiles, float *out) {
 }
 
 // Gradients of queries; `stats` [asking tokens, heads, 2] gets each row's log-sum-exp and the mean of its probabilities' gradients.
-template <class T, int D, int WARPS>
+template <class T, int D>
 __device__ void backward_queries(Operands of, const int2 *tiles, const float *grad, float2 *stats, float *d_qkv) {
-    constexpr int M = WARPS * 16, PITCH = D + PAD, P_PITCH = KEYS + PAD;
+    constexpr int M = Numbers<T>::WARPS * 16, PITCH = D + PAD, P_PITCH = KEYS + PAD;
     Shared memory = {shared_memory};
-    const auto queries = memory.tile<T, D, M>(true, false), grads = memory.tile<T, D, M>(true, false);
-    const auto keys = memory.tile<T, D, KEYS>(true, true), values = memory.tile<T, D, KEYS>(true, false);
+    const auto queries = memory.tile<T, D, M>(), grads = memory.tile<T, D, M>();
+    const auto keys = memory.tile<T, D, KEYS>(), values = memory.tile<T, D, KEYS>();
     T *ds = memory.take<T>(M * P_PITCH) + warp() * 16 * P_PITCH;
     int *tokens = memory.take<int>(KEYS);
 
     const int2 tile = tiles[blockIdx.x];
-    const Rows rows = {of.blocks[tile.x], tile.y, of.group(), (int)blockIdx.y};
+    const Rows rows = {of.blocks[tile.x], tile.y, of.group(), (int)blockIdx.y, 1.0f / of.group()};
     const auto asking = [&](int i) { return (size_t)(rows.query(i) - of.from) * of.heads + rows.head(i); };
-    queries.load(of.dim, [&](int i) { return rows.has(i) ? of.query(rows.query(i), rows.head(i)) : nullptr; });
-    grads.load(of.dim, [&](int i) { return rows.has(i) ? grad + asking(i) * of.dim : nullptr; });
+    queries.load(of, [&](int i) { return rows.has(i) ? of.query(rows.query(i), rows.head(i)) : nullptr; });
+    grads.load(of, [&](int i) { return rows.has(i) ? grad + asking(i) * of.dim : nullptr; });
 
     const int r = lane() / 4, c = lane() % 4 * 2, own[2] = {warp() * 16 + r, warp() * 16 + r + 8};
     const int limit[2] = {rows.limit(own[0]), rows.limit(own[1])};
     const T *q = queries.rows + warp() * 16 * PITCH, *g = grads.rows + warp() * 16 * PITCH;
     const float scale = of.scale();
     const int end = rows.keys(of, M);
-    float max[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0}, along[2] = {0, 0};
+    Softmax softmax;
+    float along[2] = {0, 0};
     for (int from = 0; from < end; from += KEYS) {
         load_keys(of, rows, from, end, tokens, keys, values);
         float s[KEYS / 8][4], dp[KEYS / 8][4];
@@ -361,37 +419,19 @@ __device__ void backward_queries(Operands of, const int2 *tiles, const float *gr
         values.along_vectors(dp, g, PITCH);
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            float larger = -INFINITY;
+            along[half] *= softmax.add<T>(half, s, limit[half], tokens, scale);
 #pragma unroll
             for (int n = 0; n < KEYS / 8; n++) {
-                for (int i = 0; i < 2; i++) {
-                    float &x = s[n][2 * half + i];
-                    x = sees(limit[half], tokens, n, i) ? x * scale : -INFINITY;
-                    larger = fmaxf(larger, x);
-                }
-            }
-            larger = fmaxf(max[half], quad_max(larger));
-            const float base = larger == -INFINITY ? 0 : larger;
-            const float shrink = Numbers<T>::exp(max[half] - base);
-            max[half] = larger;
-            sum[half] *= shrink;
-            along[half] *= shrink;
-#pragma unroll
-            for (int n = 0; n < KEYS / 8; n++) {
-                for (int i = 0; i < 2; i++) {
-                    const float x = Numbers<T>::exp(s[n][2 * half + i] - base);
-                    sum[half] += x;
-                    along[half] += x * dp[n][2 * half + i];
-                }
+                for (int i = 0; i < 2; i++) along[half] += s[n][2 * half + i] * dp[n][2 * half + i];
             }
         }
     }
     float all[2], mean[2];
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        const float whole = quad_sum(sum[half]);
+        const float whole = quad_sum(softmax.sum[half]);
         mean[half] = quad_sum(along[half]) / whole;
-        all[half] = max[half] + logf(whole);
+        all[half] = softmax.max[half] + logf(whole);
         if (lane() % 4 == 0 && rows.has(own[half])) stats[asking(own[half])] = make_float2(all[half], mean[half]);
     }
 
@@ -433,13 +473,13 @@ __device__ void backward_queries(Operands of, const int2 *tiles, const float *gr
 }
 
 // What the queries of one task add to the gradients of a tile of keys and values: `partial` [tasks, kv_heads, 2, M, D].
-template <class T, int D, int WARPS>
+template <class T, int D>
 __device__ void backward_keys(
     Operands of, const KeyTile *tiles, const Task *tasks, const int *visits, const float *grad, const float2 *stats, float *partial) {
-    constexpr int M = WARPS * 16, PITCH = D + PAD, P_PITCH = ROWS + PAD;
+    constexpr int M = Numbers<T>::WARPS * 16, PITCH = D + PAD, P_PITCH = ROWS + PAD;
     Shared memory = {shared_memory};
-    const auto keys = memory.tile<T, D, M>(true, false), values = memory.tile<T, D, M>(true, false);
-    const auto queries = memory.tile<T, D, ROWS>(true, true), grads = memory.tile<T, D, ROWS>(true, true);
+    const auto keys = memory.tile<T, D, M>(), values = memory.tile<T, D, M>();
+    const auto queries = memory.tile<T, D, ROWS>(), grads = memory.tile<T, D, ROWS>();
     T *p = memory.take<T>(M * P_PITCH) + warp() * 16 * P_PITCH, *ds = memory.take<T>(M * P_PITCH) + warp() * 16 * P_PITCH;
     float2 *stat = memory.take<float2>(ROWS);
     int *limits = memory.take<int>(ROWS);
@@ -448,7 +488,8 @@ __device__ void backward_keys(
     const KeyTile tile = tiles[task.tile];
     const int kv_head = blockIdx.y;
     for (int part = 0; part < 2; part++) {
-        (part == 0 ? keys : values).load(of.dim, [&](int i) -> const float * {
+        const auto vectors = part == 0 ? keys : values;
+        vectors.load(of, [&](int i) -> const float * {
             if (i >= tile.len) return nullptr;
             return tile.in_prefix ? of.virtual_token(tile.start + i, kv_head, part) : of.own(tile.start + i, kv_head, part);
         });
@@ -462,19 +503,20 @@ __device__ void backward_keys(
     }
     const T *k = keys.rows + warp() * 16 * PITCH, *v = values.rows + warp() * 16 * PITCH;
     const float scale = of.scale();
+    const float inverse = 1.0f / of.group();
     float dk[D / 8][4], dv[D / 8][4];
     clear(dk);
     clear(dv);
     for (int visit = 0; visit < task.visit_count; visit++) {
-        Rows rows = {of.blocks[visits[task.visits + visit]], 0, of.group(), kv_head};
+        Rows rows = {of.blocks[visits[task.visits + visit]], 0, of.group(), kv_head, inverse};
         const int count = rows.block.len * rows.group;
         // Queries before the tile's first key see none of it.
         const int skipped = rows.block.causal && !tile.in_prefix ? max(tile.start - rows.block.start, 0) * rows.group : 0;
         for (rows.first = skipped / ROWS * ROWS; rows.first < count; rows.first += ROWS) {
             const auto asking = [&](int i) { return (size_t)(rows.query(i) - of.from) * of.heads + rows.head(i); };
             __syncthreads();
-            queries.load(of.dim, [&](int i) { return rows.has(i) ? of.query(rows.query(i), rows.head(i)) : nullptr; });
-            grads.load(of.dim, [&](int i) { return rows.has(i) ? grad + asking(i) * of.dim : nullptr; });
+            queries.load(of, [&](int i) { return rows.has(i) ? of.query(rows.query(i), rows.head(i)) : nullptr; });
+            grads.load(of, [&](int i) { return rows.has(i) ? grad + asking(i) * of.dim : nullptr; });
             for (int i = threadIdx.x; i < ROWS; i += blockDim.x) {
                 stat[i] = rows.has(i) ? stats[asking(i)] : make_float2(0, 0);
                 limits[i] = rows.has(i) ? rows.limit(i) : ALWAYS - 1;
@@ -487,13 +529,14 @@ __device__ void backward_keys(
             grads.along_vectors(dp, v, PITCH);
 #pragma unroll
             for (int n = 0; n < ROWS / 8; n++) {
-                for (int half = 0; half < 2; half++) {
-                    for (int i = 0; i < 2; i++) {
-                        const int row = n * 8 + c + i, at = (r + 8 * half) * P_PITCH + row;
-                        const bool seen = token[half] <= limits[row];
-                        const float x = seen ? Numbers<T>::exp(s[n][2 * half + i] * scale - stat[row].x) : 0;
+                for (int i = 0; i < 2; i++) {
+                    const int row = n * 8 + c + i, limit = limits[row];
+                    const float2 of_row = stat[row];
+                    for (int half = 0; half < 2; half++) {
+                        const int at = (r + 8 * half) * P_PITCH + row;
+                        const float x = token[half] <= limit ? Numbers<T>::exp(s[n][2 * half + i] * scale - of_row.x) : 0;
                         p[at] = Numbers<T>::from(x);
-                        ds[at] = Numbers<T>::from(x * (dp[n][2 * half + i] - stat[row].y));
+                        ds[at] = Numbers<T>::from(x * (dp[n][2 * half + i] - of_row.y));
                     }
                 }
             }
@@ -536,24 +579,24 @@ extern "C" __global__ void attention_sum_keys(
     }
 }
 
-#define KERNELS(name, T, D, WARPS)                                                                                      \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32)                                                            \
+#define KERNELS(name, T, D)                                                                                             \
+    extern "C" __global__ void __launch_bounds__(Numbers<T>::WARPS * WARP)                                              \
         attention_##name##_##D(Operands of, const int2 *tiles, float *out) {                                            \
-        forward<T, D, WARPS>(of, tiles, out);                                                                           \
+        forward<T, D>(of, tiles, out);                                                                                  \
     }                                                                                                                   \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32) attention_queries_##name##_##D(                            \
+    extern "C" __global__ void __launch_bounds__(Numbers<T>::WARPS * WARP) attention_queries_##name##_##D(              \
         Operands of, const int2 *tiles, const float *grad, float2 *stats, float *d_qkv) {                               \
-        backward_queries<T, D, WARPS>(of, tiles, grad, stats, d_qkv);                                                   \
+        backward_queries<T, D>(of, tiles, grad, stats, d_qkv);                                                          \
     }                                                                                                                   \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32) attention_keys_##name##_##D(                               \
+    extern "C" __global__ void __launch_bounds__(Numbers<T>::WARPS * WARP) attention_keys_##name##_##D(                 \
         Operands of, const KeyTile *tiles, const Task *tasks, const int *visits, const float *grad, const float2 *stats, \
         float *partial) {                                                                                               \
-        backward_keys<T, D, WARPS>(of, tiles, tasks, visits, grad, stats, partial);                                     \
+        backward_keys<T, D>(of, tiles, tasks, visits, grad, stats, partial);                                            \
     }
 
-KERNELS(f32, float, 32, 2)
-KERNELS(f32, float, 64, 2)
-KERNELS(f32, float, 128, 2)
-KERNELS(bf16, bf16, 32, 4)
-KERNELS(bf16, bf16, 64, 4)
-KERNELS(bf16, bf16, 128, 4)
+KERNELS(f32, float, 32)
+KERNELS(f32, float, 64)
+KERNELS(f32, float, 128)
+KERNELS(bf16, bf16, 32)
+KERNELS(bf16, bf16, 64)
+KERNELS(bf16, bf16, 128)

@@ -19,8 +19,11 @@ const KEYS: usize = 32;
 const ROWS: usize = 32;
 const PAD: usize = 8;
 
-/// Tasks of the backward of keys that a launch should have at least, where there is so much to share out.
+/// Thread blocks that the backward of keys is shared out to at most, but for the last of each tile of keys.
 const TASKS: usize = 1024;
+
+/// Rows of such a thread block at least: enough to be worth its while.
+const SHARE: usize = 128;
 
 /// How the kernels of one precision and width of heads are compiled.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,22 +61,22 @@ impl Shapes {
         format!("{name}_{precision}_{}", self.width)
     }
 
-    /// Shared memory of so many vectors as rows, and so many as columns.
-    fn tile_bytes(self, as_rows: usize, as_columns: usize) -> usize {
-        let rows = |count: usize| count * (self.width + PAD);
+    /// Bytes of a number in a product.
+    fn bytes(self) -> usize {
         match self.precision {
-            Precision::F32 => 4 * rows(as_rows.max(as_columns)),
-            Precision::Bf16 => 2 * (rows(as_rows) + if as_columns > 0 { self.width * (as_columns + PAD) } else { 0 }),
+            Precision::F32 => 4,
+            Precision::Bf16 => 2,
         }
+    }
+
+    /// Shared memory of so many vectors.
+    fn vectors(self, count: usize) -> usize {
+        self.bytes() * count * (self.width + PAD)
     }
 
     /// Shared memory of a tile's probabilities, or of their gradients.
     fn probabilities(self) -> usize {
-        let bytes = match self.precision {
-            Precision::F32 => 4,
-            Precision::Bf16 => 2,
-        };
-        bytes * self.tile() * (KEYS + PAD)
+        self.bytes() * self.tile() * (KEYS + PAD)
     }
 
     fn launch(self, grid: (usize, usize), shared: usize) -> LaunchConfig {
@@ -98,6 +101,7 @@ struct Operands {
     dim: i32,
     virtual_tokens: i32,
     from: i32,
+    quadruple: i32,
 }
 
 // SAFETY: plain numbers and addresses, laid out as in C.
@@ -144,27 +148,32 @@ impl Lists {
             row_tiles.extend((0..len * group).step_by(tile).flat_map(|first| [i, first]));
         }
 
-        let rows: usize = pattern.blocks.iter().map(|b| b.queries.len() * group).sum();
-        let all: Vec<(usize, usize)> = (0..pattern.blocks.len()).map(|i| (i, usize::MAX)).collect();
-        let prefix = (0..virtual_tokens).step_by(tile).map(|start| (start, virtual_tokens, true, &all));
-        let own = seen
-            .iter()
-            .flat_map(|(run, (end, blocks))| (*run..*end).step_by(tile).map(move |start| (start, *end, false, blocks)));
+        // Tiles of keys with the blocks that see them.
+        let all: Vec<usize> = (0..pattern.blocks.len()).collect();
+        let prefix = (0..virtual_tokens).step_by(tile).map(|start| (start, virtual_tokens, true, all.clone()));
+        let own = seen.iter().flat_map(|(run, (end, blocks))| {
+            (*run..*end).step_by(tile).map(move |start| {
+                let visible = blocks.iter().filter(|(_, end)| start < *end).map(|(block, _)| *block);
+                (start, *end, false, visible.collect())
+            })
+        });
         let key_lists: Vec<_> = prefix.chain(own).collect();
-        // Rows of a task: enough to be worth a launch's while, few enough that there are tasks for the whole device.
-        let share = (rows * key_lists.len() / TASKS).max(512);
+        let rows = |block: usize| pattern.blocks[block].queries.len() * group;
+        let visited: usize = key_lists.iter().flat_map(|(.., blocks)| blocks).map(|block| rows(*block)).sum();
+        // Rows of a task: few enough that there are tasks for the whole device.
+        let share = (visited * heads.keys).div_ceil(TASKS).max(SHARE);
         let (mut key_tiles, mut tasks, mut visits) = (Vec::new(), Vec::new(), Vec::new());
         for (i, (start, end, in_prefix, blocks)) in key_lists.into_iter().enumerate() {
             let first_task = tasks.len() / 3;
             let mut taken = share;
-            for (block, _) in blocks.iter().filter(|(_, visible)| start < *visible) {
+            for block in blocks {
                 if taken >= share {
                     tasks.extend([i, visits.len(), 0]);
                     taken = 0;
                 }
-                visits.push(*block);
+                visits.push(block);
                 *tasks.last_mut().expect("a task was begun") += 1;
-                taken += pattern.blocks[*block].queries.len() * group;
+                taken += rows(block);
             }
             let len = tile.min(end - start);
             key_tiles.extend([start, len, usize::from(in_prefix), first_task, tasks.len() / 3 - first_task]);
@@ -234,6 +243,7 @@ impl<'a> Work<'a> {
         pattern: &'a Pattern,
         (qkv, qkv_layout): (&'a CudaStorage, &Layout),
         (prefix, prefix_layout): (&'a CudaStorage, &Layout),
+        grad: Option<Pointer>,
     ) -> Result<Self> {
         let device = qkv.device();
         let virtual_tokens = pattern.check(heads, qkv_layout, prefix_layout)?;
@@ -243,6 +253,10 @@ impl<'a> Work<'a> {
         let qkv = values("attention", qkv, qkv_layout)?;
         // Nothing is read of an empty one.
         let prefix = if virtual_tokens == 0 { qkv } else { values("attention", prefix, prefix_layout)? };
+        // Every vector begins a multiple of `dim` behind its operand's start.
+        let starts = [qkv, prefix, grad.unwrap_or(qkv)];
+        let quadruple =
+            heads.dim.is_multiple_of(4) && starts.iter().all(|start| start.is_aligned(4 * size_of::<f32>()));
         let operands = Operands {
             qkv,
             prefix,
@@ -253,6 +267,7 @@ impl<'a> Work<'a> {
             dim: heads.dim as i32,
             virtual_tokens: virtual_tokens as i32,
             from: pattern.from as i32,
+            quadruple: i32::from(quadruple),
         };
         Ok(Self { device, pattern, heads, shapes, virtual_tokens, lists, operands })
     }
@@ -264,11 +279,7 @@ impl<'a> Work<'a> {
     fn forward(&self) -> Result<CudaSlice<f32>> {
         let Self { device, shapes, lists, .. } = self;
         let out = zeros(device, self.asking() * self.heads.queries * self.heads.dim)?;
-        let shared = shapes.tile_bytes(shapes.tile(), 0)
-            + shapes.tile_bytes(KEYS, 0)
-            + shapes.tile_bytes(0, KEYS)
-            + shapes.probabilities()
-            + 4 * KEYS;
+        let shared = shapes.vectors(shapes.tile() + 2 * KEYS) + shapes.probabilities() + 4 * KEYS;
         let kernel = shapes.kernel("attention");
         allow_shared_memory(&ATTENTION.function(device, &kernel)?, shared as u32)?;
         launch!(
@@ -289,11 +300,7 @@ impl<'a> Work<'a> {
         let d_qkv = Pointer::of(&out);
         let stats = alloc::<f32>(device, 2 * self.asking() * heads.queries)?;
 
-        let shared = 2 * shapes.tile_bytes(shapes.tile(), 0)
-            + shapes.tile_bytes(KEYS, KEYS)
-            + shapes.tile_bytes(KEYS, 0)
-            + shapes.probabilities()
-            + 4 * KEYS;
+        let shared = shapes.vectors(2 * shapes.tile() + 2 * KEYS) + shapes.probabilities() + 4 * KEYS;
         let kernel = shapes.kernel("attention_queries");
         allow_shared_memory(&ATTENTION.function(device, &kernel)?, shared as u32)?;
         launch!(
@@ -305,10 +312,7 @@ impl<'a> Work<'a> {
         );
 
         let partial = alloc::<f32>(device, lists.task_count * heads.keys * 2 * shapes.tile() * shapes.width)?;
-        let shared = 2 * shapes.tile_bytes(shapes.tile(), 0)
-            + 2 * shapes.tile_bytes(ROWS, ROWS)
-            + 2 * shapes.probabilities()
-            + 12 * ROWS;
+        let shared = shapes.vectors(2 * shapes.tile() + 2 * ROWS) + 2 * shapes.probabilities() + 12 * ROWS;
         let kernel = shapes.kernel("attention_keys");
         allow_shared_memory(&ATTENTION.function(device, &kernel)?, shared as u32)?;
         launch!(
@@ -356,7 +360,7 @@ pub fn forward(
     qkv: (&CudaStorage, &Layout),
     prefix: (&CudaStorage, &Layout),
 ) -> Result<(CudaStorage, Shape)> {
-    let work = Work::new(heads, pattern, qkv, prefix)?;
+    let work = Work::new(heads, pattern, qkv, prefix, None)?;
     let out = work.forward()?;
     Ok((storage(out, work.device), (work.asking(), heads.queries * heads.dim).into()))
 }
@@ -369,8 +373,9 @@ pub fn backward(
     prefix: (&CudaStorage, &Layout),
     grad: (&CudaStorage, &Layout),
 ) -> Result<(CudaStorage, Shape)> {
-    let work = Work::new(heads, pattern, qkv, prefix)?;
-    let out = work.backward(values("attention", grad.0, grad.1)?)?;
+    let grad = values("attention", grad.0, grad.1)?;
+    let work = Work::new(heads, pattern, qkv, prefix, Some(grad))?;
+    let out = work.backward(grad)?;
     let len = qkv.1.shape().elem_count() + prefix.1.shape().elem_count();
     Ok((storage(out, work.device), len.into()))
 }

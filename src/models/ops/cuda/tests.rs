@@ -219,7 +219,9 @@ fn attend(heads: Heads, virtual_tokens: usize, pattern: &Arc<Pattern>, asking: u
 fn attention_over_trees() {
     let tree = tree();
     for precision in [Precision::F32, Precision::Bf16] {
-        for (queries, keys, dim) in [(4, 2, 8), (3, 3, 32), (32, 2, 16), (9, 3, 64), (4, 1, 128)] {
+        // Vectors of 6 and 70 numbers can't be read four numbers at a time.
+        for (queries, keys, dim) in [(4, 2, 8), (3, 3, 32), (32, 2, 16), (9, 3, 64), (4, 1, 128), (4, 2, 6), (2, 1, 70)]
+        {
             let heads = Heads { queries, keys, dim, precision };
             for virtual_tokens in [0, 3, 70] {
                 attend(heads, virtual_tokens, &Pattern::new(&tree, 0), tree.len(), true);
@@ -229,6 +231,27 @@ fn attention_over_trees() {
         attend(heads, 3, &Pattern::new(&tree, 20), tree.len() - 20, false);
         attend(heads, 3, &Pattern::two_sided(&tree), tree.len(), true);
         attend(heads, 3, &Pattern::first_of_each(&tree), tree.len(), true);
+    }
+}
+
+/// Operands that begin in the middle of memory, so that they can't be read four numbers at a time.
+#[test]
+fn attention_of_unaligned_operands() {
+    let heads = Heads { queries: 4, keys: 2, dim: 16, precision: Precision::Bf16 };
+    let (tree, pattern) = (tree(), Pattern::new(&tree(), 0));
+    let (qkv, prefix, g) =
+        (random(&[tree.len(), heads.row()], 1), random(&[2, 3, 32], 2), random(&[tree.len(), 64], 3));
+    let shifted = |x: &Tensor| {
+        let flat = x.flatten_all()?;
+        Tensor::cat(&[&flat.narrow(0, 0, 1)?, &flat], 0)?.narrow(0, 1, x.elem_count())?.reshape(x.shape())
+    };
+    for operand in 0..3 {
+        both("attention of unaligned operands", &[&qkv, &prefix, &g], ROUNDED, |t| {
+            let mut t = t.to_vec();
+            t[operand] = shifted(&t[operand])?;
+            let (d_qkv, d_prefix) = attention::backward(&t[0], &t[1], &t[2], heads, &pattern)?;
+            Ok(vec![attention::forward(&t[0], &t[1], heads, &pattern)?, d_qkv, d_prefix])
+        });
     }
 }
 
