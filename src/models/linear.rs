@@ -194,7 +194,7 @@ impl Projection {
             }
             if let Some(part) = part {
                 let (a, b) = self.matrices(&flat, part, width)?;
-                let low = gemm::product(&dropped(x, part)?, &a.t()?, 1.0)?;
+                let low = with_dropout(x, part, |x| gemm::product(x, &a.t()?, 1.0))?;
                 gemm::add(&columns, &low, &b.t()?, part.scale)?;
             }
         }
@@ -224,7 +224,11 @@ impl Projection {
             let d_low = gemm::product(&g, &b, part.scale)?;
             match part.dropout {
                 None => gemm::add(&dx, &d_low, &a, 1.0)?,
-                Some(dropout) => add_in_place(&dx, &dropout::apply(&gemm::product(&d_low, &a, 1.0)?, dropout)?)?,
+                Some(_) => {
+                    let d_dropped = gemm::product(&d_low, &a, 1.0)?;
+                    with_dropout(&d_dropped, part, |d_x| add_in_place(&dx, d_x))?;
+                    buffers::give_back(d_dropped)?;
+                }
             }
             if let Some((x, d_flat)) = read.zip(d_flat.as_ref()) {
                 self.change_part(x, (&a, part), &g, &d_low, self.matrices(d_flat, part, width)?)?;
@@ -256,9 +260,10 @@ impl Projection {
         d_low: &Tensor,
         (d_a, d_b): (Tensor, Tensor),
     ) -> Result<()> {
-        let x = dropped(x, part)?;
-        gemm::set(&d_b, &g.t()?, &gemm::product(&x, &a.t()?, 1.0)?, part.scale)?;
-        gemm::set(&d_a, &d_low.t()?, &x, 1.0)
+        with_dropout(x, part, |x| {
+            gemm::set(&d_b, &g.t()?, &gemm::product(x, &a.t()?, 1.0)?, part.scale)?;
+            gemm::set(&d_a, &d_low.t()?, x, 1.0)
+        })
     }
 }
 
@@ -267,9 +272,11 @@ fn ones(rows: usize, device: &Device) -> Result<Tensor> {
     Tensor::ones((rows, 1), DType::F32, device)
 }
 
-fn dropped(x: &Tensor, part: Part) -> Result<Tensor> {
-    match part.dropout {
-        Some(dropout) => dropout::apply(x, dropout),
-        None => Ok(x.clone()),
-    }
+/// What `f` makes of `x` after the part's dropout.
+fn with_dropout<T>(x: &Tensor, part: Part, f: impl FnOnce(&Tensor) -> Result<T>) -> Result<T> {
+    let Some(dropout) = part.dropout else { return f(x) };
+    let dropped = dropout::apply(x, dropout)?;
+    let result = f(&dropped)?;
+    buffers::give_back(dropped)?;
+    Ok(result)
 }
