@@ -46,7 +46,7 @@ def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--only", nargs="+", metavar="CASE", choices=[name for name, _, _ in CASES])
+    parser.add_argument("--only", nargs="+", metavar="CASE", choices=[name for name, _, _ in CASES], help="print these rows alone; the document keeps its table")
     parser.add_argument("--peer", default=os.environ.get("EMOPIPE_PEER", sys.executable), metavar="PYTHON")
     parser.add_argument("--print", dest="write", action="store_false", help="leave docs/benchmarks.md as it is")
     return parser.parse_args()
@@ -122,7 +122,7 @@ def main():
         rows.append((title, {program: medians(of, [key for key, _ in FIGURES]) for program, of in lines.items()}))
     text = "\n".join(table(rows, args, versions, loads))
     print(text)
-    if args.write:
+    if args.write and not args.only:
         document = DOCUMENT.read_text()
         before, rest = document.split(BEGIN, 1)
         after = rest.split(END, 1)[1]
