@@ -117,13 +117,13 @@ def training(workload, method):
 
 
 class State:
-    """What was measured so far with this program: the outcome of each piece of work by its name."""
+    """What was measured so far with this program on this GPU: the outcome of each piece of work by its name."""
 
-    def __init__(self, path, program):
+    def __init__(self, path, program, device):
         self.path = path
-        of = {"program": hashlib.sha256(Path(program).read_bytes()).hexdigest()}
+        of = {"program": hashlib.sha256(Path(program).read_bytes()).hexdigest(), "device": device}
         known = json.loads(path.read_text()) if path.exists() else {}
-        self.known = known if known.get("program") == of["program"] else of
+        self.known = known if of.items() <= known.items() else of
 
     def get(self, name, work):
         if self.known.get(name, "FAILED") == "FAILED":
@@ -188,12 +188,13 @@ def cells(own, peer, ceiling):
 def main():
     args = arguments()
     emopipe = program()
-    if subprocess.run([emopipe, "bench", "matmul", "--device", "cuda", "--size", "16", "--repeats", "1"], stdout=subprocess.DEVNULL).returncode:
+    probe = measure([emopipe, "bench", "matmul", "--device", "cuda", "--size", "16", "--repeats", "1"])
+    if not probe:
         sys.exit("bench-cuda: no GPU that this program can compute on (its reason is above); nothing was measured")
     peer = peer_is_there(args.peer)
     if not peer:
         print(f"SKIPPED peer: {args.peer} has no torch, transformers and peft; set EMOPIPE_PEER", file=sys.stderr)
-    state = State(args.state, emopipe)
+    state = State(args.state, emopipe, probe["device_name"])
     tests = [(title, state.get(title, lambda: test(name, filters, environment))) for name, filters, environment, title in TESTS]
     ceiling = state.get("ceiling", lambda: measure([emopipe, "bench", "matmul", "--device", "cuda", "--dtype", "bf16"]))
     if not ceiling:

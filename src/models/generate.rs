@@ -16,7 +16,7 @@ pub fn greedy(
     longest: usize,
 ) -> Result<Vec<Vec<u32>>> {
     let context = backbone.dims().max_positions;
-    let mut cache = KvCache::new(tree.len() + leaves.len() * longest);
+    let mut cache = KvCache::new(tree.len() + leaves.len() * longest.min(context));
     let mut written = vec![Vec::new(); leaves.len()];
     // Index into `written`, and the segment that ends in the last known token.
     let mut open: Vec<(usize, usize)> = leaves.iter().copied().enumerate().collect();

@@ -255,11 +255,8 @@ impl TrainingMemory {
     /// The largest row that one step computes at once.
     pub fn row(&self, lengths: &Lengths) -> Row {
         let whole = lengths.training_row(self.batch_size.div_ceil(self.accumulation.max(1)));
-        if !self.frozen.device.is_cpu() {
-            return whole;
-        }
-        let most = lengths.shared + most_in_row(lengths.shared) + lengths.longest();
-        Row { tokens: whole.tokens.min(most), ..whole }
+        let most = most_in_row(lengths.shared, self.frozen.device.is_cpu());
+        Row { tokens: whole.tokens.min(most.saturating_add(lengths.shared + lengths.longest())), ..whole }
     }
 
     pub fn parts(&self, lengths: &Lengths) -> Parts {
@@ -373,13 +370,14 @@ impl Estimate for EvaluationMemory {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
     use crate::{engine::Device, models::ModelSpec};
 
-    fn training() -> TrainingMemory {
+    /// SmolLM2-135M in f32 on a CPU.
+    pub fn smollm2() -> Frozen {
         let model: ModelSpec = serde_json::from_value(json!({
             "family": "llama", "source": {}, "config": {
                 "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
@@ -388,8 +386,12 @@ mod tests {
             },
         }))
         .unwrap();
+        Frozen::of(&model.backbone(), Device::Cpu).unwrap().unwrap()
+    }
+
+    fn training() -> TrainingMemory {
         TrainingMemory {
-            frozen: Frozen::of(&model.backbone(), Device::Cpu).unwrap().unwrap(),
+            frozen: smollm2(),
             model: "small".to_owned(),
             method: "lora".to_owned(),
             adapter: serde_json::from_value(

@@ -87,22 +87,12 @@ impl Work for EvaluationWork {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::models::ModelSpec;
+    use crate::stages::footprint::tests::smollm2;
 
     fn training(length: Length, checkpointing: bool) -> TrainingWork {
-        let model: ModelSpec = serde_json::from_value(json!({
-            "family": "llama", "source": {}, "config": {
-                "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
-                "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
-                "max_position_embeddings": 8192, "tie_word_embeddings": true,
-            },
-        }))
-        .unwrap();
         TrainingWork {
-            frozen: Frozen::of(&model.backbone(), Device::Cpu).unwrap().unwrap(),
+            frozen: smollm2(),
             prompts: Prompts { split: "train".to_owned(), max_tokens: Some(128), examples: Some(32) },
             batch_size: 16,
             length,

@@ -87,10 +87,10 @@ const CPU_ROW: usize = 640;
 /// How often what a row's samples share may be computed anew for the sake of shorter rows: once in so many of their own tokens.
 const SHARE: usize = 8;
 
-/// Tokens of their own, at most, of the samples in one row on a CPU, but for those of one sample more; `shared` tokens at their
-/// beginning are common to all.
-pub fn most_in_row(shared: usize) -> usize {
-    CPU_ROW.max(SHARE * shared)
+/// Tokens of their own, at most, of the samples in one row, but for those of one sample more; `shared` tokens at their beginning
+/// are common to all. GPUs have a use for any length.
+pub fn most_in_row(shared: usize, on_cpu: bool) -> usize {
+    if on_cpu { CPU_ROW.max(SHARE * shared) } else { usize::MAX }
 }
 
 /// Divides samples, in their order, into as few rows as `most` tokens of their own in each allow, all of about the same length.
@@ -216,7 +216,8 @@ mod tests {
         assert_eq!(rows(&[20; 16], 512).len(), 1);
         assert!(rows(&[], 512).is_empty());
         assert_eq!(rows(&[900, 10, 900], 512), [0..1, 1..2, 2..3]);
-        assert_eq!((most_in_row(40), most_in_row(600)), (640, 4800));
+        assert_eq!((most_in_row(40, true), most_in_row(600, true)), (640, 4800));
+        assert_eq!(rows(&[900; 16], most_in_row(40, false)).len(), 1);
     }
 
     proptest! {

@@ -212,9 +212,6 @@ impl Training<'_> {
             None => PackedBatch::new(part, self.answers),
         };
         let micro_batches = batch.chunks(batch.len().div_ceil(parts));
-        if !self.backbone.device().is_cpu() {
-            return micro_batches.map(pack).collect();
-        }
         micro_batches.flat_map(|part| self.rows(part).into_iter().map(|row| pack(&part[row]))).collect()
     }
 
@@ -224,7 +221,7 @@ impl Training<'_> {
         let answer =
             |s: &Sample| if self.adapter.head().is_some() { 0 } else { self.answers.labels[s.label as usize].len() };
         let own: Vec<usize> = part.iter().map(|s| s.prompt.len() - shared + answer(s)).collect();
-        rows(&own, most_in_row(shared))
+        rows(&own, most_in_row(shared, self.backbone.device().is_cpu()))
     }
 
     /// Gradient of the mean over all labelled tokens of the batch: rows are weighted by their tokens, so that their number
