@@ -2,7 +2,7 @@
 
 use ::csv::Writer;
 
-use super::build::{Cell, Report, Table, seed_text};
+use super::evaluations::{Cell, Report, Table, seed_text};
 use crate::{
     error::{Error, Result},
     eval::metrics::Metric,

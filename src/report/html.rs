@@ -3,7 +3,7 @@
 use minijinja::{Environment, HtmlEscape, Value, context, value::Serde};
 
 use super::{
-    build::Report,
+    evaluations::Report,
     format,
     markdown::{contrast_method, dataset_lines, setbacks, verdict_lines},
     svg, template,

@@ -3,7 +3,7 @@
 use minijinja::{context, value::Serde};
 
 use super::{
-    build::{Cell, Contrast, Report, Table, Verdict, seed_text},
+    evaluations::{Cell, Contrast, Report, Table, Verdict, seed_text},
     format::{self, MISSING, UNPUBLISHED},
     published::Gap,
     template,

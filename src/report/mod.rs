@@ -3,9 +3,9 @@
 //! [`Report::build`] decides every figure, comparison and note once; the renderers only show them. Nothing here reads a
 //! file, a clock or an environment, and the order in which evidence arrives changes nothing.
 
-mod build;
 mod csv;
 mod datasets;
+mod evaluations;
 mod evidence;
 mod format;
 mod html;
@@ -18,8 +18,8 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub use build::Report;
 pub use datasets::{DatasetEntry, DatasetLayout, Published, dataset_table};
+pub use evaluations::Report;
 pub use evidence::{DatasetFacts, Evidence, Predictions, Run, SplitFacts};
 pub use layout::{Choice, Layout, Named, Publication, PublishedRow, SplitSizes, TableLayout, TaskColumns};
 pub use memory::{MemoryLayout, MemoryRow, memory_table};

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use minijinja::HtmlEscape;
 
 use super::{
-    build::{Report, Task},
+    evaluations::{Report, Task},
     format::{self, MISSING},
 };
 

@@ -1,137 +1,25 @@
 //! `report`: evaluations become tables, tests and plots.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::Arc,
-};
+mod choices;
+mod evidence;
+mod layout;
+mod options;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use std::sync::Arc;
 
 use crate::{
-    config::{self, Diagnostic, Node, Spanned, Spec},
-    data::{
-        Summary,
-        card::Duplicates,
-        frame::{read_parquet, strings, u32s},
-        summary,
-    },
-    engine::{Artifact, Context, Isolation, ResolveContext, Resolved, Resources, StageKind, Usual},
-    error::{At, Error, IoAt, Result},
-    eval::{Evaluation, bootstrap::Bootstrap, metrics::Metric},
-    report::{
-        Choice, DatasetFacts, Evidence, Layout, Named, Predictions, Publication, PublishedRow, Report, Run, SplitFacts,
-        SplitSizes, TableLayout, TaskColumns,
-    },
+    config::{self, Diagnostic, Node},
+    engine::{Context, Isolation, ResolveContext, Resolved, Resources, StageKind, Usual},
+    error::{IoAt, Result},
+    report::{Evidence, Layout, Report},
 };
+use evidence::{dataset, run};
+use layout::layout;
+use options::Options;
 
 /// Roles of the inputs: artifacts of `evaluate` and of `prepare`.
 const EVALUATIONS: &str = "evaluations";
 const EXAMPLES: &str = "examples";
-
-/// An unadapted model needs no `[method]` table to be a row.
-const ZERO_SHOT: (&str, &str) = ("zero-shot", "Zero-shot");
-
-/// Names of files that every report has.
-const TAKEN: [&str; 3] = ["README", "index", "results"];
-
-/// Writes the evaluations as tables with tests between methods, in Markdown, CSV and HTML.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "ReportStage")]
-struct Options {
-    /// Heading of the report.
-    title: String,
-    /// What the report is about: paragraphs, with `code` in backticks.
-    #[serde(default)]
-    intro: String,
-    /// What a reader must know before believing a figure, a paragraph each.
-    #[serde(default)]
-    notes: Vec<String>,
-    /// Rows of all tables, from top to bottom: names of methods; `zero-shot` needs no table of its own.
-    methods: Vec<Spanned<String>>,
-    /// The method that the others are tested against. Left out: the first.
-    #[serde(default)]
-    baseline: Option<Spanned<String>>,
-    /// Resamples of the paired bootstrap behind every comparison with the baseline.
-    #[serde(default = "default_resamples")]
-    resamples: Spanned<u32>,
-    /// The tables, in order.
-    tables: Vec<TableOptions>,
-    /// How the `published` rows of the tables came about.
-    #[serde(default)]
-    publication: Option<PublicationOptions>,
-    /// Values of this pipeline that the publication leaves open, under their own paths, and where each comes from:
-    /// `method.lora.alpha = "the usual default"`. Reports list them with the value that is in force.
-    #[serde(default)]
-    #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
-    choices: serde_json::Value,
-}
-
-/// A figure of ours is set against a published one only where model, answers and examples are the same.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "ReportPublication")]
-struct PublicationOptions {
-    /// How to cite it.
-    title: String,
-    /// Name of the backbone's `[model.NAME]` table.
-    model: Spanned<String>,
-    /// How an answer became a label: `generate`, `rank` or `head`.
-    answer: String,
-    /// Number of examples by task and split: `sst-2 = { train = 6920, test = 1821 }`.
-    examples: BTreeMap<String, SplitSizes>,
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "ReportTable")]
-struct TableOptions {
-    /// Name of the table's files, without extension.
-    name: Spanned<String>,
-    /// Heading of the table.
-    title: String,
-    /// Groups of columns, from left to right: names of tasks.
-    tasks: Vec<Spanned<String>>,
-    /// Columns of each group. Left out: each task's own metrics.
-    metrics: Option<Vec<Metric>>,
-    /// Rows of others, from top to bottom.
-    #[serde(default)]
-    published: Vec<PublishedOptions>,
-}
-
-/// A published row: `{ title = "SentiLARE (2020)", values = ["-", "-", 58.59, "-"] }`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "ReportPublishedRow")]
-struct PublishedOptions {
-    /// The row's name.
-    title: String,
-    /// The method of this report that the row is about.
-    #[serde(default)]
-    method: Option<Spanned<String>>,
-    /// Percent, a figure per column; `"-"` where none was published.
-    values: Spanned<Vec<Figure>>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(untagged)]
-enum Figure {
-    Percent(f64),
-    Missing(Dash),
-}
-
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-enum Dash {
-    #[serde(rename = "-")]
-    Dash,
-}
-
-/// More than for an interval: a correction multiplies the smallest p-value, which is 2 / (resamples + 1).
-fn default_resamples() -> Spanned<u32> {
-    Spanned { value: 4000, span: None }
-}
 
 /// The kind `report`. Its artifact holds `README.md`, `index.html`, `results.csv`, and a `.md` and a `.csv` per table.
 pub struct ReportKind;
@@ -190,321 +78,24 @@ impl StageKind for ReportKind {
     }
 }
 
-/// Looks every name up, and finds all faults at once.
-fn layout(spec: &Spec, options: Options, whole: &Node) -> Result<Layout, Vec<Diagnostic>> {
-    let mut faults = Vec::new();
-    let mut named = |kind: &str, name: &Spanned<String>| {
-        let title = match spec.definition(kind, name, name.span) {
-            Ok(node) => node.get("title").and_then(Node::as_str).unwrap_or(name).to_owned(),
-            Err(_) if kind == "method" && name.value == ZERO_SHOT.0 => ZERO_SHOT.1.to_owned(),
-            Err(fault) => {
-                faults.push(fault);
-                String::new()
-            }
-        };
-        Named { name: name.value.clone(), title }
-    };
-    let methods: Vec<Named> = options.methods.iter().map(|m| named("method", m)).collect();
-    let publication = options.publication.map(|p| Publication {
-        files_replaced: files_replaced(spec, &p.model),
-        title: p.title,
-        model: named("model", &p.model),
-        answer: p.answer,
-        examples: p.examples,
-    });
-    let tables: Vec<TableLayout> = options
-        .tables
-        .iter()
-        .map(|t| TableLayout {
-            name: t.name.value.clone(),
-            title: t.title.clone(),
-            tasks: t
-                .tasks
-                .iter()
-                .map(|task| TaskColumns {
-                    task: named("task", task),
-                    metrics: t.metrics.clone().unwrap_or_else(|| metrics(spec, task)),
-                })
-                .collect(),
-            published: t.published.iter().map(published).collect(),
-        })
-        .collect();
-    let choices = choices(spec, &options.choices, whole, &mut faults);
-    for (table, options) in tables.iter().zip(&options.tables) {
-        published_faults(table, options, &methods, publication.is_some(), &mut faults);
-    }
-    twice(&options.methods, "method", &mut faults);
-    let names: Vec<_> = options.tables.iter().map(|t| t.name.clone()).collect();
-    twice(&names, "table", &mut faults);
-    for (name, table) in names.iter().zip(&options.tables) {
-        twice(&table.tasks, "task", &mut faults);
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-        if name.is_empty() || !name.chars().all(plain) || TAKEN.iter().any(|t| t.eq_ignore_ascii_case(name)) {
-            faults.push(
-                Diagnostic::new(format!("`{}` can't name a table's files", name.value)).at(name.span).help(
-                    "use lower-case letters, digits, `-` and `_`; `readme`, `index` and `results` are taken, such as `table-2`",
-                ),
-            );
-        }
-        if table.tasks.is_empty() || table.metrics.as_ref().is_some_and(Vec::is_empty) {
-            faults.push(
-                Diagnostic::new(format!("table `{}` has no columns", name.value))
-                    .at(name.span)
-                    .help("give it at least one task and one metric"),
-            );
-        }
-    }
-    let at = |key: &str| whole.get(key).map_or(whole.span, |n| n.span);
-    for (key, empty) in [("methods", options.methods.is_empty()), ("tables", options.tables.is_empty())] {
-        if empty {
-            faults.push(Diagnostic::new(format!("a report needs {key}")).at(at(key)));
-        }
-    }
-    if options.resamples.value == 0 {
-        faults.push(Diagnostic::new("a bootstrap needs at least one resample").at(options.resamples.span));
-    }
-    let baseline = options.baseline.as_ref().or(options.methods.first());
-    if let Some(baseline) = baseline
-        && !options.methods.iter().any(|m| m.value == baseline.value)
-    {
-        faults.push(
-            Diagnostic::new(format!("the baseline `{}` is not among the report's methods", baseline.value))
-                .at(baseline.span)
-                .help("name one of `methods`"),
-        );
-    }
-    if !faults.is_empty() {
-        return Err(faults);
-    }
-    Ok(Layout {
-        title: options.title,
-        intro: options.intro,
-        notes: options.notes,
-        methods,
-        baseline: baseline.map(|b| b.value.clone()).unwrap_or_default(),
-        comparison: Bootstrap { samples: options.resamples.value, ..Bootstrap::default() },
-        tables,
-        publication,
-        choices,
-    })
-}
-
-/// Whether a pin of the model's files is given elsewhere than in the model's own table.
-fn files_replaced(spec: &Spec, model: &str) -> bool {
-    let sources = spec.definition("model", model, None).ok().and_then(|node| node.get("source")?.as_table());
-    let is_local = |node: &Node| node.get("local").and_then(Node::as_bool) == Some(true);
-    sources.is_some_and(|table| table.values().any(|(_, node)| is_local(node)))
-}
-
-/// The columns that a task's own table asks for.
-fn metrics(spec: &Spec, task: &Spanned<String>) -> Vec<Metric> {
-    spec.definition("task", task, task.span)
-        .ok()
-        .and_then(|node| config::from_node(node.get("metrics")?).ok())
-        .unwrap_or_else(|| vec![Metric::Accuracy, Metric::MacroF1])
-}
-
-fn published(row: &PublishedOptions) -> PublishedRow {
-    let value = |figure: &Figure| match figure {
-        Figure::Percent(percent) => Some(*percent),
-        Figure::Missing(_) => None,
-    };
-    PublishedRow {
-        title: row.title.clone(),
-        method: row.method.as_ref().map(|m| m.value.clone()),
-        values: row.values.value.iter().map(value).collect(),
-    }
-}
-
-fn published_faults(
-    table: &TableLayout,
-    options: &TableOptions,
-    methods: &[Named],
-    publication: bool,
-    faults: &mut Vec<Diagnostic>,
-) {
-    let columns: Vec<String> =
-        table.tasks.iter().flat_map(|t| t.metrics.iter().map(|m| format!("{} {}", t.task.title, m.name()))).collect();
-    for row in &options.published {
-        let values = &row.values;
-        if values.value.len() != columns.len() {
-            faults.push(
-                Diagnostic::new(format!("{} figures for {} columns", values.value.len(), columns.len()))
-                    .at(values.span)
-                    .help(format!("the columns are {}; write \"-\" where nothing was published", columns.join(", "))),
-            );
-        }
-        for figure in &values.value {
-            if let Figure::Percent(percent) = figure
-                && !(0.0..=100.0).contains(percent)
-            {
-                faults.push(Diagnostic::new(format!("{percent} is no percentage")).at(values.span));
-            }
-        }
-        if let Some(method) = &row.method
-            && !methods.iter().any(|m| m.name == method.value)
-        {
-            let names: Vec<_> = methods.iter().map(|m| m.name.as_str()).collect();
-            faults.push(
-                Diagnostic::new(format!("`{}` is not among the report's methods", method.value))
-                    .at(method.span)
-                    .help(format!("methods: {}", names.join(", "))),
-            );
-        }
-        if !publication {
-            faults.push(
-                Diagnostic::new("published rows need a `publication` to be copied from").at(values.span).help(
-                    "add `publication = { title = ..., model = ..., answer = ..., examples = { TASK = { train = ..., test = ... } } }`",
-                ),
-            );
-        }
-    }
-}
-
-/// The leaves of the `choices` tables, each with the value that its path has.
-fn choices(spec: &Spec, tables: &serde_json::Value, whole: &Node, faults: &mut Vec<Diagnostic>) -> Vec<Choice> {
-    let mut found = Vec::new();
-    for (path, reason) in leaves(tables) {
-        let span = whole.get(&format!("choices.{path}")).map_or(whole.span, |n| n.span);
-        match (value_at(spec, &path), reason.as_str()) {
-            (Some(value), Some(reason)) => found.push(Choice { path, value, reason: reason.to_owned() }),
-            (_, None) => faults.push(
-                Diagnostic::new(format!("`{path}` must say where the value comes from, in a string")).at(span),
-            ),
-            (None, _) => faults.push(
-                Diagnostic::new(format!("the pipeline has no value `{path}`")).at(span).help(
-                    "write the path of a key of a definition or a stage, such as `method.lora.alpha` or `stages.tokens.max_tokens`",
-                ),
-            ),
-        }
-    }
-    found
-}
-
-/// All values that aren't tables, with their dotted paths.
-fn leaves(tables: &serde_json::Value) -> Vec<(String, &serde_json::Value)> {
-    let mut found = Vec::new();
-    let mut open = vec![(String::new(), tables)];
-    while let Some((path, value)) = open.pop() {
-        match value {
-            serde_json::Value::Object(table) => {
-                let below = |key: &String| if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                open.extend(table.iter().rev().map(|(key, child)| (below(key), child)));
-            }
-            serde_json::Value::Null if path.is_empty() => {}
-            leaf => found.push((path, leaf)),
-        }
-    }
-    found
-}
-
-/// The value of `method.lora.alpha`, `stages.tokens.max_tokens` and the like, as people write it.
-fn value_at(spec: &Spec, path: &str) -> Option<String> {
-    let (kind, rest) = path.split_once('.')?;
-    if (kind, rest) == ("pipeline", "seeds") {
-        return Some(spec.pipeline.seeds.iter().map(i64::to_string).collect::<Vec<_>>().join(", "));
-    }
-    let (name, key) = rest.split_once('.')?;
-    let node = match kind {
-        "stages" => spec.stage(name)?.actions.first()?.params.get(key)?,
-        _ => spec.definitions.get(kind)?.get(name)?.get(key)?,
-    };
-    let items = node.as_array().map(|items| items.iter().map(Node::scalar_text).collect::<Option<Vec<_>>>());
-    match items {
-        Some(items) => items.map(|texts| texts.join(", ")),
-        None => node.scalar_text(),
-    }
-}
-
-fn twice(names: &[Spanned<String>], what: &str, faults: &mut Vec<Diagnostic>) {
-    let mut seen = BTreeSet::new();
-    for name in names.iter().filter(|n| !seen.insert(n.value.as_str())) {
-        faults.push(Diagnostic::new(format!("the {what} `{}` is listed twice", name.value)).at(name.span));
-    }
-}
-
-/// An artifact of `evaluate`.
-fn run(artifact: &Artifact) -> Result<Run> {
-    let place = |file: &str| format!("evaluation {}, {file}", artifact.digest.short());
-    let json = artifact.file("metrics.json")?;
-    let evaluation: Evaluation = serde_json::from_slice(&std::fs::read(json).io_at("read", json)?)
-        .map_err(|e| Error::input(e).help("the stage that made it is of another version; run it again"))
-        .at(place("metrics.json"))?;
-    let predictions = predictions(artifact.file("predictions.parquet")?).at(place("predictions.parquet"))?;
-    Ok(Run { digest: artifact.digest, evaluation, predictions })
-}
-
-fn predictions(path: &Path) -> Result<Predictions> {
-    let frame = read_parquet(path)?;
-    let predicted = frame.column("predicted_id").and_then(|c| c.as_materialized_series().u32());
-    let labels = u32s(&frame, "label_id")?.into_iter().zip(predicted.map_err(Error::input)?.iter());
-    let rows = strings(&frame, "id")?.into_iter().zip(labels);
-    Ok(Predictions::new(rows.map(|(id, (gold, predicted))| (id, gold, predicted)).collect()))
-}
-
-/// An artifact of `prepare`.
-fn dataset(artifact: &Artifact) -> Result<DatasetFacts> {
-    Ok(facts(Summary::read_from(artifact.file(Summary::FILE)?)?))
-}
-
-fn facts(s: Summary) -> DatasetFacts {
-    let d = &s.duplicates;
-    let mut removed: Vec<(String, u64)> = s.dropped.iter().map(|(reason, n)| (reason.clone(), *n)).collect();
-    if d.removed > 0 {
-        removed.push(("duplicates".to_owned(), d.removed));
-    }
-    let duplicates = format!(
-        "Duplicates {}: {} rows repeat one of the same class and split, {} one of the same class in another split, and {} texts ({} \
-         rows) occur with several classes.",
-        match d.policy {
-            Duplicates::Remove => "were removed",
-            Duplicates::Keep => "were kept",
-        },
-        d.repeats_within_split,
-        d.repeats_across_splits,
-        d.conflicting_texts,
-        d.conflicting_rows
-    );
-    DatasetFacts {
-        rows: s.rows(),
-        removed,
-        duplicates,
-        available: s.available.iter().map(|c| c.examples).sum(),
-        splits: s
-            .kept
-            .iter()
-            .map(|c| SplitFacts {
-                name: c.split.name().to_owned(),
-                counts: s.labels.iter().map(|l| c.classes.get(l).copied().unwrap_or(0)).collect(),
-                total: c.examples,
-            })
-            .collect(),
-        local: s.sources.iter().filter(|f| f.pin == summary::Pin::Local).map(|f| f.name.clone()).collect(),
-        dataset: s.dataset,
-        scheme: s.scheme,
-        scheme_note: s.scheme_note,
-        construct: s.construct,
-        language: s.language,
-        license: s.license,
-        labels: s.labels,
-        notes: s.notes,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::{
+        collections::BTreeMap,
+        path::{Path, PathBuf},
+    };
 
     use super::*;
     use crate::{
         config::{LoadOptions, SourceMap, Vocabulary, load, render},
         data::frame::{string_column, u32_column, write_parquet},
-        engine::{Job, Unwatched},
+        engine::{Artifact, Job, Unwatched},
         eval::{
-            MethodContext, ModelContext, TaskContext,
+            Evaluation, MethodContext, ModelContext, TaskContext,
             bootstrap::{Bootstrap, Intervals},
-            metrics::Metrics,
+            metrics::{Metric, Metrics},
         },
+        report::{Named, TaskColumns},
         store::Digest,
     };
 
