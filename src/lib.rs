@@ -11,6 +11,7 @@ pub mod error;
 pub mod eval;
 pub mod fault;
 pub mod fetch;
+pub mod gguf;
 pub mod models;
 pub mod remote;
 pub mod report;

@@ -22,6 +22,10 @@ pub struct Dims {
     pub tied: bool,
     /// Whether queries, keys and values have biases.
     pub qkv_bias: bool,
+    /// Whether the layer that reads what attention saw has one.
+    pub output_bias: bool,
+    /// Whether the perceptron's layers have biases.
+    pub mlp_bias: bool,
 }
 
 impl Dims {

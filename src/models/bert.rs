@@ -6,19 +6,49 @@ use super::{
     Dims, Encoder, Module,
     encoder::{Layer, Norm},
     linear::{Linear, Projection},
-    weights::{Loader, config::Config},
+    weights::{
+        Loader,
+        config::{Config, EPSILON, most},
+    },
 };
-use crate::error::{At, Error, Result};
+use crate::error::Result;
+
+/// Keys of these models' `config.json` that don't change what is computed.
+pub const HARMLESS_KEYS: &[&str] = &[
+    // There is no output layer, and the head is our own.
+    "tie_word_embeddings",
+    "classifier_dropout",
+    "sentence_transformers",
+    "sbert_ce_default_activation_function",
+    // Dropout inside the backbone, which is frozen.
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    // What TensorFlow's first files said of a pooler that the reference implementation never had, and of their language.
+    "directionality",
+    "pooler_fc_size",
+    "pooler_num_attention_heads",
+    "pooler_num_fc_layers",
+    "pooler_size_per_head",
+    "pooler_type",
+    "language",
+    "name",
+    // How TinyBERT was distilled.
+    "cell",
+    "structure",
+    "pre_trained",
+    "training",
+];
+
+/// Heads, in whose place there is one of our own, and the numbers from 0 on.
+pub const HARMLESS_TENSORS: &[&str] =
+    &["cls.*", "classifier.*", "qa_outputs.*", "embeddings.position_ids", "bert.embeddings.position_ids"];
 
 /// What the encoder is called inside a model with a head. Adapters name layers so, however the weights were published.
 const PREFIX: &str = "bert.";
 
 /// Every tensor of the model, with its shape checked.
 pub fn load(from: &Loader) -> Result<Encoder> {
-    let config = from.config();
-    let dims = dims(config)?;
-    let eps = config.float_or("layer_norm_eps", 1e-12).at(config.place())?;
-    let types = config.size_or("type_vocab_size", 2).at(config.place())?;
+    let Architecture { dims, eps, types } = read(from.config())?;
     let Dims { vocab, hidden, intermediate, .. } = dims;
     let prefix = if from.has(&format!("{PREFIX}embeddings.word_embeddings.weight"))? { PREFIX } else { "" };
 
@@ -85,43 +115,57 @@ pub fn modules(dims: &Dims) -> Vec<Module> {
         .collect()
 }
 
-/// Dimensions alone.
-pub fn dims(config: &Config) -> Result<Dims> {
-    read_dims(config).at(config.place())
+/// What a configuration says of a model.
+struct Architecture {
+    dims: Dims,
+    eps: f64,
+    /// Kinds of sentences.
+    types: usize,
 }
 
-fn read_dims(config: &Config) -> Result<Dims> {
+/// Dimensions alone.
+pub fn dims(config: &Config) -> Result<Dims> {
+    Ok(read(config)?.dims)
+}
+
+/// Defaults are the reference implementation's.
+fn read(config: &Config) -> Result<Architecture> {
     match config.text("model_type")? {
         "bert" => (),
         other => {
-            return Err(Error::input(format!("`model_type` is `{other}`, which isn't built like BERT"))
+            return Err(config
+                .wrong(format!("`model_type` is `{other}`, which isn't built like BERT"))
                 .help("models of type bert are read by this family"));
         }
     }
-    for (key, supported) in [("hidden_act", "gelu"), ("position_embedding_type", "absolute")] {
-        match config.text_or(key, supported)? {
-            found if found == supported => (),
-            other => return Err(Error::input(format!("`{key}` is `{other}`; only `{supported}` is supported"))),
-        }
-    }
-    if config.flag_or("is_decoder", false)? {
-        return Err(Error::input("`is_decoder` is set; only encoders are supported"));
-    }
-    let (hidden, heads) = (config.size("hidden_size")?, config.size("num_attention_heads")?);
+    config.expect("hidden_act", "gelu")?;
+    config.expect("position_embedding_type", "absolute")?;
+    config.expect("is_decoder", false)?;
+    // Code of its own computes something of its own.
+    config.expect("auto_map", serde_json::Value::Null)?;
+    let (hidden, heads) = (config.size("hidden_size", most::WIDTH)?, config.size("num_attention_heads", most::HEADS)?);
     if hidden % heads != 0 {
-        return Err(Error::input(format!("a hidden size of {hidden} can't be shared out to {heads} heads")));
+        return Err(config.wrong(format!("a hidden size of {hidden} can't be shared out to {heads} heads")));
     }
-    Ok(Dims {
-        vocab: config.size("vocab_size")?,
+    config.expect("emb_size", hidden)?;
+    let dims = Dims {
+        vocab: config.size("vocab_size", most::VOCABULARY)?,
         hidden,
-        intermediate: config.size("intermediate_size")?,
-        layers: config.size("num_hidden_layers")?,
+        intermediate: config.size("intermediate_size", most::WIDTH)?,
+        layers: config.size("num_hidden_layers", most::LAYERS)?,
         heads,
         kv_heads: heads,
         head_dim: hidden / heads,
-        max_positions: config.size("max_position_embeddings")?,
+        max_positions: config.size("max_position_embeddings", most::POSITIONS)?,
         // There is no output layer.
         tied: true,
         qkv_bias: true,
+        output_bias: true,
+        mlp_bias: true,
+    };
+    Ok(Architecture {
+        dims,
+        eps: config.number_or("layer_norm_eps", &EPSILON, 1e-12)?,
+        types: config.size_or("type_vocab_size", most::VOCABULARY, 2)?,
     })
 }

@@ -11,18 +11,40 @@ use super::{
     decoder::{Layer, Norm},
     linear::{Linear, Projection},
     ops::rotary::{Pairs, Rotary},
-    weights::{Loader, config::Config},
+    weights::{
+        Loader,
+        config::{Config, EPSILON, most},
+    },
 };
-use crate::error::{At, Error, Result};
+use crate::error::Result;
+
+/// Keys of these models' `config.json` that don't change what is computed.
+pub const HARMLESS_KEYS: &[&str] = &[
+    // The published code is what this family computes.
+    "auto_map",
+    // How half precision is kept from overflowing.
+    "apply_query_key_layer_scaling",
+    "attention_softmax_in_fp32",
+    "fp32_residual_connection",
+    "bias_dropout_fusion",
+    "hidden_dropout",
+    "classifier_dropout",
+    // Of a prefix that isn't there, which is looked at.
+    "prefix_projection",
+    "is_decoder",
+    // The code reads `padded_vocab_size`.
+    "vocab_size",
+];
+
+/// The published code computes the frequencies itself.
+pub const HARMLESS_TENSORS: &[&str] = &["transformer.rotary_pos_emb.inv_freq"];
 
 /// Base of the rotary frequencies.
 const THETA: f64 = 10_000.0;
 
 /// Every tensor of the model, with its shape checked.
 pub fn load(from: &Loader) -> Result<Decoder> {
-    let config = from.config();
-    let dims = dims(config)?;
-    let eps = config.float("layernorm_epsilon").at(config.place())?;
+    let Architecture { dims, eps } = read(from.config())?;
     let Dims { vocab, hidden, intermediate, .. } = dims;
 
     let norm = |name: &str| -> Result<Norm> { Ok(Norm { weight: from.vector(name, hidden)?, eps }) };
@@ -72,9 +94,15 @@ pub fn modules(dims: &Dims) -> Vec<Module> {
     (0..dims.layers).flat_map(|i| layer.map(|l| module(i, l))).collect()
 }
 
+/// What a configuration says of a model.
+struct Architecture {
+    dims: Dims,
+    eps: f64,
+}
+
 /// Dimensions alone.
 pub fn dims(config: &Config) -> Result<Dims> {
-    read_dims(config).at(config.place())
+    Ok(read(config)?.dims)
 }
 
 /// Flags of the modelling code, what it takes for each where the configuration is silent, and the value that is computed here.
@@ -88,45 +116,49 @@ const FLAGS: &[(&str, bool, bool)] = &[
     ("tie_word_embeddings", false, false),
 ];
 
-fn read_dims(config: &Config) -> Result<Dims> {
+/// Defaults are those of the published code.
+fn read(config: &Config) -> Result<Architecture> {
     match config.text("model_type")? {
         "chatglm" => (),
         other => {
-            return Err(Error::input(format!("`model_type` is `{other}`, which isn't built like ChatGLM2"))
+            return Err(config
+                .wrong(format!("`model_type` is `{other}`, which isn't built like ChatGLM2"))
                 .help("models of type chatglm are read by this family: ChatGLM2 and ChatGLM3"));
         }
     }
     for (name, default, supported) in FLAGS {
         let found = config.flag_or(name, *default)?;
         if found != *supported {
-            return Err(Error::input(format!("`{name}` is {found}; only {supported} is supported"))
+            return Err(config
+                .wrong(format!("`{name}` is {found}; only {supported} is supported"))
                 .help("ChatGLM2 and ChatGLM3 as published are supported; ChatGLM (the first) is another model"));
         }
     }
-    if config.float_or("rope_ratio", 1.0)? != 1.0 {
-        return Err(Error::input("`rope_ratio` isn't 1").help(
-            "ChatGLM2's and ChatGLM3's long-context variants understand it differently, and neither is supported",
-        ));
-    }
-    if config.float_or("quantization_bit", 0.0)? != 0.0 {
-        return Err(Error::input("`quantization_bit` is set: the weights are quantised")
-            .help("use the files with weights in half precision"));
-    }
-    let heads = config.size("num_attention_heads")?;
-    let (kv_heads, head_dim) = (config.size("multi_query_group_num")?, config.size("kv_channels")?);
+    // ChatGLM2's and ChatGLM3's long-context variants understand it differently.
+    config.expect("rope_ratio", 1)?;
+    // Quantised weights; a prefix that was trained with the model.
+    config.expect("quantization_bit", 0)?;
+    config.expect("pre_seq_len", 0)?;
+    let heads = config.size("num_attention_heads", most::HEADS)?;
+    let (kv_heads, head_dim) =
+        (config.size("multi_query_group_num", most::HEADS)?, config.size("kv_channels", most::HEADS)?);
     if heads % kv_heads != 0 || head_dim % 4 != 0 {
-        return Err(Error::input(format!("{heads} heads of {head_dim} don't go with {kv_heads} groups of keys")));
+        return Err(config.wrong(format!("{heads} heads of {head_dim} don't go with {kv_heads} groups of keys")));
     }
-    Ok(Dims {
-        vocab: config.size("padded_vocab_size")?,
-        hidden: config.size("hidden_size")?,
-        intermediate: config.size("ffn_hidden_size")?,
-        layers: config.size("num_layers")?,
+    let dims = Dims {
+        vocab: config.size("padded_vocab_size", most::VOCABULARY)?,
+        hidden: config.size("hidden_size", most::WIDTH)?,
+        intermediate: config.size("ffn_hidden_size", most::WIDTH)?,
+        layers: config.size("num_layers", most::LAYERS)?,
         heads,
         kv_heads,
         head_dim,
-        max_positions: config.size("seq_length")?,
+        max_positions: config.size("seq_length", most::POSITIONS)?,
         tied: false,
         qkv_bias: config.flag_or("add_qkv_bias", false)?,
-    })
+        output_bias: false,
+        mlp_bias: false,
+    };
+    config.expect("num_hidden_layers", dims.layers)?;
+    Ok(Architecture { dims, eps: config.number_or("layernorm_epsilon", &EPSILON, 1e-5)? })
 }

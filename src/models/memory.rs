@@ -105,7 +105,12 @@ impl Frozen {
             let norms = 2 * d.hidden * (2 * d.layers + 1);
             return (biases + norms + d.max_positions * d.hidden) as u64;
         }
-        let bias = if d.qkv_bias { d.q_width() + 2 * d.kv_width() } else { 0 };
+        let bias = [
+            (d.qkv_bias, d.q_width() + 2 * d.kv_width()),
+            (d.output_bias, d.hidden),
+            (d.mlp_bias, 2 * d.intermediate + d.hidden),
+        ];
+        let bias: usize = bias.iter().filter(|(there, _)| *there).map(|(_, numbers)| numbers).sum();
         (d.layers * (2 * d.hidden + bias) + d.hidden) as u64
     }
 

@@ -3,17 +3,19 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use candle_core::Device;
+use serde_json::{Value, json};
 
 use super::{
     Backbone, BackboneSpec, Decoder, Dims, Dtype, Encoder, Module, bert, chatglm, llama,
     spec::ConfigTable,
-    weights::{Loader, Weights, config::Config},
+    weights::{Loader, Weights, config::Config, harmless},
 };
 use crate::error::{Error, Result};
 
 /// A way to compute a backbone.
 struct Family {
     name: &'static str,
+    /// Reads every key that changes what is computed.
     dims: fn(&Config) -> Result<Dims>,
     modules: fn(&Dims) -> Vec<Module>,
     build: Build,
@@ -21,6 +23,13 @@ struct Family {
     targets: &'static [&'static str],
     /// The linear layer that reads what attention saw.
     attention_output: &'static str,
+    /// Keys of `config.json` and tensors that change nothing, by their names.
+    harmless: Harmless,
+}
+
+struct Harmless {
+    keys: &'static [&'static str],
+    tensors: &'static [&'static str],
 }
 
 enum Build {
@@ -37,6 +46,7 @@ const FAMILIES: &[Family] = &[
         build: Build::Decoder(llama::load),
         targets: &["q_proj", "v_proj"],
         attention_output: "o_proj",
+        harmless: Harmless { keys: llama::HARMLESS_KEYS, tensors: llama::HARMLESS_TENSORS },
     },
     Family {
         name: "chatglm",
@@ -45,6 +55,7 @@ const FAMILIES: &[Family] = &[
         build: Build::Decoder(chatglm::load),
         targets: &["query_key_value"],
         attention_output: "self_attention.dense",
+        harmless: Harmless { keys: chatglm::HARMLESS_KEYS, tensors: chatglm::HARMLESS_TENSORS },
     },
     Family {
         name: "bert",
@@ -53,6 +64,7 @@ const FAMILIES: &[Family] = &[
         build: Build::Encoder(bert::load),
         targets: &["query", "value"],
         attention_output: "attention.output.dense",
+        harmless: Harmless { keys: bert::HARMLESS_KEYS, tensors: bert::HARMLESS_TENSORS },
     },
 ];
 
@@ -64,8 +76,30 @@ fn family(name: &str) -> Result<&'static Family> {
 }
 
 /// What a configuration says of a backbone's dimensions; no weights are needed.
+///
+/// # Errors
+/// If a key isn't understood: then the model may not be what the family computes.
 pub fn dims(family_name: &str, config: &Config) -> Result<Dims> {
-    (family(family_name)?.dims)(config)
+    family(family_name)?.check(config)
+}
+
+impl Family {
+    /// Every key is read, or harmless, or refused.
+    fn check(&self, config: &Config) -> Result<Dims> {
+        let check = || {
+            let dims = (self.dims)(config)?;
+            config.expect("quantization_config", Value::Null)?;
+            config.expect("is_encoder_decoder", false)?;
+            config.expect("add_cross_attention", false)?;
+            config.expect_one_of("pruned_heads", &[json!({})])?;
+            config.refuse_unread(&[harmless::CONFIG, self.harmless.keys])?;
+            Ok(dims)
+        };
+        check().map_err(|e: Error| match e.help {
+            Some(_) => e,
+            None => e.help("docs/models.md says which models are computed"),
+        })
+    }
 }
 
 /// The linear layers of a backbone of these dimensions; no weights are needed.
@@ -95,9 +129,7 @@ pub fn load(spec: &BackboneSpec, files: &BTreeMap<String, PathBuf>, device: &Dev
 
 /// A backbone in the shape of `spec`'s configuration, with random weights: to measure what it costs.
 pub fn load_random(spec: &BackboneSpec, device: &Device) -> Result<Box<dyn Backbone>> {
-    let config = Config::of_table(&spec.config);
-    let qkv_bias = dims(&spec.family, &config)?.qkv_bias;
-    build(spec, &Weights::random(config, qkv_bias), device)
+    build(spec, &Weights::random(Config::of_table(&spec.config)), device)
 }
 
 /// Products of f16 with f16 sums overflow in backward, and cuBLAS has none of f16 with f32.
@@ -110,12 +142,28 @@ fn check(dtype: Dtype, device: &Device) -> Result<()> {
 }
 
 fn build(spec: &BackboneSpec, weights: &Weights, device: &Device) -> Result<Box<dyn Backbone>> {
-    check(spec.dtype, device)?;
-    let loader = Loader::new(weights, spec.dtype, device);
-    Ok(match family(&spec.family)?.build {
-        Build::Decoder(load) => Box::new(load(&loader)?),
-        Build::Encoder(load) => Box::new(load(&loader)?),
+    let family = family(&spec.family)?;
+    with(family, weights, spec.dtype, device, |loader| -> Result<Box<dyn Backbone>> {
+        Ok(match family.build {
+            Build::Decoder(load) => Box::new(load(loader)?),
+            Build::Encoder(load) => Box::new(load(loader)?),
+        })
     })
+}
+
+/// What `load` makes of `weights`, of which nothing may be left that isn't known.
+fn with<T>(
+    family: &Family,
+    weights: &Weights,
+    dtype: Dtype,
+    device: &Device,
+    load: impl FnOnce(&Loader) -> Result<T>,
+) -> Result<T> {
+    check(dtype, device)?;
+    family.check(weights.config())?;
+    let loaded = load(&Loader::new(weights, dtype, device))?;
+    weights.refuse_unread(&[family.harmless.tensors])?;
+    Ok(loaded)
 }
 
 /// As [`load`], in f32 and with the configuration that the files bring, for those who need the weights themselves.
@@ -130,26 +178,18 @@ pub fn load_decoder_as(
     dtype: Dtype,
     device: &Device,
 ) -> Result<Decoder> {
-    match family(family_name)?.build {
-        Build::Decoder(load) => with_own_config(files, dtype, device, load),
+    let family = family(family_name)?;
+    match family.build {
+        Build::Decoder(load) => with(family, &Weights::open(files, &ConfigTable::new())?, dtype, device, load),
         Build::Encoder(_) => Err(Error::input(format!("`{family_name}` is a family of encoders"))),
     }
 }
 
 /// As [`load_decoder`].
 pub fn load_encoder(family_name: &str, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Encoder> {
-    match family(family_name)?.build {
-        Build::Encoder(load) => with_own_config(files, Dtype::F32, device, load),
+    let family = family(family_name)?;
+    match family.build {
+        Build::Encoder(load) => with(family, &Weights::open(files, &ConfigTable::new())?, Dtype::F32, device, load),
         Build::Decoder(_) => Err(Error::input(format!("`{family_name}` is a family of decoders"))),
     }
-}
-
-fn with_own_config<T>(
-    files: &BTreeMap<String, PathBuf>,
-    dtype: Dtype,
-    device: &Device,
-    load: impl Fn(&Loader) -> Result<T>,
-) -> Result<T> {
-    check(dtype, device)?;
-    load(&Loader::new(&Weights::open(files, &ConfigTable::new())?, dtype, device))
 }

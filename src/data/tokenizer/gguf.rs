@@ -5,12 +5,9 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::File,
-    io::BufReader,
     path::Path,
 };
 
-use candle_core::quantized::gguf_file::{Content, Value};
 use tokenizers::{
     AddedToken, SplitDelimiterBehavior,
     decoders::byte_level::ByteLevel as ByteLevelDecoder,
@@ -29,7 +26,10 @@ use super::{
     LibraryTokenizer, TextModel,
     model::{Files, Origin},
 };
-use crate::error::{At, Error, IoAt, Result};
+use crate::{
+    error::{At, Error, Result},
+    gguf::{Header, Value},
+};
 
 /// How text is cut into the words that BPE works on.
 struct Cut {
@@ -91,13 +91,9 @@ pub fn find(files: &Files) -> Result<Option<&Path>> {
 }
 
 pub fn load(path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
-    let file = File::open(path).io_at("open", path)?;
-    let content = Content::read(&mut BufReader::new(file)).map_err(|e| {
-        let name = origin.files.keys().find(|name| name.ends_with(".gguf")).map_or("*.gguf", String::as_str);
-        Error::input(format!("{name}: not a readable GGUF file ({e})"))
-            .help("the file is damaged or cut short: fetch it again, and compare it with its publisher's hash")
-    })?;
-    text_model(&content.metadata).at("GGUF metadata")
+    let name = origin.files.keys().find(|name| name.ends_with(".gguf")).map_or("*.gguf", String::as_str);
+    let header = Header::read(path).at(name)?;
+    text_model(&header.metadata).at("GGUF metadata")
 }
 
 pub(super) fn text_model(metadata: &HashMap<String, Value>) -> Result<TextModel> {

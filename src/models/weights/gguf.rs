@@ -1,21 +1,26 @@
 //! GGUF, de-quantised on load.
 
-use std::{fs, io::BufReader, path::Path};
+use std::path::Path;
 
 use candle_core::{
     DType, Device, Tensor,
-    quantized::gguf_file::{Content, Value},
+    quantized::{GgmlDType, ggml_file::qtensor_from_ggml},
 };
-use serde_json::{Map, json};
 
-use super::config::Config;
-use crate::error::{At, Error, IoAt, Result};
+use super::{
+    config::{Config, most},
+    gguf_config::{self, Tensors},
+    stored::{WeightFile, from_numbers},
+};
+use crate::{
+    error::{At, Error, Result},
+    gguf::{self, Header},
+};
 
 /// An open file.
 pub struct File {
-    name: String,
-    file: fs::File,
-    content: Content,
+    file: std::sync::Arc<WeightFile>,
+    header: Header,
     /// Rows of queries and keys come in the order of interleaved rotary pairs, and how many heads they have.
     interleaved: Option<(usize, usize)>,
 }
@@ -36,7 +41,25 @@ const LAYER: &[(&str, &str)] = &[
 const TOP: &[(&str, &str)] =
     &[("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output")];
 
-fn gguf_name(name: &str) -> Option<String> {
+/// ggml's types that are read, by number.
+const KINDS: [(u32, GgmlDType); 13] = [
+    (0, GgmlDType::F32),
+    (1, GgmlDType::F16),
+    (2, GgmlDType::Q4_0),
+    (3, GgmlDType::Q4_1),
+    (6, GgmlDType::Q5_0),
+    (7, GgmlDType::Q5_1),
+    (8, GgmlDType::Q8_0),
+    (10, GgmlDType::Q2K),
+    (11, GgmlDType::Q3K),
+    (12, GgmlDType::Q4K),
+    (13, GgmlDType::Q5K),
+    (14, GgmlDType::Q6K),
+    (30, GgmlDType::BF16),
+];
+
+/// The file's name of a tensor that the reference calls `name`.
+pub fn stored_name(name: &str) -> Option<String> {
     let (path, kind) = name.rsplit_once('.')?;
     let find = |table: &[(&str, &'static str)], key: &str| table.iter().find(|(k, _)| *k == key).map(|(_, v)| *v);
     if let Some(top) = find(TOP, path) {
@@ -46,124 +69,100 @@ fn gguf_name(name: &str) -> Option<String> {
     Some(format!("blk.{layer}.{}.{kind}", find(LAYER, part)?))
 }
 
-fn damaged(e: impl std::fmt::Display) -> Error {
-    Error::input(format!("not a whole GGUF file ({e})")).help("the file is cut short or damaged: fetch it again")
-}
-
 impl File {
-    pub fn open(name: &str, path: &Path) -> Result<Self> {
-        let file = fs::File::open(path).io_at("open", path)?;
-        let size = file.metadata().io_at("read", path)?.len();
-        let content = Content::read(&mut BufReader::new(&file)).map_err(damaged).at(name)?;
-        for (tensor, info) in &content.tensor_infos {
-            let blocks = info.shape.elem_count().div_ceil(info.ggml_dtype.block_size());
-            let end = blocks
-                .checked_mul(info.ggml_dtype.type_size())
-                .and_then(|size| (size as u64).checked_add(info.offset))
-                .and_then(|end| end.checked_add(content.tensor_data_offset));
-            if end.is_none_or(|end| end > size) {
-                return Err(damaged(format!("tensor `{tensor}` lies beyond its end, {size} bytes"))).at(name);
-            }
+    /// The file, and what it says of the model.
+    pub fn open(name: &str, path: &Path) -> Result<(Self, Config)> {
+        let file = WeightFile::open(name, path)?;
+        let header = Header::read(path).at(name)?;
+        check_places(&header, file.len).at(name)?;
+        let mut opened = Self { file, header, interleaved: None };
+        let tensors = Tensors {
+            vocab: opened.shape("model.embed_tokens.weight").and_then(|s| s.first().copied()),
+            head: opened.shape("lm_head.weight").is_some(),
+            biases: (
+                opened.shape("model.layers.0.self_attn.q_proj.bias").is_some(),
+                opened.shape("model.layers.0.mlp.up_proj.bias").is_some(),
+            ),
+        };
+        let config = gguf_config::config(name, &opened.header.metadata, &tensors)?;
+        if config.text("model_type")? == "llama" {
+            let heads = |key: &str| config.size(key, most::HEADS);
+            opened.interleaved = Some((heads("num_attention_heads")?, heads("num_key_value_heads")?));
         }
-        let mut file = Self { name: name.to_owned(), file, content, interleaved: None };
-        if file.architecture()? == "llama" {
-            let heads = file.number("attention.head_count")? as usize;
-            file.interleaved = Some((heads, file.number_or("attention.head_count_kv", heads as f64)? as usize));
-        }
-        Ok(file)
+        Ok((opened, config))
     }
 
     pub fn name(&self) -> &str {
-        &self.name
+        &self.file.name
     }
 
-    fn architecture(&self) -> Result<&str> {
-        match self.content.metadata.get("general.architecture") {
-            Some(Value::String(text)) => Ok(text),
-            _ => Err(Error::input("`general.architecture` is missing").at(&self.name)),
-        }
+    /// The names of all tensors, as the file has them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.header.tensors.keys().map(String::as_str)
     }
 
-    fn number(&self, key: &str) -> Result<f64> {
-        let key = format!("{}.{key}", self.architecture()?);
-        let value = self.content.metadata.get(&key);
-        let value = value.ok_or_else(|| Error::input(format!("`{key}` is missing")).at(&self.name))?;
-        as_number(value).ok_or_else(|| Error::input(format!("`{key}` isn't a number")).at(&self.name))
-    }
-
-    fn number_or(&self, key: &str, default: f64) -> Result<f64> {
-        let full = format!("{}.{key}", self.architecture()?);
-        if self.content.metadata.contains_key(&full) { self.number(key) } else { Ok(default) }
-    }
-
-    /// The metadata under the names of a `config.json`.
-    pub fn config(&self) -> Result<Config> {
-        let architecture = self.architecture()?;
-        if let Some(Value::String(kind)) = self.content.metadata.get(&format!("{architecture}.rope.scaling.type"))
-            && kind != "none"
-        {
-            return Err(Error::input(format!("rotary scaling `{kind}` isn't supported")).at(&self.name));
-        }
-        let (hidden, heads) = (self.number("embedding_length")?, self.number("attention.head_count")?);
-        let vocab = self.shape("model.embed_tokens.weight").and_then(|s| s.first().copied());
-        let values = json!({
-            "model_type": architecture,
-            "vocab_size": vocab,
-            "hidden_size": hidden as u64,
-            "intermediate_size": self.number("feed_forward_length")? as u64,
-            "num_hidden_layers": self.number("block_count")? as u64,
-            "num_attention_heads": heads as u64,
-            "num_key_value_heads": self.number_or("attention.head_count_kv", heads)? as u64,
-            "head_dim": self.number_or("attention.key_length", hidden / heads)? as u64,
-            "max_position_embeddings": self.number("context_length")? as u64,
-            // Stored as f32: 1e-5 should not become 9.999999747378752e-6.
-            "rms_norm_eps": shortest(self.number("attention.layer_norm_rms_epsilon")?),
-            "rope_theta": self.number_or("rope.freq_base", 10_000.0)?,
-            "tie_word_embeddings": self.shape("lm_head.weight").is_none(),
-        });
-        let values = if let serde_json::Value::Object(values) = values { values } else { Map::new() };
-        Ok(Config::new(&self.name, values))
+    fn find(&self, name: &str) -> Option<&gguf::Tensor> {
+        self.header.tensors.get(&stored_name(name)?)
     }
 
     pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        Some(self.content.tensor_infos.get(&gguf_name(name)?)?.shape.dims().to_vec())
+        Some(self.find(name)?.shape.clone())
     }
 
     pub fn load(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
-        let read = || -> candle_core::Result<Tensor> {
-            let stored = gguf_name(name).unwrap_or_default();
-            let tensor = self
-                .content
-                .tensor(&mut BufReader::new(&self.file), &stored, &Device::Cpu)?
-                .dequantize(&Device::Cpu)?;
-            let tensor = match self.interleaved {
-                Some((heads, _)) if name.contains(".q_proj.") => halves(&tensor, heads)?,
-                Some((_, heads)) if name.contains(".k_proj.") => halves(&tensor, heads)?,
-                _ => tensor,
-            };
-            tensor.to_dtype(dtype)?.to_device(device)
+        self.read(name, dtype, device).at(format!("tensor `{name}`")).at(self.name())
+    }
+
+    fn read(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
+        let tensor = self.find(name).ok_or_else(|| Error::internal("the tensor is gone"))?;
+        let (kind, bytes) = extent(tensor)?;
+        let raw = self.file.read(tensor.at, bytes).map_err(Error::environment)?;
+        let tensor = qtensor_from_ggml(kind, &raw, tensor.shape.clone(), &Device::Cpu)?.dequantize(&Device::Cpu)?;
+        drop(raw);
+        let tensor = match self.interleaved {
+            Some((heads, _)) if name.contains(".q_proj.") => halves(&tensor, heads)?,
+            Some((_, heads)) if name.contains(".k_proj.") => halves(&tensor, heads)?,
+            _ => tensor,
         };
-        read().map_err(damaged).at(format!("tensor `{name}`")).at(&self.name)
+        let shape = tensor.dims().to_vec();
+        from_numbers(tensor.flatten_all()?.to_vec1()?, &shape, dtype, device)
     }
 }
 
-fn as_number(value: &Value) -> Option<f64> {
-    Some(match value {
-        Value::U8(v) => f64::from(*v),
-        Value::U16(v) => f64::from(*v),
-        Value::U32(v) => f64::from(*v),
-        Value::U64(v) => *v as f64,
-        Value::I32(v) => f64::from(*v),
-        Value::I64(v) => *v as f64,
-        Value::F32(v) => f64::from(*v),
-        Value::F64(v) => *v,
-        _ => return None,
-    })
+/// Each tensor is of a type that can be read, and lies inside the file, in a place of its own.
+fn check_places(header: &Header, len: u64) -> Result<()> {
+    let mut places = Vec::with_capacity(header.tensors.len());
+    for (name, tensor) in &header.tensors {
+        let (_, bytes) = extent(tensor).at(format!("tensor `{name}`"))?;
+        let end = tensor.at.checked_add(bytes as u64).filter(|end| *end <= len);
+        let end = end.ok_or_else(|| damaged(format!("tensor `{name}` lies beyond its end, {len} bytes")))?;
+        places.push((tensor.at, end, name));
+    }
+    places.sort_unstable();
+    match places.windows(2).find(|pair| pair[1].0 < pair[0].1) {
+        Some(pair) => Err(damaged(format!("tensors `{}` and `{}` lie one over the other", pair[0].2, pair[1].2))),
+        None => Ok(()),
+    }
 }
 
-/// The number that the shortest decimal of an f32 stands for.
-fn shortest(value: f64) -> f64 {
-    (value as f32).to_string().parse().unwrap_or(value)
+/// How a tensor is stored, and in how many bytes.
+fn extent(tensor: &gguf::Tensor) -> Result<(GgmlDType, usize)> {
+    let Some((_, kind)) = KINDS.iter().find(|(number, _)| *number == tensor.kind) else {
+        let known: Vec<_> = KINDS.iter().map(|(_, kind)| format!("{kind:?}")).collect();
+        return Err(Error::input(format!("its numbers are of ggml's type {}, which isn't read", tensor.kind))
+            .help(format!("choose a file with other types; these are read: {}", known.join(", "))));
+    };
+    let (block, size) = (kind.block_size(), kind.type_size());
+    if tensor.shape.last().is_some_and(|columns| columns % block != 0) {
+        return Err(damaged(format!("rows of {:?} in blocks of {block}", tensor.shape)));
+    }
+    let count = tensor.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+    let bytes = count.and_then(|n| (n / block).checked_mul(size));
+    Ok((*kind, bytes.ok_or_else(|| damaged(format!("a tensor of shape {:?}", tensor.shape)))?))
+}
+
+fn damaged(e: impl std::fmt::Display) -> Error {
+    super::stored::damaged("a whole GGUF file", e)
 }
 
 /// Row `(head, i, half)` of interleaved pairs becomes row `(head, half, i)`.
@@ -180,9 +179,9 @@ mod tests {
 
     #[test]
     fn names_follow_the_reference() {
-        assert_eq!(gguf_name("model.layers.3.self_attn.q_proj.weight").unwrap(), "blk.3.attn_q.weight");
-        assert_eq!(gguf_name("model.norm.weight").unwrap(), "output_norm.weight");
-        assert_eq!(gguf_name("model.layers.3.nonsense.weight"), None);
+        assert_eq!(stored_name("model.layers.3.self_attn.q_proj.weight").unwrap(), "blk.3.attn_q.weight");
+        assert_eq!(stored_name("model.norm.weight").unwrap(), "output_norm.weight");
+        assert_eq!(stored_name("model.layers.3.nonsense.weight"), None);
     }
 
     #[test]
@@ -190,5 +189,29 @@ mod tests {
         let x = Tensor::arange(0f32, 8.0, &Device::Cpu).unwrap().reshape((8, 1)).unwrap();
         let y = halves(&x, 2).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(y, [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
+    }
+
+    fn header(tensors: &[(&str, u32, &[usize], u64)]) -> Header {
+        let tensor = |(name, kind, shape, at): &(&str, u32, &[usize], u64)| {
+            ((*name).to_owned(), gguf::Tensor { kind: *kind, shape: shape.to_vec(), at: *at })
+        };
+        Header { metadata: Default::default(), tensors: tensors.iter().map(tensor).collect() }
+    }
+
+    #[test]
+    fn tensors_lie_inside_the_file_and_apart() {
+        let fine = header(&[("a", 0, &[2, 4], 0), ("b", 2, &[2, 32], 32)]);
+        check_places(&fine, 32 + 2 * 18).unwrap();
+        for (tensors, len, part) in [
+            (header(&[("a", 0, &[2, 4], 8)]), 32, "`a` lies beyond its end"),
+            (header(&[("a", 0, &[2, 4], u64::MAX)]), 32, "`a` lies beyond its end"),
+            (header(&[("a", 0, &[usize::MAX, 4], 0)]), 32, "a tensor of shape"),
+            (header(&[("a", 0, &[2, 4], 0), ("b", 0, &[1], 28)]), 64, "`a` and `b` lie one over the other"),
+            (header(&[("a", 2, &[32, 2], 0)]), 64, "blocks of 32"),
+            (header(&[("a", 16, &[256], 0)]), 4096, "tensor `a`: its numbers are of ggml's type 16"),
+        ] {
+            let e = check_places(&tensors, len).unwrap_err();
+            assert!(e.message.contains(part) && e.help.is_some(), "{e}");
+        }
     }
 }

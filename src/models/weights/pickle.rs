@@ -4,7 +4,10 @@
 //! that weights need stand for data here, and every other one is refused. Values lie in an arena and refer to one another by
 //! place, so that nothing in a file, however deeply nested, makes the program recurse, and memory is bounded by its length.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
 
 use super::stored::Number;
 use crate::error::{Error, Result};
@@ -12,7 +15,7 @@ use crate::error::{Error, Result};
 /// A tensor as the pickle describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Described {
-    pub storage: Storage,
+    pub storage: Rc<Storage>,
     /// In numbers, as the strides.
     pub offset: usize,
     pub shape: Vec<usize>,
@@ -28,7 +31,7 @@ pub struct Storage {
     pub len: usize,
 }
 
-/// The tensors of a pickled dictionary, by name. Entries that are no tensors are left out.
+/// The tensors of a pickled dictionary, by name. It has nothing else.
 pub fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Described>> {
     let mut machine = Machine { bytes, ..Machine::default() };
     let end = machine.run();
@@ -36,12 +39,30 @@ pub fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Described>> {
     let Node::Dict(entries) = &machine.nodes[end] else {
         return Err(Error::input("the pickle doesn't hold a dictionary of tensors"));
     };
-    let tensors = entries.iter().filter_map(|(key, value)| match (&machine.nodes[*key], &machine.nodes[*value]) {
-        (Node::Text(name), Node::Tensor(tensor)) => Some((name.clone(), tensor.clone())),
-        _ => None,
-    });
-    Ok(tensors.collect())
+    let mut tensors = BTreeMap::new();
+    for (key, value) in entries {
+        let Node::Text(name) = &machine.nodes[*key] else {
+            return Err(Error::input("an entry of the dictionary has no name").help(PLAIN));
+        };
+        let Node::Tensor(tensor) = &machine.nodes[*value] else {
+            return Err(Error::input(format!("its entry `{name}` isn't a tensor")).help(PLAIN));
+        };
+        if tensors.contains_key(name) {
+            return Err(Error::input(format!("tensor `{name}` is there twice")).help(PLAIN));
+        }
+        tensors.insert(name.clone(), Described::clone(tensor));
+    }
+    Ok(tensors)
 }
+
+const PLAIN: &str = "only plain dictionaries of tensors can be read: if you trust its publisher, load the file in PyTorch \
+                     (with `weights_only=True`) and save the tensors again, best as .safetensors";
+
+/// Values in the arena: far more than describe the tensors of any model.
+const MOST_NODES: usize = 4 << 20;
+
+/// Far more than a weight has.
+const MOST_DIMENSIONS: usize = 8;
 
 /// Place of a value in the arena.
 type Id = usize;
@@ -54,9 +75,11 @@ enum Node {
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Name(Name),
-    Storage(Storage),
-    Tensor(Described),
-    /// None, true, false, floats: nothing that a tensor's description looks at.
+    /// Shared: many tensors may lie in one.
+    Storage(Rc<Storage>),
+    Tensor(Rc<Described>),
+    False,
+    /// None, true, floats: nothing that a tensor's description looks at.
     Other,
 }
 
@@ -148,6 +171,9 @@ impl<'a> Machine<'a> {
     /// Runs to the end; the place of the result.
     fn run(&mut self) -> Result<Id> {
         loop {
+            if self.nodes.len() > MOST_NODES {
+                return Err(Error::input(format!("more than {MOST_NODES} values")));
+            }
             let code = self.take(1)?[0];
             match code {
                 op::PROTO => _ = self.take(1)?,
@@ -156,7 +182,8 @@ impl<'a> Machine<'a> {
                 op::MARK => self.marks.push(self.stack.len()),
                 op::POP => _ = self.pop()?,
                 op::POP_MARK => _ = self.since_mark()?,
-                op::NONE | op::NEWTRUE | op::NEWFALSE => self.push(Node::Other),
+                op::NONE | op::NEWTRUE => self.push(Node::Other),
+                op::NEWFALSE => self.push(Node::False),
                 op::BINFLOAT => {
                     self.take(8)?;
                     self.push(Node::Other);
@@ -372,7 +399,11 @@ impl<'a> Machine<'a> {
     }
 
     fn sizes(&self, id: Id) -> Result<Vec<usize>> {
-        self.items(id)?.iter().map(|id| self.size(*id)).collect()
+        let items = self.items(id)?;
+        if items.len() > MOST_DIMENSIONS {
+            return Err(Error::input(format!("a tensor of {} dimensions", items.len())));
+        }
+        items.iter().map(|id| self.size(*id)).collect()
     }
 
     /// What a call would give.
@@ -383,14 +414,14 @@ impl<'a> Machine<'a> {
         let arguments = self.items(arguments)?;
         let made = match (name, arguments) {
             (Name::OrderedDict, []) => Node::Dict(Vec::new()),
-            // The rest says whether PyTorch tracks gradients, and hooks.
-            (Name::RebuildTensor, [storage, offset, shape, strides, _, _, ..]) => {
+            // What follows says whether PyTorch tracks gradients, then which hooks there are.
+            (Name::RebuildTensor, [storage, offset, shape, strides, _, _, flags @ ..]) => {
                 let Node::Storage(storage) = &self.nodes[*storage] else {
                     return Err(Error::input("a tensor without storage"));
                 };
-                let storage = storage.clone();
+                self.check_flags(flags)?;
                 let described = Described {
-                    storage,
+                    storage: storage.clone(),
                     offset: self.size(*offset)?,
                     shape: self.sizes(*shape)?,
                     strides: self.sizes(*strides)?,
@@ -398,7 +429,7 @@ impl<'a> Machine<'a> {
                 if described.shape.len() != described.strides.len() {
                     return Err(Error::input("a tensor with as many sizes as strides is missing"));
                 }
-                Node::Tensor(described)
+                Node::Tensor(Rc::new(described))
             }
             (Name::RebuildParameter, [tensor, _, _]) => {
                 self.stack.push(*tensor);
@@ -410,13 +441,33 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    /// A dictionary of what else is to be done with the numbers, such as turning their signs (`neg`).
+    fn check_flags(&self, flags: &[Id]) -> Result<()> {
+        let refuse = |what: &str| {
+            Err(Error::input(format!("a tensor with {what}"))
+                .help("if you trust its publisher, load the file in PyTorch, and save the tensors again, resolved"))
+        };
+        match flags.iter().map(|id| &self.nodes[*id]).collect::<Vec<_>>()[..] {
+            [] => Ok(()),
+            [Node::Dict(flags)] => {
+                let set = flags.iter().find(|(_, value)| !matches!(self.nodes[*value], Node::False));
+                match set.map(|(key, _)| &self.nodes[*key]) {
+                    None => Ok(()),
+                    Some(Node::Text(name)) => refuse(&format!("the flag `{name}` set")),
+                    Some(_) => refuse("a flag without a name"),
+                }
+            }
+            _ => refuse("flags that PyTorch doesn't write"),
+        }
+    }
+
     /// `('storage', class, key, device, length)`
     fn storage(&mut self) -> Result<()> {
         let id = self.pop()?;
         let [kind, class, key, _, len] = self.items(id)? else { return Err(unexpected(op::BINPERSID)) };
         let storage = match (&self.nodes[*kind], &self.nodes[*class], &self.nodes[*key]) {
             (Node::Text(kind), Node::Name(Name::Storage(number)), Node::Text(key)) if kind == "storage" => {
-                Storage { key: key.clone(), number: *number, len: self.size(*len)? }
+                Rc::new(Storage { key: key.clone(), number: *number, len: self.size(*len)? })
             }
             _ => return Err(unexpected(op::BINPERSID)),
         };
@@ -426,8 +477,7 @@ impl<'a> Machine<'a> {
 }
 
 fn unexpected(code: u8) -> Error {
-    Error::input(format!("instruction {code:#04x} where PyTorch writes none like it"))
-        .help("only plain dictionaries of tensors can be read")
+    Error::input(format!("instruction {code:#04x} where PyTorch writes none like it")).help(PLAIN)
 }
 
 #[cfg(test)]
@@ -448,7 +498,7 @@ mod tests {
     #[test]
     fn reads_what_pytorch_writes() {
         let got = tensors(&sample()).unwrap();
-        let storage = Storage { key: "7".into(), number: Number::F16, len: 300 };
+        let storage = Rc::new(Storage { key: "7".into(), number: Number::F16, len: 300 });
         assert_eq!(got["w"], Described { storage, offset: 4, shape: vec![3, 2], strides: vec![2, 1] });
     }
 
@@ -480,6 +530,41 @@ mod tests {
         assert!(tensors(b"(0.").is_err(), "a mark can't be popped");
         assert!(tensors(b"}\x8a\xffs.").is_err());
         assert!(tensors(b"}.").unwrap().is_empty());
+    }
+
+    /// The sample with other instructions in place of some.
+    fn changed(from: &[u8], to: &[u8]) -> Vec<u8> {
+        let whole = sample();
+        let at = whole.windows(from.len()).position(|w| w == from).unwrap();
+        [&whole[..at], to, &whole[at + from.len()..]].concat()
+    }
+
+    #[test]
+    fn flags_that_change_numbers_are_refused() {
+        // The seventh argument: `{'neg': True}` or `{'neg': False}`.
+        let flagged =
+            |flag: u8| changed(b"q\x0btq\x0c", &[b"q\x0b}X\x03\0\0\0neg".as_slice(), &[flag], b"stq\x0c"].concat());
+        let e = tensors(&flagged(op::NEWTRUE)).unwrap_err();
+        assert!(e.message.contains("`neg`") && e.help.is_some(), "{e}");
+        assert_eq!(tensors(&flagged(op::NEWFALSE)).unwrap(), tensors(&sample()).unwrap());
+        assert!(tensors(&changed(b"q\x0btq\x0c", b"q\x0bNtq\x0c")).is_err());
+    }
+
+    #[test]
+    fn entries_that_are_no_tensors_or_there_twice_are_refused() {
+        let e = tensors(&changed(b"q\x0ds.", b"q\x0dsX\x05\0\0\0epochK\x03s.")).unwrap_err();
+        assert!(e.message.contains("`epoch` isn't a tensor") && e.help.is_some(), "{e}");
+        let e = tensors(&changed(b"q\x0ds.", b"q\x0dsX\x01\0\0\0wh\x0ds.")).unwrap_err();
+        assert!(e.message.contains("`w` is there twice"), "{e}");
+        assert!(tensors(&changed(b"q\x0ds.", b"q\x0dsK\x01h\x0ds.")).is_err());
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let many = vec![op::NONE; MOST_NODES + 2];
+        assert!(tensors(&many).unwrap_err().message.contains("values"));
+        let dimensions = [b"(".as_slice(), &b"K\x01".repeat(MOST_DIMENSIONS + 1), b"tq\x08"].concat();
+        assert!(tensors(&changed(b"K\x03K\x02\x86q\x08", &dimensions)).unwrap_err().message.contains("9 dimensions"));
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use safetensors::tensor::{Dtype, Metadata};
 
-use super::stored::{Number, Stored, WeightFile, damaged, read_or_damaged, row_major};
+use super::{
+    json,
+    stored::{Number, Stored, WeightFile, damaged, read_or_damaged, row_major},
+};
 use crate::error::{At, Result};
 
 const WHAT: &str = "a whole safetensors file";
@@ -12,8 +15,8 @@ const WHAT: &str = "a whole safetensors file";
 /// Bytes that hold the header's length.
 const PREFIX: u64 = 8;
 
-/// As large as the format allows.
-const LARGEST_HEADER: u64 = 100_000_000;
+/// Far above what describes the tensors of any file. (The format allows 100 MB, which would take gigabytes to read.)
+const LARGEST_HEADER: u64 = 16 << 20;
 
 /// The tensors of one file, by name.
 pub fn list(name: &str, path: &Path) -> Result<BTreeMap<String, Stored>> {
@@ -24,6 +27,11 @@ pub fn list(name: &str, path: &Path) -> Result<BTreeMap<String, Stored>> {
         return Err(damaged(WHAT, format!("a header of {header} bytes"))).at(name);
     }
     let json = read_or_damaged(&file, PREFIX, header as usize, WHAT)?;
+    let mut names = json::keys(&json).map_err(|e| damaged(WHAT, e)).at(name)?;
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(damaged(WHAT, format!("tensor `{}` is there twice", pair[0]))).at(name);
+    }
     // Checks that offsets follow one another, and that they agree with shapes.
     let metadata: Metadata = serde_json::from_slice(&json).map_err(|e| damaged(WHAT, e)).at(name)?;
     let data = PREFIX + header;

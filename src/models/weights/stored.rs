@@ -106,6 +106,25 @@ impl Stored {
         self.shape.iter().zip(&self.strides).zip(plain).all(|((n, stride), plain)| *n == 1 || *stride == plain)
     }
 
+    /// Whether `other` has the same shape and, as f32, the same numbers. Zeros of different sign differ, and a NaN equals itself.
+    pub fn equals(&self, other: &Self) -> Result<bool> {
+        if self.shape != other.shape {
+            return Ok(false);
+        }
+        if !self.is_row_major() || !other.is_row_major() {
+            let (a, b) = (self.numbers::<f32>()?, other.numbers::<f32>()?);
+            return Ok(same_bits(&a, &b));
+        }
+        let count: usize = self.shape.iter().product();
+        for from in (0..count).step_by(BLOCK) {
+            let len = BLOCK.min(count - from);
+            if !same_bits(&self.block(from, len)?, &other.block(from, len)?) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn numbers<T: Target>(&self) -> Result<Vec<T>> {
         let count = self.shape.iter().product();
         let mut out = vec![T::zero(); count];
@@ -138,6 +157,25 @@ impl Stored {
             Number::Other(name, _) => Err(Error::input(format!("its numbers are of type {name}"))
                 .help("weights in float32, float16 and bfloat16 can be read; quantised files can't")),
         }
+    }
+}
+
+fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits()))
+}
+
+/// A tensor of `numbers` in `dtype` (f32, bf16 or f16).
+pub fn from_numbers(numbers: Vec<f32>, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+    fn encoded<T: Target>(numbers: &[f32], shape: &[usize], device: &Device) -> Result<Tensor> {
+        let mut to = vec![T::zero(); numbers.len()];
+        to.par_chunks_mut(BLOCK).zip(numbers.par_chunks(BLOCK)).try_for_each(|(to, from)| T::encode(from, to))?;
+        Ok(Tensor::from_vec(to, shape, device)?)
+    }
+    match dtype {
+        DType::F32 => Ok(Tensor::from_vec(numbers, shape, device)?),
+        DType::BF16 => encoded::<bf16>(&numbers, shape, device),
+        DType::F16 => encoded::<f16>(&numbers, shape, device),
+        other => Err(Error::internal(format!("weights in {}", other.as_str()))),
     }
 }
 
@@ -245,6 +283,21 @@ mod tests {
         assert_eq!(values(&stored(&bytes, Number::F32, &[n], &[1], 400), DType::F32), all[100..100 + n]);
         let transposed = stored(&bytes, Number::F32, &[3, 2], &[1, 3], 4);
         assert_eq!(values(&transposed, DType::F32), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
+
+    #[test]
+    fn tensors_are_compared_by_their_numbers() {
+        let bytes: Vec<u8> = [1.0f32, 2.0, 3.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let rows = stored(&bytes, Number::F32, &[2, 2], &[2, 1], 0);
+        let halves: Vec<u8> = [1.0f32, 2.0, 3.0, 4.0].iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect();
+        assert!(rows.equals(&stored(&halves, Number::Bf16, &[2, 2], &[2, 1], 0)).unwrap());
+        assert!(!rows.equals(&stored(&bytes, Number::F32, &[2, 2], &[1, 2], 0)).unwrap());
+        assert!(!rows.equals(&stored(&bytes, Number::F32, &[4], &[1], 0)).unwrap());
+        let (mut other, n) = (vec![0u8; 4 * (BLOCK + 3)], [BLOCK + 3]);
+        let zeros = stored(&other, Number::F32, &n, &[1], 0);
+        assert!(zeros.equals(&zeros).unwrap());
+        other[4 * (BLOCK + 2)] = 1;
+        assert!(!zeros.equals(&stored(&other, Number::F32, &n, &[1], 0)).unwrap());
     }
 
     #[test]

@@ -13,8 +13,8 @@ use crate::error::{At, Error, Result};
 
 const WHAT: &str = "a whole PyTorch file";
 
-/// Far above what describes the tensors of any model.
-const LARGEST_PICKLE: u64 = 256 << 20;
+/// Far above what describes the tensors of any file.
+const LARGEST_PICKLE: u64 = 32 << 20;
 
 /// An entry's place in the file.
 struct Entry {
@@ -35,10 +35,14 @@ fn read(file: &Arc<WeightFile>) -> Result<BTreeMap<String, Stored>> {
         ));
     }
     let entries = entries(file)?;
-    let (folder, pickled) = entries
-        .iter()
-        .find_map(|(name, entry)| Some((name.strip_suffix("data.pkl").filter(|f| f.matches('/').count() == 1)?, entry)))
-        .ok_or_else(|| Error::input("the archive has no data.pkl").help("PyTorch didn't write this file"))?;
+    let pickles = entries.iter().filter_map(|(name, entry)| {
+        Some((name.strip_suffix("data.pkl").filter(|folder| folder.matches('/').count() == 1)?, entry))
+    });
+    let (folder, pickled) = match pickles.collect::<Vec<_>>()[..] {
+        [one] => one,
+        [] => return Err(Error::input("the archive has no data.pkl").help("PyTorch didn't write this file")),
+        _ => return Err(Error::input("the archive has several data.pkl").help("PyTorch didn't write this file")),
+    };
     if let Some(order) = entries.get(&format!("{folder}byteorder"))
         && bytes(file, order)? != b"little"
     {
@@ -55,6 +59,9 @@ fn read(file: &Arc<WeightFile>) -> Result<BTreeMap<String, Stored>> {
 /// Every entry of the archive, by name.
 fn entries(file: &WeightFile) -> Result<BTreeMap<String, Entry>> {
     let mut archive = ZipArchive::new(BufReader::new(file.reader())).map_err(|e| damaged(WHAT, e))?;
+    if archive.has_duplicate_names() {
+        return Err(damaged(WHAT, "an entry of the archive is there twice"));
+    }
     let mut entries = BTreeMap::new();
     for i in 0..archive.len() {
         let name = match archive.name_for_index(i) {
