@@ -67,9 +67,9 @@ fn agrees_with_the_reference_tokenizer() {
     };
     let expected: Value = serde_json::from_slice(&std::fs::read(&cases).unwrap()).unwrap();
     let model = load(path);
-    let chat = Chat::new(&model, None).unwrap();
+    let chat = Chat::new(&model, None, None).unwrap();
     for (name, id) in expected["special"].as_object().unwrap() {
-        assert_eq!(model.tokenizer.specials().id(name).map(u64::from), id.as_u64(), "{name}");
+        assert_eq!(model.tokenizer.added().id(name).map(u64::from), id.as_u64(), "{name}");
     }
     let pieces = expected["vocab_size"].as_u64().unwrap() as usize;
     assert_eq!(model.tokenizer.vocab_size(), pieces + expected["special"].as_object().unwrap().len());
@@ -78,7 +78,7 @@ fn agrees_with_the_reference_tokenizer() {
     let mut wrong = Vec::new();
     for case in cases {
         let text = case["text"].as_str().unwrap();
-        let (plain, prompt) = (model.tokenizer.encode(text).unwrap(), chat.prompt(text).unwrap());
+        let (plain, prompt) = (model.tokenizer.encode_words(text).unwrap(), chat.prompt(text).unwrap());
         if plain != ids(&case["ids"]) || prompt != ids(&case["prompt_ids"]) {
             wrong.push(text);
         }
@@ -104,8 +104,8 @@ fn the_tests_own_tokenizer() {
     let pieces = common::sentencepiece::write_tokenizer(&path, &["positive", "very", "negative", "积极"]);
     let model = load(path);
     assert_eq!(model.tokenizer.vocab_size(), pieces + 5);
-    assert_eq!(model.tokenizer.encode("positive").unwrap().len(), 1);
-    assert_eq!(model.tokenizer.encode("very negative 积极").unwrap().len(), 3);
+    assert_eq!(model.tokenizer.encode_words("positive").unwrap().len(), 1);
+    assert_eq!(model.tokenizer.encode_words("very negative 积极").unwrap().len(), 3);
     let odd = "Ünknown 😀  text\n";
-    assert_eq!(model.tokenizer.decode(&model.tokenizer.encode(odd).unwrap()).unwrap(), odd);
+    assert_eq!(model.tokenizer.decode(&model.tokenizer.encode_words(odd).unwrap()).unwrap(), odd);
 }

@@ -154,7 +154,7 @@ mod tests {
         let files = [("m.gguf".to_owned(), path.into())].into();
         let backbone = load_decoder("llama", &files, &Device::Cpu).unwrap();
         let model = TextModel::load(&files, None).unwrap();
-        let chat = Chat::new(&model, None).unwrap();
+        let chat = Chat::new(&model, None, None).unwrap();
         let words = ["Positive", "Negative", "Neutral"].map(str::to_owned);
         let instruction = Instruction::new(crate::data::prompt::INSTRUCTION, &words).unwrap();
         let subjects = ["film", "actor", "story", "music", "ending", "dinner", "weather", "trip"];

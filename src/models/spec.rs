@@ -35,6 +35,9 @@ pub struct ModelSpec {
     /// Jinja template of a conversation, where the files bring none or it is to be replaced.
     #[serde(default)]
     pub chat_template: Option<String>,
+    /// What a template that asks for today's date takes as such, like `2024-07-26`.
+    #[serde(default)]
+    pub chat_date: Option<String>,
 }
 
 /// Keys of a `config.json` that a pipeline file states.

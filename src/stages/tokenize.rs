@@ -55,6 +55,9 @@ struct Params {
     /// Label and answer words, where the task chooses them.
     words: BTreeMap<String, String>,
     chat_template: Option<String>,
+    /// What a template that asks for today's date gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chat_date: Option<String>,
     max_tokens: Option<usize>,
     /// Tokens that the model can read, where the pipeline file states it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,7 +79,7 @@ impl StageKind for Tokenize {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {
@@ -108,6 +111,7 @@ impl StageKind for Tokenize {
             instruction,
             words: task.words.into_iter().collect(),
             chat_template: model.chat_template,
+            chat_date: model.chat_date,
             max_tokens: table.max_tokens,
             context: dims.map(|d| d.max_positions),
             convention,
@@ -128,7 +132,7 @@ impl StageKind for Tokenize {
         let examples = read(examples.file(EXAMPLES_FILE)?, &labels)?;
 
         let model = TextModel::load(&cx.input("model")?.files, params.convention.as_ref())?;
-        let chat = Chat::new(&model, params.chat_template.as_deref())?;
+        let chat = Chat::new(&model, params.chat_template.as_deref(), params.chat_date.as_deref())?;
         let words = answer_words(&labels, params.words.iter().map(|(l, w)| (l.as_str(), w.as_str())))?;
         let answers = answers(&chat, &labels, &words)?;
         let limit = prompt_limit(params.max_tokens, model.context.or(params.context), &answers)?;
@@ -142,13 +146,13 @@ impl StageKind for Tokenize {
             end_id: chat.end(),
             instruction: instruction.prompt(SENTENCE),
             example: chat.text(&instruction.prompt(shown(&examples)))?,
-            max_tokens: limit,
+            max_tokens: limit.tokens,
             prompt_tokens: LengthStats::of(prompts.iter().map(|p| p.ids.len()).collect())
                 .ok_or_else(|| Error::internal("no prompts"))?,
             truncated: prompts.iter().filter(|p| p.truncated).count(),
             truncated_by_split: truncated_by_split(&examples, &prompts),
         };
-        if let (true, Some(limit)) = (info.truncated > 0, limit) {
+        if let (true, Some(limit)) = (info.truncated > 0, limit.tokens) {
             cx.progress.message(&format!(
                 "{} of {} sentences shortened to fit {limit} tokens",
                 info.truncated,

@@ -223,7 +223,7 @@ fn init_ids(params: &Params, model: &Artifact, samples: &[Sample]) -> Result<Opt
         None => Ok(None),
         Some(text) if !text.is_empty() => {
             let convention = Convention::of(&params.backbone.family);
-            TextModel::load(&model.files, convention.as_ref())?.tokenizer.encode(text).map(Some)
+            TextModel::load(&model.files, convention.as_ref())?.tokenizer.encode_words(text).map(Some)
         }
         Some(_) => {
             let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();

@@ -24,6 +24,7 @@ use tokenizers::{
 
 use super::{
     LibraryTokenizer, TextModel,
+    library::library,
     model::{Files, Origin},
 };
 use crate::{
@@ -125,7 +126,7 @@ pub(super) fn text_model(metadata: &HashMap<String, Value>) -> Result<TextModel>
     };
     Ok(TextModel {
         kind: format!("gguf gpt2/{}", cut.name),
-        tokenizer: Box::new(LibraryTokenizer::new(inner)?),
+        tokenizer: Box::new(LibraryTokenizer::new(inner)),
         named,
         chat_template: meta
             .get("tokenizer.chat_template")
@@ -177,10 +178,6 @@ fn merge(text: &str, number: usize, vocab: &Vocab) -> Result<(String, String)> {
         .filter(|(l, r)| vocab.contains_key(*l) && vocab.contains_key(*r) && vocab.contains_key(&format!("{l}{r}")))
         .map(|(l, r)| (l.to_owned(), r.to_owned()))
         .ok_or_else(|| Error::input(format!("merge {number} (`{text}`) doesn't join two tokens to a third")))
-}
-
-fn library(e: tokenizers::Error) -> Error {
-    Error::input(format!("tokenizer: {e}"))
 }
 
 /// Typed reading of GGUF's keys.
@@ -253,7 +250,7 @@ mod tests {
         let m = model(pre, "");
         let meta = metadata(pre, "");
         let tokens = Metadata(&meta).strings("tokenizer.ggml.tokens").unwrap();
-        m.tokenizer.encode(text).unwrap().iter().map(|id| tokens[*id as usize].to_owned()).collect()
+        m.tokenizer.encode_words(text).unwrap().iter().map(|id| tokens[*id as usize].to_owned()).collect()
     }
 
     #[test]
@@ -281,8 +278,8 @@ mod tests {
     fn control_tokens_in_text_stay_text() {
         for pre in CUTS.map(|c| c.name) {
             let m = model(pre, "");
-            let ids = m.tokenizer.encode("a<|eot|><tool>").unwrap();
-            assert!(!ids.contains(&2) && ids.contains(&3), "{ids:?}");
+            let ids = m.tokenizer.encode_words("a<|eot|><tool>").unwrap();
+            assert!(!ids.contains(&2) && !ids.contains(&3), "{ids:?}");
             assert_eq!(m.tokenizer.decode(&ids).unwrap(), "a<|eot|><tool>");
         }
     }
@@ -328,7 +325,7 @@ mod tests {
         #[test]
         fn bytes_come_back(text in any::<String>()) {
             for m in &*MODELS {
-                let ids = m.tokenizer.encode(&text).unwrap();
+                let ids = m.tokenizer.encode_words(&text).unwrap();
                 prop_assert_eq!(m.tokenizer.decode(&ids).unwrap(), text.as_str());
             }
         }
@@ -382,7 +379,7 @@ mod tests {
             (" leading", &[2899]),
         ];
         for (text, ids) in cases {
-            assert_eq!(m.tokenizer.encode(text).unwrap(), *ids, "{text}");
+            assert_eq!(m.tokenizer.encode_words(text).unwrap(), *ids, "{text}");
             assert_eq!(m.tokenizer.decode(ids).unwrap(), *text);
         }
     }

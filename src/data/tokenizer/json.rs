@@ -1,23 +1,21 @@
-//! `tokenizer.json` with `tokenizer_config.json`, `chat_template.jinja` and `config.json`, as the Hugging Face hub has them.
+//! `tokenizer.json`, as the Hugging Face hub has it, with the files beside it.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokenizers::models::ModelWrapper;
 
 use super::{
     LibraryTokenizer, TextModel,
+    config::{MODEL_CONFIG, Settings, check_id, json as json_file},
     model::{Files, Origin},
+    schema,
 };
 use crate::error::{At, Error, IoAt, Result};
 
 const TOKENIZER: &str = "tokenizer.json";
-pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const CHAT_TEMPLATE: &str = "chat_template.jinja";
-const MODEL_CONFIG: &str = "config.json";
+
 
 /// The keys under which a model configuration gives its context, by family.
 const CONTEXT_KEYS: [&str; 3] = ["max_position_embeddings", "seq_length", "n_positions"];
@@ -28,63 +26,81 @@ pub fn find(files: &Files) -> Result<Option<&Path>> {
 
 pub fn load(path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
     let bytes = std::fs::read(path).io_at("read", path)?;
-    let inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| {
-        Error::input(format!("{TOKENIZER}: {e}")).help("the file is damaged or newer than this program knows")
-    })?;
+    let settings = Settings::read(origin.files, None)?;
+    let mut inner = tokenizer(&bytes, &settings).at(TOKENIZER)?;
+    settings.add_to(&mut inner)?;
     let model = match inner.get_model() {
         ModelWrapper::BPE(_) => "BPE",
         ModelWrapper::WordPiece(_) => "WordPiece",
         ModelWrapper::WordLevel(_) => "WordLevel",
         ModelWrapper::Unigram(_) => "Unigram",
     };
-    Ok(TextModel {
-        kind: format!("{TOKENIZER} {model}"),
-        tokenizer: Box::new(LibraryTokenizer::new(inner).at(TOKENIZER)?),
-        named: named_tokens(&json(origin.files, TOKENIZER_CONFIG)?),
-        chat_template: chat_template(origin.files)?.or_else(|| origin.convention.map(|c| c.chat_template.clone())),
-        context: context(origin.files)?,
-        separate_answers: origin.convention.is_some_and(|c| c.separate_answers),
-    })
+    TextModel::new(format!("{TOKENIZER} {model}"), Box::new(LibraryTokenizer::new(inner)), settings, origin)
+}
+
+/// The crate's tokenizer, changed as the reference changes it for the class that `settings` name.
+fn tokenizer(bytes: &[u8], settings: &Settings) -> Result<tokenizers::Tokenizer> {
+    let damaged = |e: &dyn std::fmt::Display| {
+        Error::input(e).help("the file is damaged, or newer than this program knows: fetch it again, and compare its hash")
+    };
+    let mut value: Value = serde_json::from_slice(bytes).map_err(|e| damaged(&e))?;
+    schema::check(&value)?;
+    let changed = adapt(&mut value, settings);
+    let own = if changed { value.to_string().into_bytes() } else { bytes.to_vec() };
+    let inner = tokenizers::Tokenizer::from_bytes(own).map_err(|e| damaged(&e))?;
+    for token in value["added_tokens"].as_array().into_iter().flatten() {
+        let name = token["content"].as_str().unwrap_or_default();
+        let id = token["id"].as_u64().and_then(|id| u32::try_from(id).ok());
+        check_id(id, inner.token_to_id(name), name)?;
+    }
+    Ok(inner)
+}
+
+/// Some classes of the reference build parts of their tokenizer themselves, whatever the file says.
+fn adapt(tokenizer: &mut Value, settings: &Settings) -> bool {
+    if settings.is_of("LlamaTokenizer") && !is_byte_level(tokenizer) {
+        tokenizer["normalizer"] = Value::Null;
+        tokenizer["pre_tokenizer"] =
+            json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": settings.llama_prefix(), "split": false});
+    } else if settings.is_of("BertTokenizer") && tokenizer["model"]["type"] == "WordPiece" {
+        tokenizer["normalizer"] = json!({
+            "type": "BertNormalizer",
+            "clean_text": true,
+            "handle_chinese_chars": settings.tokenize_chinese_chars.unwrap_or(true),
+            "strip_accents": settings.strip_accents,
+            "lowercase": settings.do_lower_case.unwrap_or(true),
+        });
+        tokenizer["pre_tokenizer"] = json!({"type": "BertPreTokenizer"});
+    } else {
+        return false;
+    }
+    true
+}
+
+fn is_byte_level(tokenizer: &Value) -> bool {
+    let is = |part: &Value| part["type"] == "ByteLevel";
+    let inside = |part: &Value, key: &str| part[key].as_array().is_some_and(|parts| parts.iter().any(is));
+    let (before, after) = (&tokenizer["pre_tokenizer"], &tokenizer["decoder"]);
+    is(before) || inside(before, "pretokenizers") || is(after) || inside(after, "decoders")
 }
 
 /// The template that a model's files bring, if any.
-pub(super) fn chat_template(files: &Files) -> Result<Option<String>> {
+pub fn chat_template(files: &Files, settings: &Settings) -> Result<Option<String>> {
     match files.get(CHAT_TEMPLATE) {
         Some(path) => std::fs::read_to_string(path).io_at("read", path).map(Some),
-        None => Ok(config_template(&json(files, TOKENIZER_CONFIG)?)),
+        None => Ok(settings.chat_template.clone()),
     }
 }
 
 /// Tokens that a model was made to read at most, where its files say it.
-pub(super) fn context(files: &Files) -> Result<Option<usize>> {
-    let config = json(files, MODEL_CONFIG)?;
+pub fn context(files: &Files) -> Result<Option<usize>> {
+    let config = json_file(files, MODEL_CONFIG)?;
     Ok(CONTEXT_KEYS.iter().find_map(|key| config[*key].as_u64()).and_then(|n| usize::try_from(n).ok()))
 }
-
-/// The file as JSON; null where the model has no such file.
-pub(super) fn json(files: &Files, name: &str) -> Result<Value> {
-    let Some(path) = files.get(name) else { return Ok(Value::Null) };
-    let bytes = std::fs::read(path).io_at("read", path)?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::input(format!("{name}: {e}")).help("the file is damaged"))
-}
-
-/// `bos_token` and its like are a string, or an object that holds it as `content`.
-pub(super) fn named_tokens(config: &Value) -> BTreeMap<String, String> {
-    let names = ["bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"];
-    let text = |v: &Value| v.as_str().or_else(|| v["content"].as_str()).map(str::to_owned);
-    names.iter().filter_map(|name| Some(((*name).to_owned(), text(&config[*name])?))).collect()
-}
-
-/// The template is a string, or the one called `default` in a list.
-fn config_template(config: &Value) -> Option<String> {
-    let template = &config["chat_template"];
-    let default = || template.as_array()?.iter().find(|t| t["name"] == "default")?["template"].as_str();
-    template.as_str().or_else(default).map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::tokenizer::Script;
 
     fn files(dir: &Path, contents: &[(&str, &str)]) -> Files {
         contents
@@ -111,7 +127,7 @@ mod tests {
             "chat_template": [{"name": "other", "template": "o"}, {"name": "default", "template": "d"}]}"#;
         let files = files(
             dir.path(),
-            &[(TOKENIZER, WORDS), (TOKENIZER_CONFIG, config), (MODEL_CONFIG, r#"{"max_position_embeddings": 7}"#)],
+            &[(TOKENIZER, WORDS), ("tokenizer_config.json", config), (MODEL_CONFIG, r#"{"max_position_embeddings": 7}"#)],
         );
         let m = TextModel::load(&files, None).unwrap();
         assert_eq!(m.kind, "tokenizer.json WordLevel");
@@ -119,7 +135,9 @@ mod tests {
         assert_eq!(m.context, Some(7));
         assert_eq!(m.chat_template.as_deref(), Some("d"));
         assert_eq!(m.tokenizer.vocab_size(), 5);
-        assert_eq!(m.tokenizer.encode("good <end> <tool>good").unwrap(), [1, 0, 2, 0, 4, 1]);
+        assert_eq!(m.tokenizer.encode_words("good <end> <tool>good").unwrap(), [1, 0, 2, 0, 0, 0, 0, 1]);
+        let template = Script::new("good <end> <tool>good", Vec::new(), m.tokenizer.added().control());
+        assert_eq!(m.tokenizer.encode(&template).unwrap(), [1, 3, 4, 1]);
         assert_eq!(m.tokenizer.decode(&[1, 3]).unwrap(), "good <end>");
         assert_eq!(m.tokenizer.decode(&[1, 99]).unwrap(), "good\u{fffd}");
     }
@@ -134,8 +152,8 @@ mod tests {
             "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["ab", -1.0], ["a", -2.0], ["b", -2.0]]}}"#;
         let files = files(dir.path(), &[(TOKENIZER, text)]);
         let m = TextModel::load(&files, None).unwrap();
-        assert_eq!(m.tokenizer.encode("bab").unwrap(), [3, 2, 3]);
-        assert_eq!(m.tokenizer.encode("x").unwrap(), [0]);
+        assert_eq!(m.tokenizer.encode_words("bab").unwrap(), [3, 2, 3]);
+        assert_eq!(m.tokenizer.encode_words("x").unwrap(), [0]);
     }
 
     #[test]
@@ -143,7 +161,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cut = files(dir.path(), &[(TOKENIZER, &WORDS[..200])]);
         assert!(TextModel::load(&cut, None).unwrap_err().message.starts_with("tokenizer.json:"));
-        let bad_config = files(dir.path(), &[(TOKENIZER, WORDS), (TOKENIZER_CONFIG, "{")]);
+        let bad_config = files(dir.path(), &[(TOKENIZER, WORDS), ("tokenizer_config.json", "{")]);
         assert!(TextModel::load(&bad_config, None).unwrap_err().message.starts_with("tokenizer_config.json:"));
     }
 }

@@ -6,25 +6,33 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Convention, Specials, gguf, json, sentencepiece, wordpiece};
+use super::{
+    AddedTokens, Convention, Script, config::Settings, gguf, json, sentencepiece, wordpiece,
+};
 use crate::error::{Error, Result};
 
 /// Files of a model by the names they were published under.
 pub type Files = BTreeMap<String, PathBuf>;
 
 pub trait Tokenizer: Send + Sync {
-    /// Ids of plain text. No beginning or end token is added, and text that looks like a control token stays text.
-    fn encode(&self, text: &str) -> Result<Vec<u32>>;
+    /// Ids of a text as the reference cuts it, but for control tokens in a person's words, which stay text. No beginning
+    /// or end token is added.
+    fn encode(&self, script: &Script<'_>) -> Result<Vec<u32>>;
 
     /// The text of `ids`, control tokens included. A model's output layer may have more rows than its tokenizer has ids
     /// (ChatGLM2's has 65,024 for 64,794): those that stand for nothing are shown as U+FFFD.
     fn decode(&self, ids: &[u32]) -> Result<String>;
 
-    /// The control tokens.
-    fn specials(&self) -> &Specials;
+    /// Tokens that stand outside the model's own vocabulary, control tokens among them.
+    fn added(&self) -> &AddedTokens;
 
     /// Number of ids, control tokens included.
     fn vocab_size(&self) -> usize;
+
+    /// Ids of a person's words.
+    fn encode_words(&self, words: &str) -> Result<Vec<u32>> {
+        self.encode(&Script::quoted(words, self.added().control()))
+    }
 }
 
 /// A tokenizer with what its model's files say about chats.
@@ -72,6 +80,24 @@ const FORMATS: [Format; 4] = [
 ];
 
 impl TextModel {
+    /// A tokenizer with what `settings` and the other files say.
+    pub(super) fn new(
+        kind: String,
+        tokenizer: Box<dyn Tokenizer>,
+        settings: Settings,
+        origin: &Origin<'_>,
+    ) -> Result<Self> {
+        let template = json::chat_template(origin.files, &settings)?;
+        Ok(Self {
+            kind,
+            tokenizer,
+            named: settings.named,
+            chat_template: template.or_else(|| origin.convention.map(|c| c.chat_template.clone())),
+            context: json::context(origin.files)?,
+            separate_answers: origin.convention.is_some_and(|c| c.separate_answers),
+        })
+    }
+
     /// Reads the tokenizer among a model's `files`; `convention` is that of its family ([`Convention::of`]).
     ///
     /// # Errors
@@ -90,7 +116,7 @@ impl TextModel {
 
     /// Id of the token that ends a text, where the files name one.
     pub fn eos(&self) -> Option<u32> {
-        self.named.get("eos_token").and_then(|t| self.tokenizer.specials().id(t))
+        self.named.get("eos_token").and_then(|t| self.tokenizer.added().id(t))
     }
 }
 

@@ -5,9 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use tokenizers::{
-    AddedToken,
     decoders::wordpiece::WordPiece as WordPieceDecoder,
     models::{bpe::Vocab, wordpiece::WordPiece},
     normalizers::BertNormalizer,
@@ -16,21 +14,16 @@ use tokenizers::{
 
 use super::{
     LibraryTokenizer, TextModel,
-    json::{TOKENIZER_CONFIG, chat_template, context, json, named_tokens},
+    config::Settings,
+    library::library,
     model::{Files, Origin},
 };
 use crate::error::{At, Error, IoAt, Result};
 
 const FILE: &str = "vocab.txt";
 
-/// Control tokens, and what they are called where the configuration doesn't say.
-const CONTROL: [(&str, &str); 5] = [
-    ("pad_token", "[PAD]"),
-    ("unk_token", "[UNK]"),
-    ("cls_token", "[CLS]"),
-    ("sep_token", "[SEP]"),
-    ("mask_token", "[MASK]"),
-];
+/// The class whose names for control tokens hold where the configuration gives none.
+const CLASS: &str = "BertTokenizer";
 
 pub fn find(files: &Files) -> Result<Option<&Path>> {
     Ok(files.get(FILE).map(PathBuf::as_path))
@@ -38,56 +31,42 @@ pub fn find(files: &Files) -> Result<Option<&Path>> {
 
 pub fn load(path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
     let text = std::fs::read_to_string(path).io_at("read", path)?;
-    let config = json(origin.files, TOKENIZER_CONFIG)?;
-    let mut named = named_tokens(&config);
-    for (role, token) in CONTROL {
-        named.entry(role.to_owned()).or_insert_with(|| token.to_owned());
-    }
-    let inner = word_piece(&text, &config, CONTROL.map(|(role, _)| named[role].as_str())).at(FILE)?;
-    Ok(TextModel {
-        kind: format!("{FILE} WordPiece"),
-        tokenizer: Box::new(LibraryTokenizer::new(inner).at(FILE)?),
-        named,
-        chat_template: chat_template(origin.files)?.or_else(|| origin.convention.map(|c| c.chat_template.clone())),
-        context: context(origin.files)?,
-        separate_answers: origin.convention.is_some_and(|c| c.separate_answers),
-    })
+    let settings = Settings::read(origin.files, Some(CLASS))?;
+    let inner = word_piece(&text, &settings).at(FILE)?;
+    TextModel::new(format!("{FILE} WordPiece"), Box::new(LibraryTokenizer::new(inner)), settings, origin)
 }
 
 /// A token a line; its number is its id.
-fn word_piece(text: &str, config: &Value, control: [&str; 5]) -> Result<tokenizers::Tokenizer> {
+fn word_piece(text: &str, settings: &Settings) -> Result<tokenizers::Tokenizer> {
     let tokens = text.strip_suffix('\n').unwrap_or(text).split('\n').map(|line| line.trim_end_matches('\r'));
     let vocab: Vocab = tokens.zip(0..).map(|(token, id)| (token.to_owned(), id)).collect();
-    if let Some(lost) = control.iter().find(|token| !vocab.contains_key(**token)) {
-        return Err(Error::input(format!("the vocabulary has no `{lost}`"))
+    let lost = |(id, token): &&(Option<u32>, tokenizers::AddedToken)| id.is_none() && !vocab.contains_key(&token.content);
+    if let Some((_, token)) = settings.tokens.iter().find(lost) {
+        return Err(Error::input(format!("the vocabulary has no `{}`", token.content))
             .help("the file is cut short, or `tokenizer_config.json` belongs to another model"));
     }
-    let flag = |key: &str| config[key].as_bool();
-    let lowercase = flag("do_lower_case").unwrap_or(true);
-    let chinese = flag("tokenize_chinese_chars").unwrap_or(true);
-    let [_, unknown, ..] = control;
-    let model = WordPiece::builder().vocab(vocab).unk_token(unknown.to_owned()).build().map_err(library)?;
+    let unknown = settings.named.get("unk_token").ok_or_else(|| Error::input("`unk_token` is null"))?;
+    let model = WordPiece::builder().vocab(vocab).unk_token(unknown.clone()).build().map_err(library)?;
     let mut tokenizer = tokenizers::Tokenizer::new(model);
-    let normalizer = BertNormalizer::new(true, chinese, flag("strip_accents"), lowercase);
+    let lowercase = settings.do_lower_case.unwrap_or(true);
+    let chinese = settings.tokenize_chinese_chars.unwrap_or(true);
+    let normalizer = BertNormalizer::new(true, chinese, settings.strip_accents, lowercase);
     tokenizer.with_normalizer(Some(normalizer)).map_err(library)?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.with_decoder(Some(WordPieceDecoder::default()));
-    tokenizer.add_tokens(control.map(|token| AddedToken::from(token, true).normalized(false))).map_err(library)?;
+    settings.add_to(&mut tokenizer)?;
     Ok(tokenizer)
-}
-
-fn library(e: tokenizers::Error) -> Error {
-    Error::input(format!("tokenizer: {e}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::tokenizer::config::TOKENIZER_CONFIG;
     use crate::data::{
         chat::Chat,
         prompt::{Instruction, SENTENCE},
         tokenizer::Convention,
-        tokens::Prompter,
+        tokens::{Prompter, prompt_limit},
     };
 
     const VOCAB: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nfilm\ngood\n##ly\n!\n好\ncafe\ncafé\nGood\n[\n]\nsep\n";
@@ -109,7 +88,7 @@ mod tests {
     fn words_are_cut_as_the_configuration_says() {
         let uncased = load(VOCAB, "{}").unwrap();
         assert_eq!((uncased.kind.as_str(), uncased.context), ("vocab.txt WordPiece", Some(9)));
-        let ids = |m: &TextModel, text: &str| m.tokenizer.encode(text).unwrap();
+        let ids = |m: &TextModel, text: &str| m.tokenizer.encode_words(text).unwrap();
         assert_eq!(ids(&uncased, "A Goodly  film! 好好 Café zzz"), [5, 7, 8, 6, 9, 10, 10, 11, 1]);
         assert_eq!(uncased.tokenizer.decode(&[5, 7, 8, 6]).unwrap(), "a goodly film");
         let cased = load(&VOCAB.replace('\n', "\r\n"), r#"{"do_lower_case": false}"#).unwrap();
@@ -119,13 +98,13 @@ mod tests {
     #[test]
     fn an_encoder_reads_the_sentence_between_its_marks() {
         let m = load(VOCAB, "{}").unwrap();
-        let chat = Chat::new(&m, None).unwrap();
+        let chat = Chat::new(&m, None, None).unwrap();
         assert_eq!(chat.prompt("good film").unwrap(), [2, 7, 6, 3]);
         assert_eq!(chat.prompt("[SEP] good").unwrap(), [2, 14, 16, 15, 7, 3], "a user can't write a mark");
         assert_eq!((chat.answer("good").unwrap(), chat.end()), (vec![7], 3));
         let instruction = Instruction::new(&Convention::of("bert").unwrap().instruction.unwrap(), &[]).unwrap();
         assert_eq!(instruction.prompt(SENTENCE), SENTENCE);
-        let prompter = Prompter::new(&chat, &instruction, Some(5)).unwrap();
+        let prompter = Prompter::new(&chat, &instruction, prompt_limit(Some(5), None, &[]).unwrap()).unwrap();
         let prompt = prompter.prompt("good a film good good").unwrap();
         assert_eq!((prompt.ids, prompt.truncated), (vec![2, 7, 5, 6, 3], true));
     }
@@ -133,7 +112,7 @@ mod tests {
     #[test]
     fn a_vocabulary_without_marks_is_refused() {
         let e = load("[PAD]\n[UNK]\na\n", "{}").unwrap_err();
-        assert!(e.message.contains("`[CLS]`") && e.help.is_some(), "{e}");
+        assert!(e.message.contains("`[SEP]`") && e.help.is_some(), "{e}");
     }
 
     /// The same words as the `tokenizer.json` that a real model brings.
@@ -157,9 +136,9 @@ mod tests {
             "great movie 😀👍🏽!! \u{200d}\u{feff}\u{0}\ttabs\nlines",
             "[CLS] [SEP] ##ing aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         ] {
-            assert_eq!(ours.tokenizer.encode(text).unwrap(), theirs.tokenizer.encode(text).unwrap(), "{text}");
+            assert_eq!(ours.tokenizer.encode_words(text).unwrap(), theirs.tokenizer.encode_words(text).unwrap(), "{text}");
         }
         assert_eq!(ours.tokenizer.vocab_size(), theirs.tokenizer.vocab_size());
-        assert_eq!(Chat::new(&ours, None).unwrap().prompt("so good").unwrap(), [101, 2061, 2204, 102]);
+        assert_eq!(Chat::new(&ours, None, None).unwrap().prompt("so good").unwrap(), [101, 2061, 2204, 102]);
     }
 }

@@ -1,0 +1,133 @@
+//! Where a person's words stand in what a template wrote.
+
+use std::ops::Range;
+
+use super::{
+    python,
+    template::{Message, Template},
+};
+use crate::error::{Error, Result};
+
+/// What a template wrote of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    pub text: String,
+    /// Byte ranges of the quoted message's words, white space at their ends left out.
+    pub quoted: Vec<Range<usize>>,
+}
+
+impl Rendered {
+    /// The template's own text, in parts.
+    pub fn outside(&self) -> impl Iterator<Item = &str> {
+        let starts = std::iter::once(0).chain(self.quoted.iter().map(|q| q.end));
+        let ends = self.quoted.iter().map(|q| q.start).chain([self.text.len()]);
+        starts.zip(ends).map(|(start, end)| &self.text[start..end])
+    }
+}
+
+/// Renders a conversation and finds the content of message `of` in it: a second rendering has marks around that content.
+///
+/// # Errors
+/// If the template can't be rendered, or if it does something with the message that can't be followed.
+pub fn render(
+    template: &Template<'_>,
+    messages: &[Message<'_>],
+    of: usize,
+    add_generation_prompt: bool,
+) -> Result<Rendered> {
+    let text = template.render(messages, add_generation_prompt)?;
+    let words = messages.get(of).map_or("", |(_, content)| *content);
+    // Templates take white space off; marks inside it leave them that.
+    let core = python::strip(words);
+    if core.is_empty() {
+        return Ok(Rendered { text, quoted: Vec::new() });
+    }
+    let mut used: Vec<&str> = messages.iter().map(|(_, content)| *content).collect();
+    used.push(template.source());
+    let (open, close) = unused_chars(&used);
+    let at = words.find(core).unwrap_or_default();
+    let marked = format!("{}{open}{core}{close}{}", &words[..at], &words[at + core.len()..]);
+    let mut with_marks = messages.to_vec();
+    with_marks[of].1 = &marked;
+    let found = template.render(&with_marks, add_generation_prompt).ok();
+    let found = found.and_then(|marked| unmark(&marked, open, close)).filter(|found| found.text == text);
+    found.or_else(|| only_place(&text, core)).ok_or_else(|| {
+        Error::input(format!("the chat template does something with this text that can't be followed: {words}"))
+            .help("give another one as `chat_template` in the model's table, which writes a message as it is")
+    })
+}
+
+/// Takes the marks out; None where they don't come in pairs.
+fn unmark(marked: &str, open: char, close: char) -> Option<Rendered> {
+    let mut found = Rendered { text: String::with_capacity(marked.len()), quoted: Vec::new() };
+    let mut start = None;
+    for c in marked.chars() {
+        match start {
+            None if c == open => start = Some(found.text.len()),
+            Some(at) if c == close => {
+                found.quoted.push(at..found.text.len());
+                start = None;
+            }
+            _ if c == open || c == close => return None,
+            _ => found.text.push(c),
+        }
+    }
+    start.is_none().then_some(found)
+}
+
+/// A template that looks into the message may write something else around marks: then the words, if they stand in its
+/// text as they are and only once.
+fn only_place(text: &str, core: &str) -> Option<Rendered> {
+    let mut places = text.match_indices(core);
+    let (at, _) = places.next()?;
+    let quoted = std::iter::once(at..at + core.len()).collect();
+    (text.matches(core).count() == 1).then(|| Rendered { text: text.to_owned(), quoted })
+}
+
+/// Two private-use characters that none of `texts` has.
+fn unused_chars(texts: &[&str]) -> (char, char) {
+    // The fallback needs texts that have all of these 131,000 characters.
+    let mut unused = ('\u{f0000}'..='\u{10fffd}').filter(|c| !texts.iter().any(|t| t.contains(*c)));
+    (unused.next().unwrap_or('\u{10fffc}'), unused.next().unwrap_or('\u{10fffd}'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn rendered(source: &str, message: &str) -> Result<Rendered> {
+        let named = BTreeMap::new();
+        render(&Template::new(source, &named, None)?, &[("user", message)], 0, true)
+    }
+
+    fn quotes(source: &str, message: &str) -> (String, Vec<String>) {
+        let found = rendered(source, message).unwrap();
+        let quoted = found.quoted.iter().map(|q| found.text[q.clone()].to_owned()).collect();
+        (found.text, quoted)
+    }
+
+    #[test]
+    fn the_words_are_found_in_what_the_template_made_of_them() {
+        let of = |source: &str, message: &str, text: &str, quoted: &[&str]| {
+            assert_eq!(quotes(source, message), (text.to_owned(), quoted.iter().map(|q| (*q).to_owned()).collect()));
+        };
+        of("<{{ messages[0].content }}>", " a b ", "< a b >", &["a b"]);
+        of("<{{ messages[0].content.strip() }}>", " a b ", "<a b>", &["a b"]);
+        of("{{ messages[0].content | upper }}!", "a\u{f0000}b", "A\u{f0000}B!", &["A\u{f0000}B"]);
+        of("{{ messages[0].content | tojson }}", "a\"b", r#""a\"b""#, &[r#"a\"b"#]);
+        of("{{ messages[0].content }}+{{ messages[0].content }}", "x", "x+x", &["x", "x"]);
+        of("<{{ messages[0].content }}>", "  ", "<  >", &[]);
+        of("only this", "x", "only this", &[]);
+        // It looks at the message's first characters.
+        let source = "{% if messages[0].content.startswith('ab') %}1{% endif %}<{{ messages[0].content }}>";
+        of(source, "abc", "1<abc>", &["abc"]);
+    }
+
+    #[test]
+    fn a_message_that_is_not_shown_whole_is_refused() {
+        let e = rendered("{{ messages[0].content[:3] }}", "abcdef").unwrap_err();
+        assert!(e.message.contains("abcdef") && e.help.is_some(), "{e}");
+    }
+}

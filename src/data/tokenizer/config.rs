@@ -1,0 +1,413 @@
+//! What lies beside a tokenizer's file: `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+use tokenizers::AddedToken;
+
+use super::{library::library, model::Files};
+use crate::error::{At, Error, IoAt, Result};
+
+pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+pub const MODEL_CONFIG: &str = "config.json";
+const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
+const ADDED_TOKENS: &str = "added_tokens.json";
+
+/// The names of control tokens that all models share, in the order in which the reference adds them.
+pub const NAMES: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// Control tokens without a name of their own.
+const NAMELESS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
+
+/// What this program uses of `tokenizer_config.json`, next to control tokens.
+const USED: [&str; 8] = [
+    "added_tokens_decoder",
+    "chat_template",
+    "tokenizer_class",
+    "legacy",
+    "add_prefix_space",
+    "do_lower_case",
+    "strip_accents",
+    "tokenize_chinese_chars",
+];
+
+/// Keys that change no id of a chat: how texts are padded, shortened, marked where no template does it, shown, or where
+/// files came from.
+const WITHOUT_EFFECT: [&str; 60] = [
+    "_commit_hash",
+    "add_bos_token",
+    "add_eos_token",
+    "add_special_tokens",
+    "audio_tokenizer",
+    "auto_map",
+    "backend",
+    "chat_control_tokens",
+    "clean_up_tokenization_spaces",
+    "device_map",
+    "errors",
+    "extra_ids",
+    "files_loaded",
+    "fix_mistral_regex",
+    "full_tokenizer_file",
+    "image_processor_type",
+    "init_inputs",
+    "is_local",
+    "language",
+    "local_files_only",
+    "max_len",
+    "max_length",
+    "max_pixels",
+    "merges_file",
+    "min_pixels",
+    "model_input_names",
+    "model_max_length",
+    "model_type",
+    "name_or_path",
+    "pad_to_multiple_of",
+    "pad_token_type_id",
+    "padding",
+    "padding_side",
+    "predict_timestamps",
+    "processor_class",
+    "response_schema",
+    "response_template",
+    "return_attention_mask",
+    "return_token_type_ids",
+    "source_lang",
+    "spaces_between_special_tokens",
+    "special_tokens_map_file",
+    "src_lang",
+    "stride",
+    "subfolder",
+    "target_lang",
+    "task",
+    "tgt_lang",
+    "tokenizer_file",
+    "tokenizer_type",
+    "torch_dtype",
+    "transformers_version",
+    "trim_offsets",
+    "truncation",
+    "truncation_side",
+    "truncation_strategy",
+    "use_default_system_prompt",
+    "use_fast",
+    "verbose",
+    "vocab_file",
+];
+
+/// Keys that would change ids, with the value under which they don't.
+const ONLY_AS: [(&str, fn(&Value) -> bool); 9] = [
+    ("split_special_tokens", |v| *v == false),
+    ("encode_special_tokens", |v| *v == false),
+    ("from_slow", |v| *v == false),
+    ("do_basic_tokenize", |v| *v == true),
+    ("never_split", |v| v.as_array().is_some_and(Vec::is_empty)),
+    ("wordpieces_prefix", |v| *v == "##"),
+    ("sp_model_kwargs", |v| v.as_object().is_some_and(Map::is_empty)),
+    ("remove_space", |v| v.is_boolean()),
+    ("keep_accents", |v| *v == true),
+];
+
+/// What classes of the reference call their control tokens where no file does.
+const DEFAULTS: [(&str, &[(&str, &str)]); 3] = [
+    ("LlamaTokenizer", &[("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")]),
+    (
+        "BertTokenizer",
+        &[
+            ("unk_token", "[UNK]"),
+            ("sep_token", "[SEP]"),
+            ("pad_token", "[PAD]"),
+            ("cls_token", "[CLS]"),
+            ("mask_token", "[MASK]"),
+        ],
+    ),
+    ("Qwen2Tokenizer", &[("unk_token", ENDOFTEXT), ("eos_token", ENDOFTEXT), ("pad_token", ENDOFTEXT)]),
+];
+
+const ENDOFTEXT: &str = "<|endoftext|>";
+
+/// What the files beside a tokenizer's own say.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// `bos_token` and its like, as chat templates know them.
+    pub named: BTreeMap<String, String>,
+    /// Tokens to add to the vocabulary, in this order; those with an id must get that one.
+    pub tokens: Vec<(Option<u32>, AddedToken)>,
+    /// The class that the reference reads the tokenizer with, without `Fast` at its end.
+    pub class: Option<String>,
+    pub legacy: Option<bool>,
+    pub add_prefix_space: Option<bool>,
+    pub do_lower_case: Option<bool>,
+    pub strip_accents: Option<bool>,
+    pub tokenize_chinese_chars: Option<bool>,
+    pub chat_template: Option<String>,
+}
+
+impl Settings {
+    /// Reads what there is of the three files; `usual` is the class of a tokenizer for which they name none.
+    ///
+    /// # Errors
+    /// If one is damaged, or holds a key that isn't understood.
+    pub fn read(files: &Files, usual: Option<&str>) -> Result<Self> {
+        let config = json(files, TOKENIZER_CONFIG)?;
+        check(&config).at(TOKENIZER_CONFIG)?;
+        let mut special = tokens_by_name(&config).at(TOKENIZER_CONFIG)?;
+        let class = class(&config, &json(files, MODEL_CONFIG)?).or_else(|| usual.map(str::to_owned));
+        let stated = match &config["added_tokens_decoder"] {
+            // The reference reads the other two files only where this key is missing.
+            Value::Null => {
+                let map = json(files, SPECIAL_TOKENS_MAP)?;
+                check_map(&map).at(SPECIAL_TOKENS_MAP)?;
+                special.override_with(tokens_by_name(&map).at(SPECIAL_TOKENS_MAP)?);
+                added(&json(files, ADDED_TOKENS)?, &special.contents()).at(ADDED_TOKENS)?
+            }
+            decoder => decoded(decoder).at(TOKENIZER_CONFIG)?,
+        };
+        special.keep_flags(&stated);
+        special.fill(class.as_deref(), &config);
+        let flag = |key: &str| config[key].as_bool();
+        Ok(Self {
+            named: special.named.iter().map(|(name, token)| (name.clone(), token.content.clone())).collect(),
+            tokens: special.after(stated),
+            class,
+            legacy: flag("legacy"),
+            add_prefix_space: flag("add_prefix_space"),
+            do_lower_case: flag("do_lower_case"),
+            strip_accents: flag("strip_accents"),
+            tokenize_chinese_chars: flag("tokenize_chinese_chars"),
+            chat_template: template(&config["chat_template"]),
+        })
+    }
+
+    pub fn is_of(&self, class: &str) -> bool {
+        self.class.as_deref() == Some(class)
+    }
+
+    /// Before which text `LlamaTokenizer` puts a blank, in the words of `Metaspace`.
+    pub fn llama_prefix(&self) -> &'static str {
+        match (self.add_prefix_space, self.legacy) {
+            (Some(false), _) => "never",
+            (_, Some(true)) => "always",
+            _ => "first",
+        }
+    }
+
+    /// Adds the tokens to a tokenizer of the crate.
+    ///
+    /// # Errors
+    /// If a token gets another id than the files say.
+    pub fn add_to(&self, tokenizer: &mut tokenizers::Tokenizer) -> Result<()> {
+        let known: BTreeSet<String> =
+            tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content).collect();
+        let new = self.tokens.iter().filter(|(id, token)| id.is_some() || !known.contains(&token.content));
+        tokenizer.add_tokens(new.map(|(_, token)| token.clone())).map_err(library)?;
+        for (stated, token) in &self.tokens {
+            check_id(*stated, tokenizer.token_to_id(&token.content), &token.content)?;
+        }
+        Ok(())
+    }
+}
+
+/// The class that the reference reads a tokenizer with, where it matters which one it is.
+fn class(config: &Value, model: &Value) -> Option<String> {
+    let stated = config["tokenizer_class"].as_str().map(|class| class.strip_suffix("Fast").unwrap_or(class));
+    let family = model["model_type"].as_str();
+    let class = match (stated, family) {
+        // Other families' files that name this class are read as they stand.
+        (Some("LlamaTokenizer"), Some(family)) if family != "llama" => None,
+        (None, Some("bert")) => Some("BertTokenizer"),
+        (None, Some("qwen2")) => Some("Qwen2Tokenizer"),
+        (stated, _) => stated,
+    };
+    class.map(str::to_owned)
+}
+
+/// # Errors
+/// If a token has another id than its file says.
+pub fn check_id(stated: Option<u32>, given: Option<u32>, name: &str) -> Result<()> {
+    match (stated, given) {
+        (Some(stated), Some(given)) if stated != given => Err(Error::input(format!(
+            "the added token `{name}` has id {stated} in the files, and the vocabulary gives it {given}"
+        ))
+        .help("the files belong to different models, or one of them is cut short")),
+        _ => Ok(()),
+    }
+}
+
+/// Control tokens as a file names them.
+#[derive(Default)]
+struct Special {
+    named: BTreeMap<String, AddedToken>,
+    nameless: Vec<AddedToken>,
+}
+
+impl Special {
+    fn override_with(&mut self, other: Self) {
+        self.named.extend(other.named);
+        if !other.nameless.is_empty() {
+            self.nameless = other.nameless;
+        }
+    }
+
+    /// Tokens that are stated with flags have those.
+    fn keep_flags(&mut self, stated: &BTreeMap<u32, AddedToken>) {
+        for token in self.named.values_mut() {
+            if let Some(full) = stated.values().find(|full| full.content == token.content) {
+                *token = full.clone();
+            }
+        }
+    }
+
+    /// Adds the names that `class` gives its control tokens, where `config` says nothing.
+    fn fill(&mut self, class: Option<&str>, config: &Value) {
+        let defaults = DEFAULTS.iter().find(|(name, _)| Some(*name) == class).map_or(&[][..], |(_, names)| names);
+        for (name, token) in defaults.iter().filter(|(name, _)| config.get(name).is_none()) {
+            self.named.entry((*name).to_owned()).or_insert_with(|| AddedToken::from(*token, true));
+        }
+    }
+
+    fn contents(&self) -> BTreeSet<&str> {
+        self.named.values().chain(&self.nameless).map(|token| token.content.as_str()).collect()
+    }
+
+    /// `stated`, and behind them the control tokens that aren't among them.
+    fn after(&self, stated: BTreeMap<u32, AddedToken>) -> Vec<(Option<u32>, AddedToken)> {
+        let named: BTreeSet<&str> = self.named.values().map(|token| token.content.as_str()).collect();
+        let mut tokens: Vec<(Option<u32>, AddedToken)> = Vec::new();
+        for (id, mut token) in stated {
+            token.special |= named.contains(token.content.as_str());
+            tokens.push((Some(id), token));
+        }
+        let first = NAMES.iter().filter_map(|name| self.named.get(*name));
+        let own = self.named.iter().filter(|(name, _)| !NAMES.contains(&name.as_str())).map(|(_, token)| token);
+        for token in first.chain(own).chain(&self.nameless) {
+            if !tokens.iter().any(|(_, t)| t.content == token.content) {
+                tokens.push((None, token.clone()));
+            }
+        }
+        tokens
+    }
+}
+
+fn object(value: &Value) -> Result<Option<&Map<String, Value>>> {
+    match value {
+        Value::Null => Ok(None),
+        Value::Object(map) => Ok(Some(map)),
+        _ => Err(Error::input("it isn't a JSON object")),
+    }
+}
+
+fn names_a_token(key: &str) -> bool {
+    NAMES.contains(&key) || NAMELESS.contains(&key)
+}
+
+fn check(config: &Value) -> Result<()> {
+    for (key, value) in object(config)?.into_iter().flatten() {
+        let key = key.as_str();
+        let harmless = value.is_null()
+            || names_a_token(key)
+            || USED.contains(&key)
+            || WITHOUT_EFFECT.contains(&key)
+            || ONLY_AS.iter().any(|(name, fits)| *name == key && fits(value))
+            // A control token that this model alone has: a string or an object, read like the others.
+            || key.ends_with("_token")
+            // Flags and numbers of tokens, such as `image_token_id` and `add_bos_token`.
+            || key.ends_with("_token_id")
+            || key.ends_with("_token_type");
+        if !harmless {
+            return Err(Error::input(format!("`{key}` = {value} isn't supported"))
+                .help("if it changes no token id, remove it from a copy of the file"));
+        }
+    }
+    Ok(())
+}
+
+fn check_map(map: &Value) -> Result<()> {
+    let unknown = |key: &&String| !names_a_token(key) && !key.ends_with("_token");
+    match object(map)?.and_then(|map| map.keys().find(unknown)) {
+        Some(key) => Err(Error::input(format!("`{key}` isn't supported")).help("the file names control tokens")),
+        None => Ok(()),
+    }
+}
+
+/// The control tokens that a file names.
+fn tokens_by_name(file: &Value) -> Result<Special> {
+    let mut special = Special::default();
+    for (key, value) in object(file)?.into_iter().flatten() {
+        if key.ends_with("_token") && (value.is_string() || value.is_object()) {
+            special.named.insert(key.clone(), token(value, true).at(format!("`{key}`"))?);
+        } else if NAMELESS.contains(&key.as_str()) {
+            let (list, map) = (value.as_array().into_iter().flatten(), value.as_object());
+            for one in list {
+                special.nameless.push(token(one, true).at(format!("`{key}`"))?);
+            }
+            for (name, one) in map.into_iter().flatten() {
+                special.named.insert(name.clone(), token(one, true).at(format!("`{key}`"))?);
+            }
+        }
+    }
+    Ok(special)
+}
+
+/// A token as a string, or as an object with its flags.
+fn token(value: &Value, special: bool) -> Result<AddedToken> {
+    let wrong = |what: String| Error::input(format!("an added token {what}"));
+    if let Some(content) = value.as_str() {
+        return Ok(AddedToken::from(content, special));
+    }
+    let map = value.as_object().ok_or_else(|| wrong(format!("is neither text nor an object: {value}")))?;
+    let content = map.get("content").and_then(Value::as_str).ok_or_else(|| wrong("has no `content`".to_owned()))?;
+    let mut token = AddedToken::from(content, special || map.get("special") == Some(&Value::Bool(true)));
+    for (key, value) in map {
+        let flag = || value.as_bool().ok_or_else(|| wrong(format!("has `{key}` = {value}, which is no flag")));
+        match key.as_str() {
+            "content" | "__type" | "id" => (),
+            "lstrip" => token.lstrip = flag()?,
+            "rstrip" => token.rstrip = flag()?,
+            "single_word" => token.single_word = flag()?,
+            "normalized" => token.normalized = flag()?,
+            // What is named as a control token is one.
+            "special" => token.special |= flag()?,
+            _ => return Err(wrong(format!("has a flag that isn't supported: `{key}`"))),
+        }
+    }
+    Ok(token)
+}
+
+/// `added_tokens_decoder`: tokens by their ids.
+fn decoded(decoder: &Value) -> Result<BTreeMap<u32, AddedToken>> {
+    let mut tokens = BTreeMap::new();
+    for (id, value) in object(decoder).at("`added_tokens_decoder`")?.into_iter().flatten() {
+        let number = id.parse().map_err(|_| Error::input(format!("`added_tokens_decoder` has the id `{id}`")))?;
+        tokens.insert(number, token(value, false).at(format!("`added_tokens_decoder`, {id}"))?);
+    }
+    Ok(tokens)
+}
+
+/// `added_tokens.json`: ids by the tokens' names.
+fn added(file: &Value, special: &BTreeSet<&str>) -> Result<BTreeMap<u32, AddedToken>> {
+    let mut tokens = BTreeMap::new();
+    for (name, id) in object(file)?.into_iter().flatten() {
+        let number = id.as_u64().and_then(|id| u32::try_from(id).ok());
+        let number = number.ok_or_else(|| Error::input(format!("`{name}` has the id {id}")))?;
+        if let Some(twin) = tokens.insert(number, AddedToken::from(name.as_str(), special.contains(name.as_str()))) {
+            return Err(Error::input(format!("`{}` and `{name}` have the same id {number}", twin.content)));
+        }
+    }
+    Ok(tokens)
+}
+
+/// The template is a string, or the one called `default` among several.
+fn template(value: &Value) -> Option<String> {
+    let in_list = || value.as_array()?.iter().find(|t| t["name"] == "default")?["template"].as_str();
+    value.as_str().or_else(in_list).or_else(|| value["default"].as_str()).map(str::to_owned)
+}
+
+/// The file as JSON; null where the model has no such file.
+pub fn json(files: &Files, name: &str) -> Result<Value> {
+    let Some(path) = files.get(name) else { return Ok(Value::Null) };
+    let bytes = std::fs::read(path).io_at("read", path)?;
+    serde_json::from_slice(&bytes).map_err(|e| Error::input(format!("{name}: {e}")).help("the file is damaged"))
+}
