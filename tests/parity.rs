@@ -15,7 +15,7 @@ use emopipe::{
     models::{
         Adapter, AdapterSpec, Backbone, Decoder, Dtype, KvCache, Mode, TokenTree,
         adapters::{self, CONFIG_FILE, LoraSpec, PrefixInit, PrefixTuningSpec, WEIGHTS_FILE},
-        greedy, load_decoder, load_decoder_as, reference,
+        greedy, load_decoder, load_decoder_as, most_likely, reference,
     },
     train::adamw::{AdamW, AdamWParams, clip_grad_norm, collect},
 };
@@ -674,7 +674,9 @@ fn greedy_continuation_takes_the_likeliest_tokens() {
         let samples = fixture.samples();
         let mut tree = TokenTree::new();
         let leaves = [tree.push(None, &samples[0].ids), tree.push(None, &samples[1].ids)];
-        let got = greedy(&fixture.model, &adapters::Untrained, tree, &leaves, &[], 4).unwrap();
+        let got =
+            greedy(&fixture.model, &adapters::Untrained, tree, &leaves, &[], 4, |_, logits| Ok(most_likely(logits)))
+                .unwrap();
         for (sample, got) in samples.iter().zip(&got) {
             let mut ids = sample.ids.clone();
             for token in got {
@@ -781,7 +783,8 @@ fn a_real_gguf_agrees_with_another_implementation() {
 
     let mut tree = TokenTree::new();
     let leaf = tree.push(None, &ids);
-    let answer = greedy(&model, &adapters::Untrained, tree, &[leaf], &[id("<|im_end|>")], 24).unwrap();
+    let likeliest = |_, logits: &[f32]| Ok(most_likely(logits));
+    let answer = greedy(&model, &adapters::Untrained, tree, &[leaf], &[id("<|im_end|>")], 24, likeliest).unwrap();
     let text: String = answer[0].iter().map(|id| vocabulary[*id as usize].replace('Ġ', " ")).collect();
     println!("{text}");
     assert!(text.contains("capital of France is Paris"), "{text}");

@@ -1,9 +1,12 @@
 //! Answers by generation: the most likely token, one after the other, until the end token.
 
-use super::rows::{TOKEN_BUDGET, groups, pack};
+use super::{
+    questions::{Question, checked, prompts},
+    rows::{TOKEN_BUDGET, groups, pack},
+};
 use crate::{
     error::Result,
-    models::{Adapter, Backbone, greedy, sweep_buffers},
+    models::{Adapter, Backbone, greedy, most_likely, sweep_buffers},
     train::shared_beginning,
 };
 
@@ -12,31 +15,36 @@ use crate::{
 /// stop the work with an error.
 ///
 /// # Errors
-/// Those of the backbone and of `done`.
-pub fn generate(
+/// Those of the backbone and of `done`; and if a logit isn't a finite number.
+pub fn generate<Q: Question>(
     backbone: &dyn Backbone,
     adapter: &dyn Adapter,
-    prompts: &[&[u32]],
+    questions: &[Q],
     end: u32,
     longest: usize,
     done: impl FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Vec<u32>>> {
-    generate_in_rows(backbone, adapter, prompts, (end, longest), TOKEN_BUDGET, done)
+    generate_in_rows(backbone, adapter, questions, (end, longest), TOKEN_BUDGET, done)
 }
 
-fn generate_in_rows(
+fn generate_in_rows<Q: Question>(
     backbone: &dyn Backbone,
     adapter: &dyn Adapter,
-    prompts: &[&[u32]],
+    questions: &[Q],
     (end, longest): (u32, usize),
     budget: usize,
     mut done: impl FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Vec<u32>>> {
+    let prompts = &prompts(questions);
     let shared = shared_beginning(prompts);
     let mut answers = Vec::with_capacity(prompts.len());
     for group in groups(prompts, shared, longest, budget) {
         let (tree, leaves) = pack(&prompts[group], shared);
-        answers.extend(greedy(backbone, adapter, tree, &leaves, &[end], longest)?);
+        let first = answers.len();
+        let choose = |leaf: usize, logits: &[f32]| {
+            checked(questions, first + leaf, "the logit of a token", logits).map(most_likely)
+        };
+        answers.extend(greedy(backbone, adapter, tree, &leaves, &[end], longest, choose)?);
         sweep_buffers();
         done(answers.len())?;
     }

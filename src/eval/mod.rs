@@ -6,9 +6,11 @@ mod evaluation;
 pub mod generate;
 pub mod metrics;
 pub mod parse;
+mod questions;
 pub mod rank;
 mod rows;
 pub mod significance;
 
 pub use evaluation::{Evaluation, MethodContext, ModelContext, TaskContext, TrainingContext};
+pub use questions::Question;
 pub(crate) use rows::TOKEN_BUDGET;

@@ -5,26 +5,30 @@
 //! label's tokens begin another's. Nothing is normalised by length: the labels of a task are alternatives that the model
 //! knows from the instruction, and exactly one of them is the whole answer.
 
-use super::rows::{TOKEN_BUDGET, groups};
+use super::{
+    questions::{Question, checked, prompts},
+    rows::{TOKEN_BUDGET, groups},
+};
 use crate::{
     error::Result,
     models::{Adapter, Backbone, Mode, TokenTree, adapters::Frozen, sweep_buffers},
     train::{Answers, shared_beginning},
 };
 
-/// Scores of every label for every prompt, `[prompts][labels]`, in nats. `done` hears how many prompts are finished and
+/// Scores of every label for every question, `[questions][labels]`, in nats. `done` hears how many questions are finished and
 /// may stop the work with an error.
 ///
 /// # Errors
-/// Those of the backbone and of `done`.
-pub fn rank(
+/// Those of the backbone and of `done`; and if a score isn't a finite number.
+pub fn rank<Q: Question>(
     backbone: &dyn Backbone,
     adapter: &dyn Adapter,
-    prompts: &[&[u32]],
+    questions: &[Q],
     answers: &Answers,
     mut done: impl FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Vec<f64>>> {
     let adapter = &Frozen(adapter);
+    let prompts = &prompts(questions);
     let shared = shared_beginning(prompts);
     let trie = AnswerTrie::new(answers);
     let mut scores = Vec::with_capacity(prompts.len());
@@ -32,7 +36,10 @@ pub fn rank(
         let row = PackedQuestions::new(&prompts[group], shared, &trie);
         let hidden = backbone.forward(&row.tree, adapter, Mode::Eval)?;
         let nll = backbone.nll(&hidden, &row.rows, &row.targets)?.to_vec1::<f32>()?;
-        scores.extend(nll.chunks(trie.predictions()).map(|p| trie.scores(p)));
+        for predictions in nll.chunks(trie.predictions()) {
+            let predictions = checked(questions, scores.len(), "the log-probability of a label's token", predictions)?;
+            scores.push(trie.scores(predictions));
+        }
         sweep_buffers();
         done(scores.len())?;
     }

@@ -3,10 +3,14 @@
 use super::{Backbone, KvCache, TokenTree, adapters::Adapter};
 use crate::error::Result;
 
-/// Continues each leaf of `tree` by its most likely tokens until one of `stop` (not returned), `longest` tokens, or the end
+/// Continues each leaf of `tree` by the tokens that `choose` takes from its logits until one of `stop` (not returned), `longest` tokens, or the end
 /// of the model's context.
 ///
-/// `leaves` are segments of `tree`; results are in their order.
+/// `leaves` are segments of `tree`; results are in their order. `choose` gets a leaf's index and its next token's logits,
+/// `[vocab]`.
+///
+/// # Errors
+/// Those of the backbone and of `choose`.
 pub fn greedy(
     backbone: &dyn Backbone,
     adapter: &dyn Adapter,
@@ -14,6 +18,7 @@ pub fn greedy(
     leaves: &[usize],
     stop: &[u32],
     longest: usize,
+    choose: impl Fn(usize, &[f32]) -> Result<u32>,
 ) -> Result<Vec<Vec<u32>>> {
     let context = backbone.dims().max_positions;
     let mut cache = KvCache::new(tree.len() + leaves.len() * longest.min(context));
@@ -30,7 +35,7 @@ pub fn greedy(
         let logits = backbone.logits(&hidden, &rows)?.to_vec2::<f32>()?;
         let mut next = Vec::with_capacity(open.len());
         for ((i, segment), logits) in open.into_iter().zip(logits) {
-            let token = most_likely(&logits);
+            let token = choose(i, &logits)?;
             if !stop.contains(&token) {
                 written[i].push(token);
                 let segment = tree.push(Some(segment), &[token]);
@@ -44,8 +49,8 @@ pub fn greedy(
     Ok(written)
 }
 
-/// The first of the largest.
-fn most_likely(logits: &[f32]) -> u32 {
+/// The first of the largest, where all are numbers.
+pub fn most_likely(logits: &[f32]) -> u32 {
     let mut best = 0;
     for (i, value) in logits.iter().enumerate() {
         if *value > logits[best] {

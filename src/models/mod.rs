@@ -33,7 +33,7 @@ pub use backbone::{Backbone, Dims, Mode, Module};
 pub use cache::KvCache;
 pub use decoder::Decoder;
 pub use encoder::Encoder;
-pub use generate::greedy;
+pub use generate::{greedy, most_likely};
 pub(crate) use ops::buffers::sweep as sweep_buffers;
 pub use registry::{
     attention_output, dims, is_encoder, load, load_decoder, load_decoder_as, load_encoder, load_random, modules,

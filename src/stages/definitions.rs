@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     config::{self, Diagnostic, Span},
     engine::ResolveContext,
-    error::Error,
+    error::{Category, Error},
 };
 
 /// The definition `[kind.name]`, which the stage's key `kind` names.
@@ -52,4 +52,13 @@ pub(super) fn json(params: &impl Serialize) -> Result<serde_json::Value, Vec<Dia
 /// An error of a lower layer about what the stage's key `key` names.
 pub(super) fn fault(cx: &ResolveContext, key: &str, e: Error) -> Diagnostic {
     Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(span(cx, key)) }
+}
+
+/// An error of what a model computes, with the names of the model and its adapter. Others have nothing to do with them.
+pub(super) fn about(e: Error, model: &str, adapter: Option<&str>) -> Error {
+    match (e.category, adapter) {
+        (Category::Input, Some(adapter)) => e.at(format!("the model `{model}` with the adapter `{adapter}`")),
+        (Category::Input, None) => e.at(format!("the model `{model}`")),
+        _ => e,
+    }
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    definitions::{both, definition, fault, json, span},
+    definitions::{about, both, definition, fault, json, span},
     device::on_device,
     footprint::{EvaluationMemory, Lengths, Prompts, measure_memory},
     threads::on_threads,
@@ -32,7 +32,7 @@ use crate::{
     },
     models::{
         self, Adapter, AdapterSpec, Backbone, BackboneSpec, ModelSpec,
-        adapters::{self, UntrainedSpec},
+        adapters::{self, Stated, UntrainedSpec},
         memory::{Answering, Frozen},
         numerics, usual_targets,
     },
@@ -126,8 +126,9 @@ struct Params {
     model: ModelContext,
     task: TaskContext,
     method: MethodContext,
-    /// Whether there has to be an adapter.
-    trained: bool,
+    /// The adapter that there has to be, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    adapter: Option<Stated>,
     seed: Option<i64>,
     split: String,
     answer: AnswerMode,
@@ -159,7 +160,7 @@ impl StageKind for Evaluate {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {
@@ -176,7 +177,7 @@ impl StageKind for Evaluate {
         let task = definitions::task(cx.spec, &table.task, span(cx, "task"));
         let method = table.method.as_deref().map(|name| definition::<Method>(cx, "method", name)).transpose();
         let ((model, task), method) = both(both(model, task), method)?;
-        let trained = method.as_ref().is_some_and(Method::is_trained);
+        let stated = method.as_ref().filter(|m| m.is_trained()).map(|m| m.stated.clone());
         let mut problems = problems(cx, &table, method.as_ref());
         let name = table.method.as_deref().unwrap_or("zero-shot");
         problems.extend(without_words(cx, &model, name, method.as_ref().is_some_and(|m| m.head)));
@@ -214,7 +215,7 @@ impl StageKind for Evaluate {
                 (Some(name), Some(method)) => MethodContext { name, title: method.title },
                 _ => MethodContext { name: "zero-shot".to_owned(), title: "Zero-shot".to_owned() },
             },
-            trained,
+            adapter: stated,
             seed: table.seed,
             split: table.split,
             answer: table.answer,
@@ -252,7 +253,8 @@ fn run(cx: &Context) -> Result<()> {
     let samples = tokens.split(&params.split)?;
     let backbone = models::load(&params.backbone, &cx.input("model")?.files, &models::device::open(params.device)?)?;
     let (adapter, training) = adapter(cx, &params, backbone.as_ref())?;
-    let predictions = predict(cx, &params, backbone.as_ref(), adapter.as_ref(), &samples, &tokens)?;
+    let predictions = predict(cx, &params, backbone.as_ref(), adapter.as_ref(), &samples, &tokens)
+        .map_err(|e| about(e, &params.model.name, params.adapter.as_ref().map(|_| params.method.name.as_str())))?;
     let answering = params.answer.answering();
     let row = Lengths::of(&tokens, &params.split)?.evaluation_row(answering, params.max_new_tokens);
     let frozen = Frozen::of_loaded(&params.backbone, params.device, backbone.as_ref())?;
@@ -332,22 +334,23 @@ fn adapter(
     params: &Params,
     backbone: &dyn Backbone,
 ) -> Result<(Box<dyn Adapter>, Option<TrainingContext>)> {
-    let input = match cx.inputs("adapter") {
-        [] if !params.trained => return Ok((Box::new(adapters::Untrained), None)),
-        _ if !params.trained => {
-            return Err(Error::input(format!(
-                "the method `{}` has no adapter, but the stage was given one",
-                params.method.name
-            ))
-            .help("leave the `adapter` input out"));
+    let method = &params.method.name;
+    let (input, stated) = match (cx.inputs("adapter"), &params.adapter) {
+        ([], None) => return Ok((Box::new(adapters::Untrained), None)),
+        (_, None) => {
+            return Err(Error::input(format!("the method `{method}` has no adapter, but the stage was given one"))
+                .help("leave the `adapter` input out"));
         }
-        _ => cx.input("adapter")?,
+        (_, Some(stated)) => (cx.input("adapter")?, stated),
     };
     let read = |name: &str| -> Result<Vec<u8>> {
         let path = input.file(name)?;
         std::fs::read(path).io_at("read", path)
     };
-    let adapter = adapters::load(&read(adapters::CONFIG_FILE)?, &read(adapters::WEIGHTS_FILE)?, backbone)?;
+    let place = format!("the adapter of `{method}` (artifact {})", input.digest.short());
+    let (config, weights) = (read(adapters::CONFIG_FILE)?, read(adapters::WEIGHTS_FILE)?);
+    let adapter = adapters::load(&config, &weights, backbone).at(&place)?;
+    stated.check(adapter.as_ref()).at(&place)?;
     Ok((adapter, training(input, &read)?))
 }
 
@@ -395,18 +398,17 @@ fn predict(
     samples: &[Sample],
     tokens: &TokenSet,
 ) -> Result<Predictions> {
-    let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
     let done = |done: usize| {
         cx.progress.step(done as u64, samples.len() as u64, "example", "");
         cx.checkpoint_reached()
     };
     match params.answer {
-        AnswerMode::Rank => Ok(scored(&rank::rank(backbone, adapter, &prompts, &tokens.answers, done)?)),
+        AnswerMode::Rank => Ok(scored(&rank::rank(backbone, adapter, samples, &tokens.answers, done)?)),
         AnswerMode::Head => {
             let labels = tokens.answers.labels.len();
             match adapter.head() {
                 Some(head) if head.labels() == labels => {
-                    Ok(scored(&classify::classify(backbone, adapter, head, &prompts, done)?))
+                    Ok(scored(&classify::classify(backbone, adapter, head, samples, done)?))
                 }
                 Some(head) => Err(Error::input(format!(
                     "the adapter's head knows {} labels, and the task has {labels}",
@@ -420,7 +422,7 @@ fn predict(
             let tokenizer =
                 TextModel::load(&cx.input("model")?.files, Convention::of(&params.backbone.family).as_ref())?.tokenizer;
             let longest = Lengths::of(tokens, &params.split)?.room(params.max_new_tokens);
-            let answers = generate::generate(backbone, adapter, &prompts, tokens.answers.end, longest, done)?;
+            let answers = generate::generate(backbone, adapter, samples, tokens.answers.end, longest, done)?;
             let texts = answers.iter().map(|ids| tokenizer.decode(ids)).collect::<Result<Vec<_>>>()?;
             let words: Vec<&str> = tokens.info.labels.iter().map(|l| l.words.as_str()).collect();
             let parser = Parser::new(&words);

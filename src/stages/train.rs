@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    definitions::{both, definition, fault, json, span},
+    definitions::{about, both, definition, fault, json, span},
     device::on_device,
     footprint::{Prompts, TrainingMemory, measure_memory},
     threads::on_threads,
@@ -192,13 +192,14 @@ fn run(cx: &Context) -> Result<()> {
         }),
         progress: cx.progress,
     };
-    let summary = training.run()?;
+    let summary = training.run().map_err(|e| about(e, &params.base_model, Some(training.adapter_name)))?;
     let (tokens, predicting) = training.largest_row();
     let row = Row { tokens, predicting };
     let frozen = Frozen::of_loaded(&params.backbone, params.device, backbone.as_ref())?;
     let planned = frozen.training(&params.adapter, row, safeguards.checkpointing);
     measure_memory(&planned, backbone.device(), cx.progress);
     write(cx, adapter.as_ref(), &params.base_model, &summary)
+        .map_err(|e| about(e, &params.base_model, Some(training.adapter_name)))
 }
 
 /// An encoder whose method trains no head.

@@ -1,10 +1,12 @@
 //! A method: what is trained on top of the backbone, and how.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
-use crate::models::adapters::{AdapterSpec, LoraSpec, PrefixInit, PrefixTuningSpec, UntrainedSpec};
+use crate::models::adapters::{AdapterSpec, LoraSpec, PrefixInit, PrefixTuningSpec, Stated, UntrainedSpec};
 
 /// A `[method.NAME]` table.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -14,6 +16,8 @@ pub struct Method {
     pub title: String,
     /// LoRA that names no layers changes the usual ones of the model's family ([`AdapterSpec::with_usual_targets`]).
     pub adapter: AdapterSpec,
+    /// What the table itself says of the adapter.
+    pub stated: Stated,
     /// A classification head is trained with the adapter and answers in place of the model's words.
     pub head: bool,
     pub training: TrainingSpec,
@@ -258,8 +262,8 @@ impl TryFrom<MethodTable> for Method {
     fn try_from(t: MethodTable) -> Result<Self, String> {
         t.refuse_foreign_keys()?;
         let (training, safeguards) = (t.training()?, t.safeguards()?);
-        let (title, head) = (t.title.clone(), t.head);
-        Ok(Self { title, adapter: t.adapter_spec()?, head, training, safeguards })
+        let (title, head, stated) = (t.title.clone(), t.head, t.stated());
+        Ok(Self { title, adapter: t.adapter_spec()?, stated, head, training, safeguards })
     }
 }
 
@@ -289,6 +293,17 @@ impl MethodTable {
             }
         }
         Ok(())
+    }
+
+    /// Defaults aren't stated: an adapter from elsewhere needn't have them.
+    fn stated(&self) -> Stated {
+        let numbers = [
+            ("rank", self.rank.map(|n| n as f64)),
+            ("alpha", self.alpha),
+            ("virtual_tokens", self.virtual_tokens.map(|n| n as f64)),
+        ];
+        let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name.to_owned(), number?)));
+        Stated { adapter: self.adapter.name().to_owned(), head: self.head, numbers: BTreeMap::from_iter(numbers) }
     }
 
     fn adapter_spec(self) -> Result<AdapterSpec, String> {

@@ -135,7 +135,7 @@ impl Training<'_> {
             }
             let batch: Vec<&Sample> = order.batch(course.step).into_iter().map(|i| &self.samples[i]).collect();
             let mut step = self.gradients(&self.pack(&batch), course.step, &parameters)?;
-            self.guard(step.loss, &course, &batch)?;
+            self.guard(&step, &course, &batch)?;
             let norm = clip_grad_norm(&mut step.gradients, self.spec.max_grad_norm)?;
             if !norm.is_finite() {
                 return Err(diverged("the gradient is not finite", course.step, &batch));
@@ -230,7 +230,7 @@ impl Training<'_> {
         let head = self.adapter.head();
         let labelled: usize = packed.iter().map(|p| p.targets.len()).sum();
         let mut sum: Option<Vec<Tensor>> = None;
-        let mut loss = 0.0;
+        let mut losses = Vec::with_capacity(labelled);
         for (row, packed) in packed.iter().enumerate() {
             let pass = step | (row as u64) << ROW_OF_PASS;
             let mode = Mode::Train { seed: self.seed, pass, checkpointing: self.safeguards.checkpointing };
@@ -244,7 +244,7 @@ impl Training<'_> {
                     self.backbone.nll(&hidden, &packed.rows, &packed.targets)?
                 }
             };
-            loss += nll.to_vec1::<f32>()?.into_iter().map(f64::from).sum::<f64>();
+            losses.push(nll.to_vec1::<f32>()?);
             let gradients = collect(parameters, &(nll.sum_all()? / labelled as f64)?.backward()?)?;
             sweep_buffers();
             sum = Some(match sum {
@@ -252,17 +252,35 @@ impl Training<'_> {
                 Some(sum) => sum.iter().zip(&gradients).map(|(a, b)| a + b).collect::<candle_core::Result<_>>()?,
             });
         }
+        let of_row = |row: &Vec<f32>| row.iter().copied().map(f64::from).sum::<f64>();
         Ok(StepResult {
-            loss: loss / labelled as f64,
+            loss: losses.iter().map(of_row).sum::<f64>() / labelled as f64,
+            losses: losses.concat(),
             gradients: sum.unwrap_or_default(),
             labelled_tokens: labelled as u64,
             tokens: packed.iter().map(|p| p.tree.len() as u64).sum(),
         })
     }
 
-    fn guard(&self, loss: f64, course: &Course, batch: &[&Sample]) -> Result<()> {
+    /// The samples of a batch whose own loss isn't a finite number.
+    fn without_loss<'a>(&self, losses: &[f32], batch: &[&'a Sample]) -> Vec<&'a Sample> {
+        let mut rest = losses;
+        let labelled = |s: &Sample| match self.adapter.head() {
+            Some(_) => 1,
+            None => self.answers.labels[s.label as usize].len() + 1,
+        };
+        let mut has_none = |s: &Sample| {
+            let (own, others) = rest.split_at(labelled(s).min(rest.len()));
+            rest = others;
+            own.iter().any(|x| !x.is_finite())
+        };
+        batch.iter().copied().filter(|s| has_none(s)).collect()
+    }
+
+    fn guard(&self, StepResult { loss, losses, .. }: &StepResult, course: &Course, batch: &[&Sample]) -> Result<()> {
+        let loss = *loss;
         if !loss.is_finite() {
-            return Err(diverged("the loss is not finite", course.step, batch));
+            return Err(diverged("the loss is not finite", course.step, &self.without_loss(losses, batch)));
         }
         let Some(start) = course.loss.len().checked_sub(SPIKE_WINDOW) else { return Ok(()) };
         let mut recent = course.loss[start..].to_vec();
@@ -284,10 +302,9 @@ impl Training<'_> {
     }
 
     fn measure_dev(&self, step: u64) -> Result<DevPoint> {
-        let prompts: Vec<&[u32]> = self.dev.iter().map(|s| s.prompt.as_slice()).collect();
         let scores = match self.adapter.head() {
-            Some(head) => classify::classify(self.backbone, self.adapter, head, &prompts, |_| Ok(()))?,
-            None => rank::rank(self.backbone, self.adapter, &prompts, self.answers, |_| Ok(()))?,
+            Some(head) => classify::classify(self.backbone, self.adapter, head, self.dev, |_| Ok(()))?,
+            None => rank::rank(self.backbone, self.adapter, self.dev, self.answers, |_| Ok(()))?,
         };
         let correct = scores.iter().zip(self.dev).filter(|(s, sample)| rank::best(s) == sample.label as usize).count();
         let point = DevPoint { step, n: self.dev.len() as u64, correct: correct as u64 };
@@ -324,6 +341,8 @@ impl Training<'_> {
 struct StepResult {
     /// Mean over the labelled tokens.
     loss: f64,
+    /// That of each labelled token, in the order of the samples.
+    losses: Vec<f32>,
     gradients: Vec<Tensor>,
     labelled_tokens: u64,
     /// Tokens that the backbone read.
@@ -595,8 +614,7 @@ mod tests {
             let saved = trained.save("tiny").unwrap();
             let loaded = adapters::load(&saved.config, &saved.weights, &case.backbone).unwrap();
             let head = loaded.head().unwrap();
-            let prompts: Vec<&[u32]> = case.samples.iter().map(|s| s.prompt.as_slice()).collect();
-            let scores = classify::classify(&case.backbone, loaded.as_ref(), head, &prompts, |_| Ok(())).unwrap();
+            let scores = classify::classify(&case.backbone, loaded.as_ref(), head, &case.samples, |_| Ok(())).unwrap();
             for (scores, sample) in scores.iter().zip(&case.samples) {
                 assert_eq!(rank::best(scores), sample.label as usize, "{adapter:?}: {}", sample.id);
             }

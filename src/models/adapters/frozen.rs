@@ -25,6 +25,14 @@ impl Adapter for Frozen<'_> {
         self.0.head()
     }
 
+    fn method(&self) -> &'static str {
+        self.0.method()
+    }
+
+    fn facts(&self) -> Vec<(&'static str, f64)> {
+        self.0.facts()
+    }
+
     fn save(&self, base_model: &str) -> Result<SavedAdapter> {
         self.0.save(base_model)
     }

@@ -4,9 +4,16 @@
 //! of its last token, as in ChatGLM's own model for sequence classification; of an encoder its pooled state. The loss is the
 //! cross-entropy over the labels.
 
-use candle_core::{Result as Candle, Tensor, Var};
+use std::collections::BTreeMap;
 
-use super::{Adapter, LowRank, SavedAdapter, peft, ptuning2::linear};
+use candle_core::{Device, Result as Candle, Tensor, Var};
+use serde_json::json;
+
+use super::{
+    Adapter, LowRank, SavedAdapter,
+    peft::{self, Tensors},
+    ptuning2::{self, linear},
+};
 use crate::{
     error::{Error, Result},
     models::{
@@ -66,13 +73,70 @@ impl Head {
         Ok(cross_entropy(&self.logits(summaries)?, targets)?)
     }
 
-    pub(super) fn name(&self) -> &'static str {
-        self.name
+    /// The head among an adapter's tensors, if there is one.
+    pub(super) fn read(tensors: &mut Tensors, backbone: &dyn Backbone) -> Result<Option<Self>> {
+        let name = backbone.head_name();
+        let found = PLACES.iter().find_map(|place| {
+            let path = format!("{place}{name}");
+            let labels = *tensors.dims(&format!("{path}.weight"))?.first()?;
+            Some((path, labels))
+        });
+        let Some((path, labels)) = found else { return Ok(None) };
+        let weight = tensors.take(&format!("{path}.weight"), &[labels, backbone.dims().hidden])?;
+        let bias = format!("{path}.bias");
+        // Decoders of the reference implementation have a head without.
+        let bias = if name == DECODERS && tensors.dims(&bias).is_none() {
+            Tensor::zeros(labels, weight.dtype(), weight.device())?
+        } else {
+            tensors.take(&bias, &[labels])?
+        };
+        Self::from_tensors(name, &weight, &bias).map(Some)
     }
 
-    pub(super) fn named(&self) -> [(&'static str, &Var); 2] {
+    /// Whether `modules_to_save` means the head by `name`. PEFT writes down the heads' names of several families.
+    pub(super) fn is_named(name: &str, backbone: &dyn Backbone) -> bool {
+        name == backbone.head_name() || NAMES.contains(&name)
+    }
+
+    fn named(&self) -> [(&'static str, &Var); 2] {
         [("weight", &self.weight), ("bias", &self.bias)]
     }
+}
+
+/// What the reference implementation calls the head of a decoder.
+const DECODERS: &str = "score";
+
+/// What PEFT takes for the name of a head.
+const NAMES: [&str; 2] = ["classifier", DECODERS];
+
+/// Where PEFT keeps a head beside an adapter that wraps layers (LoRA), and beside one that doesn't (a prefix).
+const PLACES: [&str; 2] = ["base_model.model.", "base_model."];
+
+/// `bare` with a head in PEFT's format for sequence classification (`SEQ_CLS`). PEFT has no format for a head alone; its
+/// configuration then has `peft_type` null.
+fn save_with(bare: Option<SavedAdapter>, head: &Head, base_model: &str) -> Result<SavedAdapter> {
+    let (mut config, mut tensors) = match bare {
+        Some(bare) => {
+            let tensors = candle_core::safetensors::load_buffer(&bare.weights, &Device::Cpu)?;
+            (serde_json::from_slice(&bare.config)?, tensors.into_iter().collect::<BTreeMap<_, _>>())
+        }
+        None => {
+            let config = json!({ "peft_type": null, "base_model_name_or_path": base_model, "inference_mode": true });
+            (config, BTreeMap::new())
+        }
+    };
+    config["task_type"] = json!(peft::SEQUENCES);
+    let [wrapped, beside] = PLACES;
+    let place = if config["peft_type"] == ptuning2::PEFT_TYPE {
+        beside
+    } else {
+        config["modules_to_save"] = json!([head.name]);
+        wrapped
+    };
+    for (name, var) in head.named() {
+        tensors.insert(format!("{place}{}.{name}", head.name), var.as_detached_tensor());
+    }
+    Ok(SavedAdapter { config: peft::pretty(config)?, weights: peft::weights(&tensors)? })
 }
 
 /// `-log softmax(logits)[i, targets[i]]`: `[rows]` from `[rows, labels]`.
@@ -130,9 +194,17 @@ impl Adapter for WithHead {
         Some(&self.head)
     }
 
+    fn method(&self) -> &'static str {
+        self.adapter.method()
+    }
+
+    fn facts(&self) -> Vec<(&'static str, f64)> {
+        self.adapter.facts()
+    }
+
     fn save(&self, base_model: &str) -> Result<SavedAdapter> {
         let bare = (!self.adapter.parameters().is_empty()).then(|| self.adapter.save(base_model)).transpose()?;
-        peft::save_head(bare, &self.head, base_model)
+        save_with(bare, &self.head, base_model)
     }
 }
 

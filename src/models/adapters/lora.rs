@@ -5,11 +5,16 @@ use std::collections::BTreeMap;
 use candle_core::Var;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
-use super::{Adapter, LowRank, SavedAdapter, matches_target, peft, unknown_target};
+use super::{
+    Adapter, CONFIG_FILE, LowRank, SavedAdapter, layer_names, matches_target,
+    peft::{self, Keys, PerLayer, Targets, Tensors},
+    unknown_target,
+};
 use crate::{
-    error::{Error, Result},
-    models::{Backbone, random},
+    error::{At, Error, Result},
+    models::{Backbone, Module, random},
 };
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,10 +35,12 @@ pub struct LoraSpec {
 
 /// The two matrices of one layer: `A` `[rank, inputs]`, `B` `[outputs, rank]`.
 #[derive(Debug, Clone)]
-pub(super) struct Pair {
-    pub(super) path: String,
-    pub(super) a: Var,
-    pub(super) b: Var,
+struct Pair {
+    path: String,
+    a: Var,
+    b: Var,
+    /// What the change is multiplied by.
+    scale: f64,
 }
 
 /// Low-rank changes to some linear layers.
@@ -48,57 +55,187 @@ pub struct Lora {
 impl Lora {
     /// `A` uniform in `±1/sqrt(inputs)` (Kaiming's with a = sqrt 5, as PEFT), `B` zero: it changes nothing yet.
     pub fn new(spec: &LoraSpec, backbone: &dyn Backbone, seed: u64) -> Result<Self> {
-        Self::build(spec, backbone, |path, inputs, outputs| {
-            let bound = 1.0 / (inputs as f32).sqrt();
-            let a = random::uniform(seed, &format!("lora_A.{path}"), spec.rank * inputs, bound);
-            Ok((
-                Var::from_vec(a, (spec.rank, inputs), backbone.device())?,
-                Var::from_vec(vec![0f32; outputs * spec.rank], (outputs, spec.rank), backbone.device())?,
-            ))
-        })
-    }
-
-    /// With the matrices that `matrices(path, inputs, outputs)` gives.
-    pub(super) fn build(
-        spec: &LoraSpec,
-        backbone: &dyn Backbone,
-        mut matrices: impl FnMut(&str, usize, usize) -> Result<(Var, Var)>,
-    ) -> Result<Self> {
-        if spec.rank == 0 || !(0.0..1.0).contains(&spec.dropout) || spec.target_modules.is_empty() {
-            return Err(Error::input(format!(
-                "LoRA with rank {}, dropout {} and {} target modules",
-                spec.rank,
-                spec.dropout,
-                spec.target_modules.len()
-            ))
-            .help("`rank` is at least 1, `dropout` at least 0 and below 1, `target_modules` not empty"));
-        }
+        spec.check()?;
         let modules = backbone.modules();
         if let Some(lost) = spec.target_modules.iter().find(|t| !modules.iter().any(|m| matches_target(&m.path, t))) {
             return Err(unknown_target(lost, backbone));
         }
         let mut pairs = Vec::new();
-        for module in modules {
-            if spec.target_modules.iter().any(|t| matches_target(&module.path, t)) {
-                let (a, b) = matrices(&module.path, module.inputs, module.outputs)?;
-                pairs.push(Pair { path: module.path, a, b });
+        for Module { path, inputs, outputs } in modules {
+            if spec.chooses(&path) {
+                let bound = 1.0 / (inputs as f32).sqrt();
+                let a = random::uniform(seed, &format!("lora_A.{path}"), spec.rank * inputs, bound);
+                pairs.push(Pair {
+                    path,
+                    a: Var::from_vec(a, (spec.rank, inputs), backbone.device())?,
+                    b: Var::from_vec(vec![0f32; outputs * spec.rank], (outputs, spec.rank), backbone.device())?,
+                    scale: spec.alpha / spec.rank as f64,
+                });
             }
         }
-        let places = pairs.iter().enumerate().map(|(i, p)| (p.path.clone(), i)).collect();
-        Ok(Self { spec: spec.clone(), pairs, places })
+        Ok(Self::of(spec.clone(), pairs))
     }
 
-    pub fn spec(&self) -> &LoraSpec {
-        &self.spec
+    /// From PEFT's files.
+    pub(super) fn read(keys: &mut Keys, tensors: &mut Tensors, backbone: &dyn Backbone) -> Result<Self> {
+        keys.unused(&UNSUPPORTED)?;
+        keys.skip(&WITHOUT_EFFECT);
+        check_start(keys)?;
+        check_biases(keys, tensors)?;
+        let mut spec = LoraSpec {
+            rank: keys.take("r", "a whole number")?.unwrap_or(PEFT_DEFAULT),
+            alpha: keys.take("lora_alpha", "a number")?.unwrap_or(PEFT_DEFAULT as f64),
+            dropout: keys.take("lora_dropout", "a number")?.unwrap_or(0.0),
+            target_modules: Vec::new(),
+        };
+        let by_root = keys.take("use_rslora", "true or false")?.unwrap_or(false);
+        let (ranks, alphas) = (PerLayer::take(keys, "rank_pattern")?, PerLayer::take(keys, "alpha_pattern")?);
+        let targets = Targets::take(keys)?;
+        let mut pairs = Vec::new();
+        for Module { path, inputs, outputs } in backbone.modules() {
+            if !targets.include(&path)? {
+                continue;
+            }
+            let rank = ranks.find(&path)?.map_or(Ok(spec.rank), |rank| whole("rank_pattern", rank))?;
+            let alpha = alphas.find(&path)?.unwrap_or(spec.alpha);
+            let a = tensors.take(&name(&path, 'A'), &[rank, inputs])?;
+            let b = tensors.take(&name(&path, 'B'), &[outputs, rank])?;
+            let divisor = if by_root { (rank as f64).sqrt() } else { rank as f64 };
+            pairs.push(Pair { path, a: Var::from_tensor(&a)?, b: Var::from_tensor(&b)?, scale: alpha / divisor });
+        }
+        if pairs.is_empty() {
+            return Err(Error::input("`target_modules` chooses no linear layer of the backbone")
+                .help(format!("the layers are named: {}", layer_names(backbone).join(", "))))
+            .at(CONFIG_FILE);
+        }
+        spec.target_modules = match targets.plain() {
+            Some(names) => names.to_vec(),
+            None => pairs.iter().map(|p| p.path.clone()).collect(),
+        };
+        spec.check().at(CONFIG_FILE)?;
+        Ok(Self::of(spec, pairs))
     }
+
+    fn of(spec: LoraSpec, pairs: Vec<Pair>) -> Self {
+        let places = pairs.iter().enumerate().map(|(i, p)| (p.path.clone(), i)).collect();
+        Self { spec, pairs, places }
+    }
+}
+
+impl LoraSpec {
+    fn check(&self) -> Result<()> {
+        let Self { rank, alpha, dropout, target_modules } = self;
+        if *rank > 0 && alpha.is_finite() && (0.0..1.0).contains(dropout) && !target_modules.is_empty() {
+            return Ok(());
+        }
+        let targets = target_modules.len();
+        Err(Error::input(format!(
+            "LoRA with rank {rank}, alpha {alpha}, dropout {dropout} and {targets} target modules"
+        ))
+        .help(
+            "the rank is at least 1, alpha a finite number, dropout at least 0 and below 1, `target_modules` not empty",
+        ))
+    }
+
+    fn chooses(&self, path: &str) -> bool {
+        self.target_modules.iter().any(|t| matches_target(path, t))
+    }
+}
+
+/// `peft_type` of LoRA.
+pub(super) const PEFT_TYPE: &str = "LORA";
+
+/// PEFT's rank and alpha where a file states none.
+const PEFT_DEFAULT: usize = 8;
+
+/// Keys of what would compute something else.
+const UNSUPPORTED: [&str; 14] = [
+    "alora_invocation_tokens",
+    "arrow_config",
+    "enable_lora",
+    "kasa_config",
+    "layer_replication",
+    "lora_bias",
+    "megatron_config",
+    "monteclora_config",
+    "target_parameters",
+    "trainable_token_indices",
+    "use_bdlora",
+    "use_dora",
+    "use_qalora",
+    "velora_config",
+];
+
+/// Keys that say how an adapter was trained, or that mean nothing without one of the others.
+const WITHOUT_EFFECT: [&str; 9] = [
+    "corda_config",
+    "ensure_weight_tying",
+    "eva_config",
+    // PEFT doesn't go by it where a layer is a linear one, as all are here.
+    "fan_in_fan_out",
+    "loftq_config",
+    "lora_ga_config",
+    "megatron_core",
+    "merge_weights",
+    "qalora_group_size",
+];
+
+/// Starts of training that leave the backbone as it is, beside true, false and null.
+const STARTS: [&str; 3] = ["eva", "gaussian", "orthogonal"];
+
+/// An adapter that was trained beside a changed backbone means nothing beside the published one.
+fn check_start(keys: &mut Keys) -> Result<()> {
+    match keys.take::<Value>("init_lora_weights", "a way to start")? {
+        None | Some(Value::Bool(_)) => Ok(()),
+        Some(Value::String(start)) if STARTS.contains(&start.to_lowercase().as_str()) => Ok(()),
+        Some(start) => {
+            Err(Error::input(format!("`init_lora_weights` is {start}: training began by changing the backbone")).help(
+                "PEFT can turn such an adapter into a plain one when it saves it: \
+             `save_pretrained(..., path_initial_model_for_weight_conversion = ...)`",
+            ))
+            .at(CONFIG_FILE)
+        }
+    }
+}
+
+/// Biases of the backbone that were trained would replace its own.
+fn check_biases(keys: &mut Keys, tensors: &Tensors) -> Result<()> {
+    let bias: Option<String> = keys.take("bias", "`none`, `all` or `lora_only`")?;
+    match bias.as_deref() {
+        None | Some("none") => Ok(()),
+        Some(bias @ ("all" | "lora_only")) => match tensors.find(|name| name.ends_with(".bias")) {
+            // A backbone without biases: there was none to train.
+            None => Ok(()),
+            Some(name) => Err(Error::input(format!(
+                "`bias` is `{bias}`, and the adapter has a bias of the backbone, `{name}`, which isn't supported"
+            ))
+            .help("without it the adapter would compute something else: take one that was trained with `bias` none")),
+        },
+        Some(other) => Err(Error::input(format!("`bias` is `{other}`, not `none`, `all` or `lora_only`"))),
+    }
+    .at(CONFIG_FILE)
+}
+
+fn whole(key: &str, number: f64) -> Result<usize> {
+    if number.fract() == 0.0 && (1.0..1e9).contains(&number) {
+        return Ok(number as usize);
+    }
+    Err(Error::input(format!("`{key}` says {number}, not a whole number above 0"))).at(CONFIG_FILE)
+}
+
+/// Where PEFT keeps a matrix of the layer at `path`.
+fn name(path: &str, matrix: char) -> String {
+    format!("base_model.model.{path}.lora_{matrix}.weight")
+}
+
+/// PEFT's own type of alpha is an integer.
+fn shortest(number: f64) -> Value {
+    if number.fract() == 0.0 && number.abs() < 1e15 { json!(number as i64) } else { json!(number) }
 }
 
 impl Adapter for Lora {
     fn parameters(&self) -> Vec<(String, Var)> {
-        self.pairs
-            .iter()
-            .flat_map(|p| [(peft::lora_name(&p.path, 'A'), p.a.clone()), (peft::lora_name(&p.path, 'B'), p.b.clone())])
-            .collect()
+        self.pairs.iter().flat_map(|p| [(name(&p.path, 'A'), p.a.clone()), (name(&p.path, 'B'), p.b.clone())]).collect()
     }
 
     fn low_rank(&self, path: &str) -> Option<LowRank> {
@@ -106,13 +243,52 @@ impl Adapter for Lora {
         Some(LowRank {
             a: pair.a.as_tensor().clone(),
             b: pair.b.as_tensor().clone(),
-            scale: self.spec.alpha / self.spec.rank as f64,
+            scale: pair.scale,
             dropout: self.spec.dropout,
         })
     }
 
+    fn method(&self) -> &'static str {
+        "lora"
+    }
+
+    fn facts(&self) -> Vec<(&'static str, f64)> {
+        vec![("rank", self.spec.rank as f64), ("alpha", self.spec.alpha)]
+    }
+
     fn save(&self, base_model: &str) -> Result<SavedAdapter> {
+        let LoraSpec { rank, alpha, dropout, target_modules } = &self.spec;
+        let (mut ranks, mut alphas) = (Map::new(), Map::new());
+        for Pair { path, a, scale, .. } in &self.pairs {
+            let own = a.dims()[0];
+            if own != *rank {
+                ranks.insert(path.clone(), json!(own));
+            }
+            if *scale != alpha / own as f64 {
+                alphas.insert(path.clone(), shortest(scale * own as f64));
+            }
+        }
+        let mut config = json!({
+            "peft_type": PEFT_TYPE,
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": base_model,
+            "inference_mode": true,
+            "r": rank,
+            "lora_alpha": shortest(*alpha),
+            "lora_dropout": dropout,
+            "target_modules": target_modules,
+            "bias": "none",
+            "fan_in_fan_out": false,
+            "init_lora_weights": true,
+            "use_rslora": false,
+            "use_dora": false,
+        });
+        for (key, table) in [("rank_pattern", ranks), ("alpha_pattern", alphas)] {
+            if !table.is_empty() {
+                config[key] = Value::Object(table);
+            }
+        }
         let tensors = self.parameters().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
-        Ok(SavedAdapter { config: peft::lora_config(&self.spec, base_model)?, weights: peft::weights(&tensors)? })
+        Ok(SavedAdapter { config: peft::pretty(config)?, weights: peft::weights(&tensors)? })
     }
 }

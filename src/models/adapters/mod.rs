@@ -6,6 +6,7 @@ mod lora;
 mod none;
 mod peft;
 mod ptuning2;
+mod stated;
 
 use candle_core::{Tensor, Var};
 use schemars::JsonSchema;
@@ -20,6 +21,7 @@ pub use lora::{Lora, LoraSpec};
 pub use none::{Untrained, UntrainedSpec};
 pub use peft::{CONFIG_FILE, WEIGHTS_FILE, load};
 pub use ptuning2::{PrefixInit, PrefixTuning, PrefixTuningSpec};
+pub use stated::Stated;
 
 /// An adapter's method and its hyper-parameters: the part of a pipeline's `method` table that decides what is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -73,6 +75,14 @@ pub trait Adapter: Send + Sync {
         None
     }
 
+    /// The name of the adapter's method, as in [`AdapterSpec`].
+    fn method(&self) -> &'static str;
+
+    /// Hyper-parameters of the method that the adapter itself shows, under their names in [`AdapterSpec`].
+    fn facts(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+
     /// The adapter in PEFT's file format. `base_model` names the backbone for the reader.
     fn save(&self, base_model: &str) -> Result<SavedAdapter>;
 }
@@ -122,11 +132,17 @@ pub(super) fn matches_target(path: &str, target: &str) -> bool {
     path.strip_suffix(target).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-fn unknown_target(target: &str, backbone: &dyn Backbone) -> Error {
+/// What the backbone's linear layers are called, each name once.
+fn layer_names(backbone: &dyn Backbone) -> Vec<String> {
     let mut names: Vec<String> =
         backbone.modules().iter().filter_map(|m| m.path.rsplit('.').next().map(str::to_owned)).collect();
     names.sort();
     names.dedup();
+    names
+}
+
+fn unknown_target(target: &str, backbone: &dyn Backbone) -> Error {
+    let names = layer_names(backbone);
     let near = names.iter().max_by(|x, y| strsim::jaro(x, target).total_cmp(&strsim::jaro(y, target)));
     let hint = near.map(|n| format!("did you mean `{n}`? ")).unwrap_or_default();
     Error::input(format!("no linear layer of the backbone is named `{target}` (in `target_modules`)"))

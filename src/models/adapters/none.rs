@@ -21,6 +21,10 @@ impl Adapter for Untrained {
         Vec::new()
     }
 
+    fn method(&self) -> &'static str {
+        "none"
+    }
+
     fn save(&self, _: &str) -> Result<SavedAdapter> {
         Err(Error::internal("there is no adapter to save"))
     }

@@ -5,10 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{Result as Candle, Tensor, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::{Adapter, SavedAdapter, peft};
+use super::{
+    Adapter, CONFIG_FILE, SavedAdapter,
+    peft::{self, Keys, Tensors},
+};
 use crate::{
-    error::{Error, Result},
+    error::{At, Error, Result},
     models::{
         Backbone, Dims,
         autograd::{Backward, Input, record},
@@ -75,6 +79,12 @@ enum Encoder {
     },
 }
 
+/// `peft_type` of a prefix.
+pub(super) const PEFT_TYPE: &str = "PREFIX_TUNING";
+
+/// PEFT's name for [`Encoder::Table`].
+const TABLE: &str = "prompt_embeddings";
+
 fn width(dims: Dims) -> usize {
     dims.layers * 2 * dims.kv_width()
 }
@@ -124,8 +134,44 @@ impl PrefixTuning {
         Ok(Self { dims, counted: backbone.counted_prefix(), encoder })
     }
 
-    /// With a table as PEFT saves it.
-    pub(super) fn from_table(table: Tensor, backbone: &dyn Backbone) -> Result<Self> {
+    /// From PEFT's files. With a projection, too, PEFT saves the table that it computes.
+    pub(super) fn read(keys: &mut Keys, tensors: &mut Tensors, backbone: &dyn Backbone) -> Result<Self> {
+        let dims = backbone.dims();
+        let rows = keys.take("num_virtual_tokens", "a number of tokens")?;
+        let rows: usize = rows.ok_or_else(|| Error::input("`num_virtual_tokens` is missing")).at(CONFIG_FILE)?;
+        let mut size = |key: &str, ours: [usize; 2]| -> Result<Option<usize>> {
+            let stated = keys.take::<usize>(key, "a whole number")?;
+            match stated.filter(|n| !ours.contains(n)) {
+                None => Ok(stated),
+                Some(theirs) => {
+                    Err(Error::input(format!("`{key}` is {theirs}, and the backbone's prefixes have {}", ours[0]))
+                        .help("the adapter was trained for another backbone"))
+                    .at(CONFIG_FILE)
+                }
+            }
+        };
+        size("num_layers", [dims.layers; 2])?;
+        size("num_transformer_submodules", [1; 2])?;
+        // Where several heads share keys and values, PEFT derives their width from that of all heads, too.
+        let width = size("token_dim", [dims.kv_width(), dims.q_width()])?;
+        let heads = size("num_attention_heads", [dims.kv_heads, dims.heads])?;
+        if let Some((width, heads)) = width.zip(heads).filter(|(width, heads)| *width != heads * dims.head_dim) {
+            return Err(Error::input(format!(
+                "`token_dim` {width} and `num_attention_heads` {heads} don't go with heads of {}",
+                dims.head_dim
+            ))
+            .help("the adapter was trained for another backbone"))
+            .at(CONFIG_FILE);
+        }
+        // How it was trained.
+        keys.skip(&["encoder_hidden_size", "init_weights", "prefix_projection"]);
+        if rows == 0 {
+            return Err(Error::input("`num_virtual_tokens` is 0")).at(CONFIG_FILE);
+        }
+        Self::from_table(tensors.take(TABLE, &[rows, self::width(dims)])?, backbone)
+    }
+
+    fn from_table(table: Tensor, backbone: &dyn Backbone) -> Result<Self> {
         let encoder = Encoder::Table(Var::from_tensor(&table)?);
         Ok(Self { dims: backbone.dims(), counted: backbone.counted_prefix(), encoder })
     }
@@ -159,7 +205,7 @@ fn from_text(backbone: &dyn Backbone, ids: &[u32], rows: usize) -> Result<Tensor
 impl Adapter for PrefixTuning {
     fn parameters(&self) -> Vec<(String, Var)> {
         match &self.encoder {
-            Encoder::Table(table) => vec![(peft::PREFIX_NAME.to_owned(), table.clone())],
+            Encoder::Table(table) => vec![(TABLE.to_owned(), table.clone())],
             Encoder::Projected { embedding, weights, biases } => {
                 let named = |name: &str, var: &Var| (format!("prefix_encoder.{name}"), var.clone());
                 vec![
@@ -190,10 +236,35 @@ impl Adapter for PrefixTuning {
         (0..layers).map(part).collect::<Result<_>>().map(Some)
     }
 
+    fn method(&self) -> &'static str {
+        "ptuning2"
+    }
+
+    fn facts(&self) -> Vec<(&'static str, f64)> {
+        let rows = match &self.encoder {
+            Encoder::Table(table) => table,
+            Encoder::Projected { embedding, .. } => embedding,
+        };
+        vec![("virtual_tokens", rows.dims()[0] as f64)]
+    }
+
     fn save(&self, base_model: &str) -> Result<SavedAdapter> {
         let table = self.table()?.detach();
-        let config = peft::prefix_config(self.dims, table.dim(0)?, base_model)?;
-        Ok(SavedAdapter { config, weights: peft::weights(&[(peft::PREFIX_NAME.to_owned(), table)].into())? })
+        let config = peft::pretty(json!({
+            "peft_type": PEFT_TYPE,
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": base_model,
+            "inference_mode": true,
+            "num_virtual_tokens": table.dim(0)?,
+            "num_layers": self.dims.layers,
+            // PEFT counts the heads that keys and values have.
+            "num_attention_heads": self.dims.kv_heads,
+            "token_dim": self.dims.kv_width(),
+            "num_transformer_submodules": 1,
+            "encoder_hidden_size": self.dims.kv_width(),
+            "prefix_projection": false,
+        }))?;
+        Ok(SavedAdapter { config, weights: peft::weights(&[(TABLE.to_owned(), table)].into())? })
     }
 }
 

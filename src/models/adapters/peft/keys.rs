@@ -1,0 +1,76 @@
+//! The keys of an `adapter_config.json`. Whoever reads one takes it out; what is left in the end is refused.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::CONFIG_FILE;
+use crate::error::{At, Error, Result};
+
+/// What nobody has read yet.
+#[derive(Debug)]
+pub struct Keys(Map<String, Value>);
+
+impl Keys {
+    pub fn parse(config: &[u8]) -> Result<Self> {
+        serde_json::from_slice(config).map(Self).map_err(|e| {
+            Error::input(format!("{CONFIG_FILE}: {e}")).help("the file is damaged, or none of PEFT's: fetch it again")
+        })
+    }
+
+    /// The value of `key`; None: it isn't stated, or null. `what` says what it has to be.
+    pub fn take<T: DeserializeOwned>(&mut self, key: &str, what: &str) -> Result<Option<T>> {
+        match self.0.shift_remove(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => {
+                let shown = shown(&value);
+                let wrong = |_| Error::input(format!("`{key}` is {shown}, not {what}")).at(CONFIG_FILE);
+                serde_json::from_value(value).map(Some).map_err(wrong)
+            }
+        }
+    }
+
+    /// Keys that can't change what an adapter computes.
+    pub fn skip(&mut self, keys: &[&str]) {
+        self.0.retain(|key, _| !keys.contains(&key.as_str()));
+    }
+
+    /// Keys for what isn't supported: they may say that it isn't used, and nothing else.
+    pub fn unused(&mut self, keys: &[&str]) -> Result<()> {
+        for key in keys {
+            match self.0.shift_remove(*key) {
+                None | Some(Value::Null | Value::Bool(false)) => (),
+                Some(Value::Array(list)) if list.is_empty() => (),
+                Some(value) => {
+                    return Err(Error::input(format!("`{key}` is {}, which isn't supported", shown(&value)))
+                        .help("the adapter would compute something else without it: take another one"))
+                    .at(CONFIG_FILE);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing that says something may be left. A key without a value says nothing.
+    pub fn finish(self) -> Result<()> {
+        let left: Vec<_> = self.0.iter().filter(|(_, value)| !value.is_null()).collect();
+        let Some((key, value)) = left.first() else { return Ok(()) };
+        let others = match left.len() {
+            1 => String::new(),
+            n => format!(", like {} other keys", n - 1),
+        };
+        Err(Error::input(format!("`{key}` is {}, and nothing is known of that key{others}", shown(value))).help(
+            "the adapter may compute something else with it. If you know that it doesn't matter, \
+             use a copy of the file without the key",
+        ))
+        .at(CONFIG_FILE)
+    }
+}
+
+/// A value for messages.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}

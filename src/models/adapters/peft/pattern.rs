@@ -1,0 +1,99 @@
+//! Regular expressions as Python's `re` reads them, for the keys in which PEFT takes one.
+
+use fancy_regex::Regex;
+
+use crate::error::{Error, Result};
+
+/// A pattern that means the same here as in Python, or none at all.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    key: String,
+    text: String,
+    regex: Regex,
+}
+
+impl Pattern {
+    /// Python's `re.fullmatch(text, ...)`. `key` is where the pattern stands, for messages.
+    pub fn whole(key: &str, text: &str) -> Result<Self> {
+        Self::new(key, text, &format!(r"\A(?:{text})\z"))
+    }
+
+    /// What PEFT makes of a key of `rank_pattern` and `alpha_pattern`: the end of a path, from a point on.
+    pub fn end(key: &str, text: &str) -> Result<Self> {
+        Self::new(key, text, &format!(r"\A(.*\.)?({text})\z"))
+    }
+
+    /// What PEFT makes of an entry of `layers_pattern`; [`Pattern::layer`] reads the number behind it.
+    pub fn numbered(key: &str, text: &str) -> Result<Self> {
+        Self::new(key, text, &format!(r"\A(?:(?:^|.*?\.){text}\.(?P<idx>\d+)\.)"))
+    }
+
+    /// As [`Pattern::numbered`] where nothing is said: the first number behind two names.
+    pub fn first_number() -> Result<Self> {
+        Self::new("layers_to_transform", "", r"\A.*?\.[^.]*\.(?P<idx>\d+)\.")
+    }
+
+    fn new(key: &str, text: &str, regex: &str) -> Result<Self> {
+        let unreadable = |why: String| {
+            Error::input(format!("`{key}` has the regular expression `{text}`, which can't be read: {why}"))
+                .help("write it with what Python's and this program's regular expressions have in common")
+        };
+        if let Some(part) = foreign(text) {
+            return Err(unreadable(format!("`{part}` means something else, or nothing, in Python")));
+        }
+        let regex = Regex::new(regex).map_err(|e| unreadable(e.to_string()))?;
+        Ok(Self { key: key.to_owned(), text: text.to_owned(), regex })
+    }
+
+    /// # Errors
+    /// If the pattern needs more steps than it may have.
+    pub fn matches(&self, path: &str) -> Result<bool> {
+        self.regex.is_match(path).map_err(|e| self.endless(&e))
+    }
+
+    /// The number of the layer that `path` lies in.
+    pub fn layer(&self, path: &str) -> Result<Option<u64>> {
+        let found = self.regex.captures(path).map_err(|e| self.endless(&e))?;
+        Ok(found.and_then(|found| found.name("idx")?.as_str().parse().ok()))
+    }
+
+    fn endless(&self, e: &fancy_regex::Error) -> Error {
+        Error::input(format!(
+            "`{}` has the regular expression `{}`, which doesn't come to an end: {e}",
+            self.key, self.text
+        ))
+    }
+}
+
+/// Letters that follow a backslash in Python's patterns, digits of references included.
+const ESCAPES: &str = "AbBdDsSwWZafnrtvxuU123456789";
+
+/// What Python reads in another way: sets inside of sets, and escapes that only one of both has.
+fn foreign(text: &str) -> Option<&str> {
+    let (mut set, mut chars) = (None, text.char_indices().peekable());
+    while let Some((at, c)) = chars.next() {
+        let next = chars.peek().copied();
+        let pair = || &text[at..next.map_or(text.len(), |(to, n)| to + n.len_utf8())];
+        match (c, set, next.map(|(_, n)| n)) {
+            ('\\', _, Some(n)) => {
+                chars.next();
+                let unknown =
+                    n.is_ascii_alphanumeric() && (!ESCAPES.contains(n) || set.is_some() && n.is_ascii_digit());
+                if unknown || matches!(n, '<' | '>') || n == 'b' && matches!(chars.peek(), Some((_, '{'))) {
+                    return Some(pair());
+                }
+            }
+            ('[', None, _) => {
+                set = Some(at);
+                // At its beginning, a closing bracket is one of the set's characters.
+                chars.next_if(|(_, c)| *c == '^');
+                chars.next_if(|(_, c)| *c == ']');
+            }
+            (']', Some(_), _) => set = None,
+            ('[', Some(_), _) => return Some("["),
+            ('&', Some(_), Some('&')) | ('-', Some(_), Some('-')) | ('~', Some(_), Some('~')) => return Some(pair()),
+            _ => (),
+        }
+    }
+    None
+}
