@@ -14,7 +14,7 @@ use super::{
     expect::{Comparison, Count},
     frame,
     normalize::{Requirement, Step, WordUnit, fold, normalize},
-    readers::{Encoding, Format, Record, Records},
+    readers::{Encoding, Format, Record, Records, numbered},
     scheme::{Assigned, Raw, Scheme},
     split::{Fractions, Split, TextHash},
     summary::{DuplicateCounts, Pin, SourceFile, SplitCounts, Summary},
@@ -239,10 +239,12 @@ impl Recipe {
         let id = if columns.id.is_empty() {
             format!("{}:{}", file.name, row.record.place.id())
         } else {
-            columns.id.iter().map(|column| row.get(*column)).collect::<Result<Vec<_>>>()?.join("/")
+            row_id(&columns.id, row)?
         };
         // Files may number their dialogues from the beginning again.
-        let dialogue = columns.dialogue.map(|column| row.get(column)).transpose()?.map(|name| match self.files.len() {
+        let dialogue =
+            columns.dialogue.map(|column| row.get(column)).transpose()?.filter(|name| !name.trim().is_empty());
+        let dialogue = dialogue.map(|name| match self.files.len() {
             1 => name.to_owned(),
             _ => format!("{}:{name}", file.name),
         });
@@ -458,7 +460,7 @@ impl<'a> Values<'a> {
     }
 
     fn optional(&self, column: usize) -> Option<&'a str> {
-        self.record.values.get(column)?.as_deref()
+        self.record.get(column)
     }
 }
 
@@ -479,8 +481,8 @@ impl SplitLists {
     /// Adds the lines of a file. Empty ones don't count.
     fn read(&mut self, split: Split, file: &str, bytes: &[u8], encoding: Encoding) -> Result<()> {
         let text = encoding.decode(bytes)?;
-        for (i, line) in text.lines().enumerate() {
-            let (name, number) = (line.trim(), i + 1);
+        for (number, line) in numbered(&text) {
+            let name = line.trim();
             if name.is_empty() {
                 continue;
             }
@@ -522,6 +524,16 @@ fn rating(text: &str) -> Result<f64> {
         Error::input(format!("the rating `{text}` is no number"))
             .help("check which column `fields.value` names in the dataset's card")
     })
+}
+
+/// What the columns that name a row together have.
+fn row_id(columns: &[usize], row: &Values) -> Result<String> {
+    let parts = columns.iter().map(|column| row.get(*column)).collect::<Result<Vec<_>>>()?;
+    if parts.iter().all(|part| part.trim().is_empty()) {
+        return Err(Error::input("the row has no id: the columns under `fields.id` are empty")
+            .help("fill it in, or leave `fields.id` out to use file and line"));
+    }
+    Ok(parts.join("/"))
 }
 
 fn check_ids(rows: &[Row]) -> Result<()> {

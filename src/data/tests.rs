@@ -381,7 +381,7 @@ fn what_the_lists_of_splits_and_the_data_disagree_on_is_placed() {
          Speaker, StartTime, EndTime, Txt, EmoAnnotation.final_main_emo, speaker"
     );
     let cut = with("annotation.json", |text| text.chars().take(400).collect());
-    assert_eq!(cut, "annotation.json: line 26, column 2: EOF while parsing a value");
+    assert_eq!(cut, "annotation.json: line 26, column 3: the file ends inside a table");
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl StageKind for Prepare {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Place, Problem, Reader, Record, Records};
+use super::{Place, Problem, Reader, Record, Records, check_line_ends, line_end, listed, numbered};
 use crate::error::{Error, Result};
 
 /// Fields between delimiters, one row a line.
@@ -27,74 +27,182 @@ impl Default for Delimited {
 }
 
 impl Reader for Delimited {
-    fn read(&self, text: &str) -> Result<Records> {
+    fn read(&self, _: &str, text: &str) -> Result<Records> {
         let mut rows = if self.quoted { self.quoted_rows(text)? } else { self.plain_rows(text) };
         let columns = if !self.columns.is_empty() {
             self.columns.clone()
         } else if rows.is_empty() {
             Vec::new()
         } else {
-            rows.remove(0).values.into_iter().flatten().collect()
+            rows.remove(0).fields
         };
+        // Of a line that is torn in two, neither half has all fields; but here it may have.
+        if columns.len() < 2 || self.rest {
+            check_line_ends(text)?;
+        }
         for row in &rows {
-            let found = row.values.len();
+            let found = row.fields.len();
             if found != columns.len() {
                 return Err(Error::input(format!(
                     "{}: {found} field{} where there are {} columns ({})",
-                    row.place,
+                    row.place(),
                     if found == 1 { "" } else { "s" },
                     columns.len(),
-                    columns.join(", "),
+                    listed(&columns),
                 ))
                 .help("check `read.delimiter`, `read.quoted` and `read.columns` in the dataset's card"));
             }
         }
+        let rows = rows.into_iter().map(|row| Record::full(Place::Line(row.line), row.fields)).collect();
         Ok(Records { columns, rows })
     }
 
     fn problems(&self) -> Vec<Problem> {
         let mut found = Vec::new();
-        if !self.delimiter.is_ascii() {
-            found.push(Problem::new("read.delimiter", "the delimiter must be an ASCII character"));
+        if !self.delimiter.is_ascii() || matches!(self.delimiter, '\r' | '\n' | '\0') {
+            found.push(Problem::new("read.delimiter", "the delimiter must be an ASCII character that ends no line"));
+        }
+        if self.quoted && self.delimiter == '"' {
+            found.push(Problem::new("read.delimiter", "a quote can't be the delimiter unless `quoted = false`"));
         }
         if self.rest && (self.quoted || self.columns.is_empty()) {
             found.push(Problem::new("read.rest", "`rest` needs `quoted = false`, and `columns`"));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        if let Some(twice) = self.columns.iter().find(|name| !seen.insert(*name)) {
+            found.push(Problem::new("read.columns", format!("`{twice}` is listed twice")));
         }
         found
     }
 }
 
-impl Delimited {
-    fn quoted_rows(&self, text: &str) -> Result<Vec<Record>> {
-        let mut reader = csv::ReaderBuilder::new()
-            .delimiter(self.delimiter as u8)
-            .has_headers(false)
-            .flexible(true)
-            .from_reader(text.as_bytes());
-        // The reader's own line numbers lag behind where lines end in CR LF.
-        let (mut line, mut counted) = (1, 0);
-        reader
-            .records()
-            .map(|record| {
-                let record = record.map_err(Error::input)?;
-                let position = record.position().map_or(0, |p| usize::try_from(p.byte()).unwrap_or(usize::MAX));
-                let rest = text.get(position..).unwrap_or_default();
-                let start = text.len() - rest.trim_start_matches(['\r', '\n']).len();
-                line += text[counted..start].matches('\n').count() as u64;
-                counted = start;
-                Ok(row(line, record.iter()))
-            })
-            .collect()
-    }
+/// A row and the lines that it begins and ends in.
+struct Row {
+    line: u64,
+    last: u64,
+    fields: Vec<String>,
+}
 
-    fn plain_rows(&self, text: &str) -> Vec<Record> {
-        let most = if self.rest { self.columns.len().max(1) } else { usize::MAX };
-        (1..).zip(text.lines()).map(|(line, text)| row(line, text.splitn(most, self.delimiter))).collect()
+impl Row {
+    fn place(&self) -> String {
+        match self.last - self.line {
+            0 => format!("line {}", self.line),
+            _ => format!("lines {} to {}, which quotes make one row", self.line, self.last),
+        }
     }
 }
 
-fn row<'a>(line: u64, fields: impl Iterator<Item = &'a str>) -> Record {
-    Record { place: Place::Line(line), values: fields.map(|field| Some(field.to_owned())).collect() }
+impl Delimited {
+    fn quoted_rows(&self, text: &str) -> Result<Vec<Row>> {
+        let mut cursor = Cursor { text, at: 0, line: 1, delimiter: self.delimiter as u8, mac: !text.contains('\n') };
+        let mut rows = Vec::new();
+        while cursor.at < text.len() {
+            // Between rows, empty lines are nothing.
+            if !cursor.line_end() {
+                rows.push(cursor.row()?);
+            }
+        }
+        Ok(rows)
+    }
+
+    fn plain_rows(&self, text: &str) -> Vec<Row> {
+        let most = if self.rest { self.columns.len().max(1) } else { usize::MAX };
+        let row = |(line, text): (u64, &str)| Row {
+            line,
+            last: line,
+            fields: text.splitn(most, self.delimiter).map(str::to_owned).collect(),
+        };
+        numbered(text).map(row).collect()
+    }
+}
+
+/// Goes through a text with quotes. What could be read in two ways is an error.
+struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+    line: u64,
+    delimiter: u8,
+    /// Whether a CR ends lines inside of quotes, too. Outside it always does.
+    mac: bool,
+}
+
+impl Cursor<'_> {
+    fn rest(&self) -> &[u8] {
+        &self.text.as_bytes()[self.at..]
+    }
+
+    /// Passes over a line end, if there is one here.
+    fn line_end(&mut self) -> bool {
+        let length = line_end(self.rest());
+        self.at += length;
+        self.line += u64::from(length > 0);
+        length > 0
+    }
+
+    fn row(&mut self) -> Result<Row> {
+        let (line, mut fields) = (self.line, Vec::new());
+        loop {
+            fields.push(if self.rest().first() == Some(&b'"') { self.quoted()? } else { self.unquoted()? });
+            let last = self.line;
+            if self.rest().first() == Some(&self.delimiter) {
+                self.at += 1;
+            } else if self.at == self.text.len() || self.line_end() {
+                return Ok(Row { line, last, fields });
+            }
+        }
+    }
+
+    fn unquoted(&mut self) -> Result<String> {
+        let rest = self.rest();
+        let length = rest.iter().position(|b| *b == self.delimiter || matches!(b, b'\r' | b'\n')).unwrap_or(rest.len());
+        let field = &self.text[self.at..self.at + length];
+        let inner = field.trim();
+        if inner.len() > 1 && inner.starts_with('"') && inner.ends_with('"') {
+            return Err(Error::input(format!("line {}: blanks before the quote that opens a field", self.line))
+                .help("take them out, or say `quoted = false` in the dataset's card if quotes are part of the text"));
+        }
+        self.at += length;
+        Ok(field.to_owned())
+    }
+
+    fn quoted(&mut self) -> Result<String> {
+        let opened = self.line;
+        self.at += 1;
+        let mut field = String::new();
+        loop {
+            let Some(length) = self.text[self.at..].find('"') else {
+                return Err(Error::input(format!("line {opened}: a quote opens a field and is never closed")).help(
+                    "close it, double it if it is part of the text, or say `quoted = false` in the dataset's card",
+                ));
+            };
+            let end = self.at + length;
+            field.push_str(&self.text[self.at..end]);
+            let ends = self.text[self.at..end].matches(if self.mac { '\r' } else { '\n' });
+            self.line += ends.count() as u64;
+            self.at = end + 1;
+            match self.rest().first() {
+                Some(b'"') => {
+                    field.push('"');
+                    self.at += 1;
+                }
+                None | Some(b'\r' | b'\n') => return Ok(field),
+                Some(next) if *next == self.delimiter => return Ok(field),
+                Some(_) => return Err(self.stray(opened)),
+            }
+        }
+    }
+
+    /// The error for a quote in a quoted field that neither ends it nor is doubled.
+    fn stray(&self, opened: u64) -> Error {
+        let since = match self.line - opened {
+            0 => String::new(),
+            _ => format!(" that opens in line {opened}"),
+        };
+        Error::input(format!("line {}: something follows the quote that closes a field{since}", self.line)).help(
+            "a quote that is part of a quoted text must be doubled (\"\"); a quote that isn't closed ends at the next one. If \
+             quotes mean nothing in this file, say `quoted = false` in the dataset's card",
+        )
+    }
 }
 
 #[cfg(test)]
@@ -102,39 +210,86 @@ mod tests {
     use super::*;
 
     fn values(records: &Records) -> Vec<Vec<&str>> {
-        records.rows.iter().map(|r| r.values.iter().flatten().map(String::as_str).collect()).collect()
+        records.rows.iter().map(|r| (0..records.columns.len()).filter_map(|c| r.get(c)).collect()).collect()
     }
 
     #[test]
     fn quoted_fields_hold_delimiters_and_line_ends() {
-        let records = Delimited::default().read("label,text\nneg,\"a, \"\"b\"\"\r\nc\"\npos,d\n").unwrap();
+        let records = Delimited::default().read("", "label,text\nneg,\"a, \"\"b\"\"\r\nc\"\npos,d\n").unwrap();
         assert_eq!(records.columns, ["label", "text"]);
         assert_eq!(values(&records), [["neg", "a, \"b\"\r\nc"], ["pos", "d"]]);
         assert_eq!(records.rows[1].place, Place::Line(4));
         let crlf =
-            Delimited::default().read("label,text\r\nneg,\"a\rb\"\r\npos,\"c\r\n\r\nd\"\r\n\r\npos,e\r\n").unwrap();
+            Delimited::default().read("", "label,text\r\nneg,\"a\rb\"\r\npos,\"c\r\n\r\nd\"\r\n\r\npos,e\r\n").unwrap();
         assert_eq!(crlf.rows.iter().map(|r| r.place.id()).collect::<Vec<_>>(), ["2", "3", "7"]);
     }
 
     #[test]
     fn without_quoting_a_quote_is_text() {
         let tsv = Delimited { delimiter: '\t', quoted: false, columns: vec!["id".into(), "text".into()], rest: false };
-        let records = tsv.read("1\t\"oh\r\n2\tno\" way").unwrap();
+        let records = tsv.read("", "1\t\"oh\r\n2\tno\" way").unwrap();
         assert_eq!(values(&records), [["1", "\"oh"], ["2", "no\" way"]]);
     }
 
     #[test]
     fn the_last_column_can_take_the_rest() {
         let sst = Delimited { delimiter: ' ', quoted: false, columns: vec!["label".into(), "text".into()], rest: true };
-        assert_eq!(values(&sst.read("3 not bad at all\n").unwrap()), [["3", "not bad at all"]]);
+        assert_eq!(values(&sst.read("", "3 not bad at all\n").unwrap()), [["3", "not bad at all"]]);
     }
 
     #[test]
     fn a_wrong_number_of_fields_is_placed() {
-        let e = Delimited::default().read("label,text\nneg,a\npos,b,c\n").unwrap_err();
+        let e = Delimited::default().read("", "label,text\nneg,a\npos,b,c\n").unwrap_err();
         assert_eq!(e.message, "line 3: 3 fields where there are 2 columns (label, text)");
         let tsv = Delimited { delimiter: '\t', quoted: false, columns: vec!["id".into(), "text".into()], rest: false };
-        let e = tsv.read("1\ta\n\n2\tb\n").unwrap_err();
+        let e = tsv.read("", "1\ta\n\n2\tb\n").unwrap_err();
         assert!(e.message.starts_with("line 2: 1 field where"), "{}", e.message);
+    }
+
+    #[test]
+    fn quotes_that_could_mean_two_things_are_refused_with_their_line() {
+        let fails = |text: &str| {
+            let e = Delimited::default().read("", text).unwrap_err();
+            assert!(e.help.is_some(), "{e}");
+            e.message
+        };
+        assert_eq!(fails("a,b\n1,2\n3,\"4\n5,6\n"), "line 3: a quote opens a field and is never closed");
+        assert_eq!(
+            fails("a,b\r\n\"1,2\r\n\"3\",4\r\n"),
+            "line 3: something follows the quote that closes a field that opens in line 2"
+        );
+        assert_eq!(fails("a,b\n\"he \"said\" so\",2\n"), "line 2: something follows the quote that closes a field");
+        assert_eq!(fails("a,b\n1, \"2\"\n"), "line 2: blanks before the quote that opens a field");
+        assert_eq!(
+            fails("a,b\n\"1\n2\n\",3,4\n"),
+            "lines 2 to 4, which quotes make one row: 3 fields where there are 2 columns (a, b)"
+        );
+        // A quote inside of a field that has none around it is text to everyone.
+        assert_eq!(values(&Delimited::default().read("", "a,b\n1,the 2\" one\n").unwrap()), [["1", "the 2\" one"]]);
+    }
+
+    #[test]
+    fn lines_end_in_any_of_three_ways() {
+        for end in ["\n", "\r\n", "\r"] {
+            let text = ["a,b", "1,\"x", "y\"", "", "2,", "3,z"].join(end);
+            for quoted in [text.clone(), text.clone() + end] {
+                let records = Delimited::default().read("", &quoted).unwrap();
+                assert_eq!(values(&records), [["1", &format!("x{end}y")], ["2", ""], ["3", "z"]], "{end:?}");
+                assert_eq!(records.rows.iter().map(|r| r.place.id()).collect::<Vec<_>>(), ["2", "5", "6"]);
+            }
+        }
+        let mixed = Delimited::default().read("", "a,b\n1,2\r3,4\r\n5,6").unwrap();
+        assert_eq!(values(&mixed), [["1", "2"], ["3", "4"], ["5", "6"]]);
+        let e = Delimited::default().read("", "a\n1\r2\n").unwrap_err();
+        assert!(e.message.starts_with("line 2: a carriage return"), "{e}");
+    }
+
+    #[test]
+    fn what_has_no_meaning_is_found_in_the_card() {
+        let message = |d: Delimited| d.problems().into_iter().map(|p| p.message).collect::<String>();
+        assert!(message(Delimited { delimiter: '"', ..Delimited::default() }).contains("a quote"));
+        assert!(message(Delimited { delimiter: '\n', ..Delimited::default() }).contains("ends no line"));
+        let twice = vec!["a".to_owned(), "a".to_owned()];
+        assert!(message(Delimited { columns: twice, ..Delimited::default() }).contains("listed twice"));
     }
 }

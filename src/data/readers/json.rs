@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use super::{Place, Problem, Reader, Record, Records};
+use super::{
+    Place, Problem, Reader, Record, Records,
+    value::{self, Table, Value},
+};
 use crate::error::{Error, Result};
 
-/// Tables (objects) as rows; tables inside of a row give columns such as `emotion.main`.
+/// Tables (objects) as rows; tables inside of a row give columns such as `emotion.main`. Values are kept as they are written,
+/// so ids may have any number of digits. A file of JSON Lines is the list of its values, so that `{row}` leads to its rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Json {
@@ -42,13 +45,13 @@ fn steps(path: &str) -> Result<Vec<Step<'_>>> {
 }
 
 impl Reader for Json {
-    fn read(&self, text: &str) -> Result<Records> {
-        let root: Value = serde_json::from_str(text).map_err(|e| damaged(&e))?;
+    fn read(&self, name: &str, text: &str) -> Result<Records> {
+        let root = value::parse(name, text)?;
         let steps = steps(&self.rows)?;
         let mut walk = Walk { columns: IndexMap::new(), rows: Vec::new() };
         for step in &steps {
             if let Step::Named(name) = step {
-                walk.column(name);
+                walk.columns.insert((*name).to_owned(), name.to_string());
             }
         }
         walk.descend(&root, &steps, &mut Vec::new())?;
@@ -60,16 +63,11 @@ impl Reader for Json {
             }
             let steps = self::steps(path)?;
             for row in &mut rows {
-                let value = look_up(&root, &steps, |name| {
-                    let column = columns.get(name).copied()?;
-                    row.values.get(column)?.as_deref()
-                });
-                row.values.resize(columns.len(), None);
-                row.values.push(value);
+                let value = look_up(&root, &steps, |name| row.get(columns.get_index_of(name)?));
+                row.add(columns.len(), value);
             }
-            columns.insert(name.clone(), columns.len());
+            columns.insert(name.clone(), String::new());
         }
-        rows.iter_mut().for_each(|row| row.values.resize(columns.len(), None));
         Ok(Records { columns: columns.into_keys().collect(), rows })
     }
 
@@ -92,55 +90,41 @@ impl Reader for Json {
     }
 }
 
-/// What the parser says, with the place in front as everywhere.
-fn damaged(e: &serde_json::Error) -> Error {
-    let text = e.to_string();
-    let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
-    Error::input(format!("line {}, column {}: {what}", e.line(), e.column()))
-        .help("the file is no sound JSON: was it cut short or edited?")
-}
-
 struct Walk {
-    /// Name and position.
-    columns: IndexMap<String, usize>,
-    /// Values by position; missing ones at the end are left out until all columns are known.
+    /// Name, and the keys that lead to it from the row's table.
+    columns: IndexMap<String, String>,
     rows: Vec<Record>,
 }
 
 impl Walk {
-    fn column(&mut self, name: &str) -> usize {
-        let next = self.columns.len();
-        *self.columns.entry(name.to_owned()).or_insert(next)
-    }
-
     fn descend(&mut self, at: &Value, steps: &[Step], members: &mut Vec<(String, String)>) -> Result<()> {
         let place = Place::Members(members.clone());
         let Some((step, rest)) = steps.split_first() else {
             return match at {
-                Value::Object(row) => self.row(row, place),
-                other => Err(Error::input(format!("{} where a row (a table) should be", kind(other)))
+                Value::Table(row) => self.row(row, place),
+                other => Err(Error::input(format!("{} where a row (a table) should be", other.kind()))
                     .help(PATH_HELP)
                     .at(place)),
             };
         };
         match (step, at) {
-            (Step::Key(key), Value::Object(table)) => match table.get(*key) {
+            (Step::Key(key), Value::Table(table)) => match table.get(*key) {
                 Some(inner) => self.descend(inner, rest, members),
                 None => {
-                    let have: Vec<_> = table.keys().map(String::as_str).take(8).collect();
+                    let have: Vec<&str> = table.keys().map(AsRef::as_ref).take(8).collect();
                     Err(Error::input(format!("there is no `{key}`; there is: {}", have.join(", ")))
                         .help(PATH_HELP)
                         .at(place))
                 }
             },
-            (Step::Named(name), Value::Array(list)) => {
+            (Step::Named(name), Value::List(list)) => {
                 list.iter().enumerate().try_for_each(|(i, inner)| self.member(name, i + 1, inner, rest, members))
             }
-            (Step::Named(name), Value::Object(table)) => {
+            (Step::Named(name), Value::Table(table)) => {
                 table.iter().try_for_each(|(key, inner)| self.member(name, key, inner, rest, members))
             }
             (Step::Key(name) | Step::Named(name), other) => {
-                Err(Error::input(format!("{} where `{name}` should be looked for", kind(other)))
+                Err(Error::input(format!("{} where `{name}` should be looked for", other.kind()))
                     .help(PATH_HELP)
                     .at(place))
             }
@@ -161,76 +145,64 @@ impl Walk {
         Ok(())
     }
 
-    fn row(&mut self, row: &Map<String, Value>, place: Place) -> Result<()> {
-        let mut values = Vec::with_capacity(self.columns.len());
-        if let Place::Members(members) = &place {
-            values.extend(members.iter().map(|(_, member)| Some(member.clone())));
-        }
-        let levels = values.len();
+    fn row(&mut self, row: &Table, place: Place) -> Result<()> {
+        let Place::Members(members) = &place else { return Err(Error::internal("a row of JSON has members")) };
+        let mut record = Record::full(place.clone(), members.iter().map(|(_, member)| member.clone()));
+        let levels = members.len();
         let mut cells = Vec::new();
-        flatten("", row, &mut cells);
-        for (name, value) in cells {
-            let column = self.column(&name);
+        flatten(&mut Vec::new(), row, &mut cells);
+        for (keys, value) in cells {
+            let (name, path) = (keys.join("."), keys.join("\0"));
+            let (column, known) = match self.columns.get_full(&name) {
+                Some((column, _, known)) => (column, known.clone()),
+                None => (self.columns.insert_full(name.clone(), path.clone()).0, path.clone()),
+            };
             if column < levels {
                 return Err(Error::input(format!("the rows have a column `{name}` of their own"))
                     .help("give that part of `read.rows` in the dataset's card another name")
                     .at(place));
             }
-            if values.len() <= column {
-                values.resize(column + 1, None);
+            if known != path {
+                return Err(Error::input(format!(
+                    "the column `{name}` is a key with a dot, and also a key in a table"
+                ))
+                .help("rename one of them in the file")
+                .at(place));
             }
-            values[column] = value;
+            record.add(column, value.scalar());
         }
-        self.rows.push(Record { place, values });
+        self.rows.push(record);
         Ok(())
     }
 }
 
 const PATH_HELP: &str = "check `read.rows` in the dataset's card against the file";
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "a table",
-    }
-}
-
-fn flatten(prefix: &str, table: &Map<String, Value>, into: &mut Vec<(String, Option<String>)>) {
+/// The values of a row and of the tables in it, with the keys that lead to each.
+fn flatten<'v, 'a>(keys: &mut Vec<&'v str>, table: &'v Table<'a>, into: &mut Vec<(Vec<&'v str>, &'v Value<'a>)>) {
     for (key, value) in table {
-        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        keys.push(key);
         match value {
-            Value::Object(inner) => flatten(&name, inner, into),
-            other => into.push((name, scalar(other))),
+            Value::Table(inner) => flatten(keys, inner, into),
+            other => into.push((keys.clone(), other)),
         }
+        keys.pop();
     }
 }
 
-/// A value as text; a list as JSON.
-fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    }
-}
-
-fn look_up<'a>(root: &Value, steps: &[Step], column: impl Fn(&str) -> Option<&'a str>) -> Option<String> {
+fn look_up<'r>(root: &Value, steps: &[Step], column: impl Fn(&str) -> Option<&'r str>) -> Option<String> {
     let found = steps.iter().try_fold(root, |at, step| {
         let key = match step {
             Step::Key(key) => key,
             Step::Named(name) => column(name)?,
         };
         match at {
-            Value::Object(table) => table.get(key),
-            Value::Array(list) => list.get(key.parse::<usize>().ok()?.checked_sub(1)?),
+            Value::Table(table) => table.get(key),
+            Value::List(list) => list.get(key.parse::<usize>().ok()?.checked_sub(1)?),
             _ => None,
         }
     });
-    scalar(found?)
+    found?.scalar()
 }
 
 #[cfg(test)]
@@ -242,7 +214,8 @@ mod tests {
     }
 
     fn values(records: &Records) -> Vec<Vec<Option<&str>>> {
-        records.rows.iter().map(|r| r.values.iter().map(Option::as_deref).collect()).collect()
+        let all = |row| (0..records.columns.len()).map(|column| Record::get(row, column)).collect();
+        records.rows.iter().map(all).collect()
     }
 
     const LISTS: &str =
@@ -250,7 +223,7 @@ mod tests {
 
     #[test]
     fn lists_of_lists_are_numbered_from_one() {
-        let records = json("{dialogue}.{turn}").read(LISTS).unwrap();
+        let records = json("{dialogue}.{turn}").read("", LISTS).unwrap();
         assert_eq!(records.columns, ["dialogue", "turn", "who", "says", "n"]);
         assert_eq!(
             values(&records),
@@ -271,7 +244,7 @@ mod tests {
     fn tables_are_walked_by_key_flattened_and_looked_up_in() {
         let mut reader = json("{series}.{scene}.Lines.{line}");
         reader.columns.insert("name".into(), "{series}.{scene}.Who.{By}.Name".into());
-        let records = reader.read(NESTED).unwrap();
+        let records = reader.read("", NESTED).unwrap();
         assert_eq!(records.columns, ["series", "scene", "line", "By", "Label.main", "Label.all", "name"]);
         let [first, second] = values(&records).try_into().unwrap();
         assert_eq!(first[2..], [Some("u1"), Some("A"), Some("Sad"), Some("[\"Sad\",\"Fear\"]"), Some("Li")]);
@@ -281,13 +254,13 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_placed() {
         let message = |reader: Json, text: &str| {
-            let e = reader.read(text).unwrap_err();
+            let e = reader.read("", text).unwrap_err();
             assert!(e.help.is_some(), "{e}");
             e.message
         };
         assert_eq!(
             message(json("{d}.{t}"), "[[{\"says\": \"Hi\"},\n  {\"says\": \"Ye"),
-            "line 2, column 14: EOF while parsing a string"
+            "line 2, column 15: the file ends inside a string"
         );
         assert_eq!(message(json("{d}.{t}"), "[[\n{\"a\" 1}]]"), "line 2, column 6: expected `:`");
         assert_eq!(
@@ -300,6 +273,32 @@ mod tests {
         let mut twice = json("{d}.{t}");
         twice.columns.insert("says".into(), "{d}".into());
         assert_eq!(message(twice, LISTS), "the rows have a column `says` already");
+    }
+
+    #[test]
+    fn json_lines_are_a_list_and_numbers_keep_their_digits() {
+        let records = json("{row}").read("d.json", "{\"id\":36893488147419103233,\"n\":1.0}\n{\"id\":1e5}\n").unwrap();
+        assert_eq!(records.columns, ["row", "id", "n"]);
+        assert_eq!(
+            values(&records),
+            [[Some("1"), Some("36893488147419103233"), Some("1.0")], [Some("2"), Some("1e5"), None]]
+        );
+    }
+
+    #[test]
+    fn columns_that_fall_together_are_refused() {
+        let message = |text: &str| json("{r}").read("", text).unwrap_err().message;
+        let expected = "the column `a.b` is a key with a dot, and also a key in a table";
+        assert_eq!(message(r#"[{"a": {"b": 1}, "a.b": 2}]"#), format!("r 1: {expected}"));
+        assert_eq!(message(r#"[{"a.b": 2}, {"a": {"b": 1}}]"#), format!("r 2: {expected}"));
+    }
+
+    #[test]
+    fn rows_with_keys_of_their_own_take_no_room_for_those_of_others() {
+        let rows: Vec<_> = (0..20_000).map(|i| format!("{{\"k{i}\": {i}}}")).collect();
+        let records = json("{r}").read("", &format!("[{}]", rows.join(","))).unwrap();
+        assert_eq!(records.columns.len(), 20_001);
+        assert_eq!((records.rows[9].get(10), records.rows[9].get(11)), (Some("9"), None));
     }
 
     #[test]

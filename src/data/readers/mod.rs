@@ -1,12 +1,16 @@
 //! File formats: bytes to rows of named strings. One file a format, and one line in [`Format`].
 
 mod delimited;
+mod encoding;
 mod json;
 mod lines;
+mod value;
 
 pub use delimited::Delimited;
+pub use encoding::Encoding;
 pub use json::Json;
-pub use lines::Lines;
+pub use lines::{Lines, numbered};
+use lines::{check_line_ends, line_at, line_end};
 
 use std::fmt;
 
@@ -27,8 +31,8 @@ pub enum Format {
 
 /// What each format does.
 trait Reader {
-    /// All rows of a file.
-    fn read(&self, text: &str) -> Result<Records>;
+    /// All rows of the file `name`.
+    fn read(&self, name: &str, text: &str) -> Result<Records>;
 
     /// Options that contradict each other.
     fn problems(&self) -> Vec<Problem> {
@@ -51,7 +55,7 @@ impl Format {
     /// Undecodable bytes, wrong numbers of fields, a file without rows; each with file and line or byte.
     pub fn read(&self, name: &str, bytes: &[u8], encoding: Encoding) -> Result<Records> {
         let text = encoding.decode(bytes).map_err(|e| e.at(name))?;
-        let records = self.reader().read(&text).map_err(|e| e.at(name))?;
+        let records = self.reader().read(name, &text).map_err(|e| e.at(name))?;
         if records.rows.is_empty() {
             return Err(Error::input(format!("{name}: the file has no rows"))
                 .help("check the source: was the right file downloaded, or the right member of the archive?"));
@@ -74,8 +78,30 @@ pub struct Records {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     pub place: Place,
-    /// In the order of the columns; none where the row has nothing there.
-    pub values: Vec<Option<String>>,
+    /// Column and value, sorted. A row takes no room for columns in which it has nothing, since in some files there are as
+    /// many columns as rows.
+    cells: Vec<(usize, String)>,
+}
+
+impl Record {
+    /// With a value for each column from the first one on.
+    fn full(place: Place, values: impl IntoIterator<Item = String>) -> Self {
+        Self { place, cells: values.into_iter().enumerate().collect() }
+    }
+
+    /// Sets what the row has in a column, if anything.
+    fn add(&mut self, column: usize, value: Option<String>) {
+        if let Some(value) = value {
+            let at = self.cells.partition_point(|(before, _)| *before < column);
+            self.cells.insert(at, (column, value));
+        }
+    }
+
+    /// What the row has in a column.
+    pub fn get(&self, column: usize) -> Option<&str> {
+        let at = self.cells.binary_search_by_key(&column, |(column, _)| *column).ok()?;
+        Some(&self.cells[at].1)
+    }
 }
 
 /// Where a row is in its file.
@@ -115,63 +141,36 @@ impl Records {
     /// Position of a column.
     ///
     /// # Errors
-    /// A column that isn't there, with those that are.
+    /// A column that isn't there, with those that are; one that is there several times.
     pub fn column(&self, name: &str) -> Result<usize> {
-        self.columns.iter().position(|c| c == name).ok_or_else(|| {
-            Error::input(format!("no column `{name}`; the columns are: {}", self.columns.join(", ")))
+        let mut found = self.columns.iter().enumerate().filter(|(_, column)| *column == name).map(|(i, _)| i);
+        let first = found.next().ok_or_else(|| {
+            Error::input(format!("no column `{name}`; the columns are: {}", listed(&self.columns)))
                 .help("correct `fields` in the dataset's card, or `read.columns` where the file has no header row")
-        })
-    }
-}
-
-/// Character encoding.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Encoding {
-    /// UTF-8, with or without a byte-order mark.
-    #[default]
-    #[serde(rename = "utf-8")]
-    Utf8,
-    /// Windows-1252; its five undefined bytes become control characters.
-    #[serde(rename = "windows-1252")]
-    Windows1252,
-    /// ISO 8859-1: every byte is the character of the same number.
-    #[serde(rename = "latin-1")]
-    Latin1,
-}
-
-impl Encoding {
-    /// The text of a file.
-    ///
-    /// # Errors
-    /// The first byte that isn't of this encoding, with its line.
-    pub fn decode(self, bytes: &[u8]) -> Result<String> {
-        match self {
-            Self::Utf8 => {
-                let text = std::str::from_utf8(bytes).map_err(|e| {
-                    let at = e.valid_up_to();
-                    let line = bytes[..at].iter().filter(|b| **b == b'\n').count() + 1;
-                    Error::input(format!("line {line}, byte {at}: 0x{:02x} is not UTF-8", bytes[at]))
-                        .help("say how the file is encoded in the dataset's card: `encoding = \"windows-1252\"` or \"latin-1\"")
-                })?;
-                Ok(text.strip_prefix('\u{feff}').unwrap_or(text).to_owned())
+        })?;
+        match found.next() {
+            None => Ok(first),
+            Some(second) => {
+                Err(Error::input(format!("the columns {} and {} are both called `{name}`", first + 1, second + 1))
+                    .help("nobody could tell which of them is meant: rename one of them in the file"))
             }
-            Self::Windows1252 => Ok(encoding_rs::WINDOWS_1252.decode_without_bom_handling(bytes).0.into_owned()),
-            Self::Latin1 => Ok(encoding_rs::mem::decode_latin1(bytes).into_owned()),
         }
     }
+}
+
+/// Names of columns, for people. What can't be seen in a name is made visible.
+fn listed(columns: &[String]) -> String {
+    let shown = |name: &String| {
+        let plain =
+            name.trim() == name && !name.is_empty() && !name.contains(|c: char| c.is_control() || c == '\u{feff}');
+        if plain { name.clone() } else { format!("`{}`", name.escape_debug()) }
+    };
+    columns.iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn encodings_give_their_characters() {
-        assert_eq!(Encoding::Utf8.decode("\u{feff}né".as_bytes()).unwrap(), "né");
-        assert_eq!(Encoding::Windows1252.decode(b"\x93ok\x94 \xe9").unwrap(), "\u{201c}ok\u{201d} é");
-        assert_eq!(Encoding::Latin1.decode(b"\x93 \xe9").unwrap(), "\u{93} é");
-    }
 
     #[test]
     fn a_byte_that_is_not_utf8_is_placed() {
@@ -193,5 +192,14 @@ mod tests {
     fn a_missing_column_is_named_with_those_that_are_there() {
         let records = Format::Delimited(Delimited::default()).read("a.csv", b"id,txt\n1,x\n", Encoding::Utf8).unwrap();
         assert_eq!(records.column("text").unwrap_err().message, "no column `text`; the columns are: id, txt");
+    }
+    #[test]
+    fn a_name_that_two_columns_have_is_refused_where_it_is_used() {
+        let read = |text: &str| Format::Delimited(Delimited::default()).read("a.csv", text.as_bytes(), Encoding::Utf8);
+        let records = read("text,label,text,,\nx,y,z,,\n").unwrap();
+        assert_eq!(records.column("label").unwrap(), 1);
+        assert_eq!(records.column("text").unwrap_err().message, "the columns 1 and 3 are both called `text`");
+        let odd = read("text, label\nx,y\n").unwrap().column("label").unwrap_err();
+        assert!(odd.message.ends_with("the columns are: text, ` label`"), "{odd}");
     }
 }
