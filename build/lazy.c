@@ -1,6 +1,8 @@
 /* Opens CUDA's libraries when one of their functions is first called; see lazy.S. */
 
 #define _GNU_SOURCE
+#include "calls.h"
+
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -21,15 +23,18 @@ static int not_initialized(void) { return 1; }         /* CUBLAS_STATUS_NOT_INIT
 static int initialization_failed(void) { return 203; } /* CURAND_STATUS_INITIALIZATION_FAILED */
 static int internal_error(void) { return 11; }         /* NVRTC_ERROR_INTERNAL_ERROR */
 
-/* candle sets up a generator on each device, and we draw no numbers there: without cuRAND only drawing fails. */
-static int no_generator(void **generator) { return *generator = NULL, 0; } /* CURAND_STATUS_SUCCESS */
+/* candle sets up cuBLAS and a generator on each device. Without cuBLAS only products fail, and without cuRAND only drawing. */
+static int no_handle(void **handle) { return *handle = NULL, 0; }
 static int nothing_to_do(void) { return 0; }
 
 static const struct stand_in {
   const char *name;
   void *address;
 } stand_ins[] = {
-    {"curandCreateGenerator", (void *)no_generator},
+    {"cublasCreate_v2", (void *)no_handle},
+    {"cublasSetStream_v2", (void *)nothing_to_do},
+    {"cublasDestroy_v2", (void *)nothing_to_do},
+    {"curandCreateGenerator", (void *)no_handle},
     {"curandSetPseudoRandomGeneratorSeed", (void *)nothing_to_do},
     {"curandSetStream", (void *)nothing_to_do},
     {"curandDestroyGenerator", (void *)nothing_to_do},
@@ -57,27 +62,63 @@ static void note(const char *text) {
   if (text && !trouble[0]) snprintf(trouble, sizeof trouble, "%s", text);
 }
 
-/* Where the loader looks, then in folders of toolkits, which it may not know. */
-static void *open_version(const char *name, int version) {
-  const char *roots[] = {"", getenv("CUDA_HOME"), getenv("CUDA_PATH"), "/usr/local/cuda"};
+static void *open_in(const char *folder, const char *name, int version) {
+  char path[4096];
+  int length = snprintf(path, sizeof path, "%s%s%s.%d", folder, *folder ? "/" : "", name, version);
+  return length < (int)sizeof path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+}
+
+/* Folders of CUDA's libraries that came as Python wheels, as PyTorch's do. Not those in the current folder. */
+static const char wheels[] = "python3 -c 'import sys; sys.path = [p for p in sys.path if p]\n"
+                             "from glob import glob; from importlib.util import find_spec\n"
+                             "for name in \"nvidia\", \"torch\":\n"
+                             "    spec = find_spec(name)\n"
+                             "    for place in spec.submodule_search_locations or [] if spec else []:\n"
+                             "        print(*sorted(glob(place + \"/lib\") + glob(place + \"/*/lib\"), reverse=True), sep=\"\\n\")'"
+                             " 2> /dev/null < /dev/null";
+
+static void *open_of_wheels(const struct library *library) {
+  FILE *told = popen(wheels, "r");
   void *handle = NULL;
+  char folder[4096];
+  /* All is read, so that python3 isn't cut off. */
+  while (told && fgets(folder, sizeof folder, told)) {
+    folder[strcspn(folder, "\n")] = '\0';
+    for (const int *version = library->versions; *folder == '/' && *version && !handle; version++)
+      handle = open_in(folder, library->name, *version);
+  }
+  if (told) pclose(told);
+  return handle;
+}
+
+/* Where the loader looks, and in folders of toolkits, which it may not know. */
+static void *open_of_toolkits(const struct library *library, int version) {
+  const char *roots[] = {getenv("CUDA_HOME"), getenv("CUDA_PATH"), "/usr/local/cuda"};
+  void *handle = open_in("", library->name, version);
   for (size_t i = 0; i < sizeof roots / sizeof *roots && !handle; i++) {
-    char path[4096];
-    if (!roots[i]) continue;
-    snprintf(path, sizeof path, "%s%s%s.%d", roots[i], *roots[i] ? "/lib64/" : "", name, version);
-    handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    char folder[4000];
+    if (roots[i] && snprintf(folder, sizeof folder, "%s/lib64", roots[i]) < (int)sizeof folder)
+      handle = open_in(folder, library->name, version);
   }
   return handle;
 }
 
 static void open_library(struct library *library) {
   for (const int *version = library->versions; *version && !library->handle; version++)
-    library->handle = open_version(library->name, *version);
-  if (!library->handle) {
-    char path[64];
-    snprintf(path, sizeof path, "%s.%d", library->name, library->versions[0]);
-    if (!dlopen(path, RTLD_NOW | RTLD_LOCAL)) note(dlerror());
+    library->handle = open_of_toolkits(library, *version);
+  /* The driver is the machine's, never a wheel's. */
+  if (!library->handle && library != &libraries[0]) library->handle = open_of_wheels(library);
+  if (!library->handle && !open_in("", library->name, library->versions[0])) note(dlerror());
+}
+
+/* What is called for a function of CUDA's: itself, or what adds something to it. */
+static void *called(const char *name, void *address) {
+  for (const struct call *call = emopipe_cuda_calls; call->name; call++) {
+    if (strcmp(name, call->name)) continue;
+    *call->theirs = address;
+    return call->ours;
   }
+  return address;
 }
 
 /* What a function does whose library isn't there. */
@@ -87,22 +128,36 @@ static void *without(const struct library *library, const char *name) {
   return (void *)library->missing;
 }
 
+static void find(struct library *library) {
+  if (library->is_searched) return;
+  library->is_searched = 1;
+  open_library(library);
+}
+
 /* The address to go on to. */
 __attribute__((visibility("hidden"))) void *emopipe_cuda_resolve(struct function *function) {
   pthread_mutex_lock(&lock);
   struct library *library = &libraries[function->library];
-  if (!library->is_searched) {
-    library->is_searched = 1;
-    open_library(library);
-  }
+  find(library);
   void *address = library->handle ? dlsym(library->handle, function->name) : without(library, function->name);
   if (!address) {
     note(dlerror());
     address = (void *)library->missing;
+  } else if (library->handle) {
+    address = called(function->name, address);
   }
   __atomic_store_n(&function->address, address, __ATOMIC_RELEASE);
   pthread_mutex_unlock(&lock);
   return address;
+}
+
+/* Whether there is cuBLAS. */
+__attribute__((visibility("hidden"))) int emopipe_cuda_can_multiply(void) {
+  pthread_mutex_lock(&lock);
+  struct library *library = &libraries[1];
+  find(library);
+  pthread_mutex_unlock(&lock);
+  return library->handle != NULL;
 }
 
 /* What first kept a library or a function from being found; empty where nothing did. */

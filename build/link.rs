@@ -2,7 +2,8 @@
 //!
 //! cudarc asks for the dynamic libraries of CUDA, and a program that is linked with them doesn't start where one is missing.
 //! So the linker gets archives of the same names, in a folder that it searches first: each function in them opens the real
-//! library when it is first called (`lazy.S`, `lazy.c`), and returns an error code where there is none.
+//! library when it is first called (`lazy.S`, `lazy.c`), and returns an error code where there is none. To some calls we add
+//! something (`calls.c`).
 
 use std::{env, fmt::Write, fs, os::unix::fs::symlink, path::Path};
 
@@ -36,6 +37,7 @@ pub fn lazily(toolkit: &Toolkit, out: &Path) -> Result<(), String> {
         .cargo_metadata(false)
         .file(out.join("functions.S"))
         .file("build/lazy.c")
+        .file("build/calls.c")
         .include("build")
         .define("TOOLKIT", toolkit.major.to_string().as_str())
         .out_dir(&folder)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
+use super::bench::suite::SuiteArgs;
 use crate::{engine::Device, models::Dtype};
 
 #[derive(Parser)]
@@ -350,10 +351,12 @@ pub enum BenchCommand {
         #[arg(long, default_value_t = 20, value_parser = at_least_one)]
         repeats: usize,
     },
+    /// All of these on one shape, from one process: for machines that are at hand for minutes.
+    Suite(SuiteArgs),
     /// Write the lengths of tokens artifacts as a workload.
     Workload {
         /// The name of a task, and the folder of its tokens.
-        #[arg(required = true, value_name = "NAME=FOLDER", value_parser = named_folder)]
+        #[arg(required = true, value_name = "NAME=FOLDER", value_parser = named_path)]
         artifacts: Vec<(String, PathBuf)>,
     },
 }
@@ -404,21 +407,21 @@ pub enum BenchAnswer {
     Head,
 }
 
-fn dtype(text: &str) -> Result<Dtype, String> {
+pub fn dtype(text: &str) -> Result<Dtype, String> {
     serde_json::from_value(text.into()).map_err(|_| "expected f32, bf16 or f16".to_owned())
 }
 
-fn device(text: &str) -> Result<Device, String> {
+pub fn device(text: &str) -> Result<Device, String> {
     serde_json::from_value(text.into()).map_err(|_| "expected cpu or cuda".to_owned())
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected a number above 0".to_owned())
 }
 
-fn named_folder(text: &str) -> Result<(String, PathBuf), String> {
-    let (name, folder) = text.split_once('=').ok_or("expected NAME=FOLDER")?;
-    Ok((name.to_owned(), folder.into()))
+pub fn named_path(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("expected NAME=PATH")?;
+    Ok((name.to_owned(), path.into()))
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -266,6 +266,10 @@ pub trait Progress: Sync {
     /// A measured quantity that must not enter artifacts (seconds, bytes of memory, examples per second).
     fn measure(&self, name: &str, value: f64);
 
+    /// A training step has given its device all work of a phase: `forward` and `backward` (of each row in turn), `norm`,
+    /// `optimiser`. For benchmarks.
+    fn phase(&self, _name: &str) {}
+
     fn stop_requested(&self) -> bool;
 }
 

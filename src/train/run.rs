@@ -140,7 +140,9 @@ impl Training<'_> {
             if !norm.is_finite() {
                 return Err(diverged("the gradient is not finite", course.step, &batch));
             }
+            self.progress.phase("norm");
             optimiser.step(&step.gradients, rate(course.step))?;
+            self.progress.phase("optimiser");
             course.step += 1;
             course.loss.push(step.loss as f32);
             course.labelled_tokens += step.labelled_tokens;
@@ -230,7 +232,7 @@ impl Training<'_> {
         let head = self.adapter.head();
         let labelled: usize = packed.iter().map(|p| p.targets.len()).sum();
         let mut sum: Option<Vec<Tensor>> = None;
-        let mut losses = Vec::with_capacity(labelled);
+        let mut pending = Vec::with_capacity(packed.len());
         for (row, packed) in packed.iter().enumerate() {
             let pass = step | (row as u64) << ROW_OF_PASS;
             let mode = Mode::Train { seed: self.seed, pass, checkpointing: self.safeguards.checkpointing };
@@ -244,14 +246,18 @@ impl Training<'_> {
                     self.backbone.nll(&hidden, &packed.rows, &packed.targets)?
                 }
             };
-            losses.push(nll.to_vec1::<f32>()?);
+            self.progress.phase("forward");
             let gradients = collect(parameters, &(nll.sum_all()? / labelled as f64)?.backward()?)?;
+            self.progress.phase("backward");
             sweep_buffers();
+            pending.push(nll.detach());
             sum = Some(match sum {
                 None => gradients,
                 Some(sum) => sum.iter().zip(&gradients).map(|(a, b)| a + b).collect::<candle_core::Result<_>>()?,
             });
         }
+        // Read only now: a device that works by itself has been given all rows by then.
+        let losses = pending.iter().map(Tensor::to_vec1::<f32>).collect::<candle_core::Result<Vec<_>>>()?;
         let of_row = |row: &Vec<f32>| row.iter().copied().map(f64::from).sum::<f64>();
         Ok(StepResult {
             loss: losses.iter().map(of_row).sum::<f64>() / labelled as f64,

@@ -3,17 +3,23 @@
 
 use std::{
     ffi::{CStr, c_char, c_int},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use candle_core::{CudaDevice, Device as Opened};
 use cudarc::driver::{
-    DriverError,
+    CudaEvent, DriverError,
     result::{device, init, mem_pool},
-    sys::{self, CUdevice_attribute as Attribute, CUmemPool_attribute as PoolAttribute, CUresult, cuDriverGetVersion},
+    sys::{
+        self, CUdevice_attribute as Attribute, CUevent_flags, CUmemPool_attribute as PoolAttribute, CUresult,
+        cuDriverGetVersion, cuProfilerStart, cuProfilerStop,
+    },
 };
 
-use super::Peak;
+use super::{Counts, Peak};
 use crate::{
     engine::machine::Gpu,
     error::{Error, Result},
@@ -25,9 +31,19 @@ const TOOLKIT: &str = env!("EMOPIPE_CUDA");
 /// The least compute capability that our kernels are compiled for.
 const CAPABILITY: (c_int, c_int) = (8, 0);
 
+/// `struct counts` of `build/calls.h`.
+#[repr(C)]
+struct Counters {
+    launches: AtomicU64,
+    allocations: AtomicU64,
+    products: AtomicU64,
+}
+
 unsafe extern "C" {
     /// `build/lazy.c`.
     fn emopipe_cuda_trouble() -> *const c_char;
+    fn emopipe_cuda_can_multiply() -> c_int;
+    static emopipe_cuda_counts: Counters;
 }
 
 /// What kept a library of CUDA's from being opened, if anything did.
@@ -101,17 +117,25 @@ fn failed(error: DriverError) -> Error {
 
 static OPENED: Mutex<Option<Opened>> = Mutex::new(None);
 
-pub fn open() -> Result<Opened> {
+/// The GPU, also where there is no cuBLAS: then products fail, and nothing else.
+pub fn connect() -> Result<Opened> {
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(device) = &*opened {
-        return Ok(device.clone());
-    }
+    let device = match &*opened {
+        Some(device) => device.clone(),
+        None => opened.insert(set_up()?).clone(),
+    };
+    // What loads modules and functions relies on it, on every thread that computes.
+    device.as_cuda_device()?.cuda_stream().context().bind_to_thread().map_err(failed)?;
+    Ok(device)
+}
+
+fn set_up() -> Result<Opened> {
     gpus()?;
     let device = Opened::new_cuda_with_stream(0).map_err(|error| {
         let why = trouble().map_or_else(|| error.to_string(), |trouble| format!("{error}: {trouble}"));
         Error::environment(format!("can't compute on the GPU: {why}")).help(
-            "cuBLAS must lie where the loader looks: install the CUDA toolkit, or add the folder of libcublas.so to \
-             LD_LIBRARY_PATH",
+            "another program may hold its memory: `nvidia-smi` lists them; or compute on the CPU: `device = \"cpu\"`, \
+             which is the default",
         )
     })?;
     let cuda = device.as_cuda_device()?;
@@ -119,8 +143,20 @@ pub fn open() -> Result<Opened> {
     // SAFETY: all work goes to the one stream, so nothing has to wait for anything on another.
     unsafe { cuda.disable_event_tracking() };
     keep_freed_memory(cuda);
-    *opened = Some(device.clone());
     Ok(device)
+}
+
+pub fn open() -> Result<Opened> {
+    let device = connect()?;
+    // SAFETY: it takes no arguments.
+    if unsafe { emopipe_cuda_can_multiply() } != 0 {
+        return Ok(device);
+    }
+    let why = trouble().map_or_else(String::new, |trouble| format!(" ({trouble})"));
+    Err(Error::environment(format!("can't compute on the GPU: there is no cuBLAS here{why}")).help(
+        "install the CUDA toolkit, or PyTorch with CUDA for the `python3` on PATH, or add the folder of libcublas.so to \
+         LD_LIBRARY_PATH",
+    ))
 }
 
 fn handle(device: &CudaDevice) -> sys::CUdevice {
@@ -177,6 +213,45 @@ pub fn peak(device: &CudaDevice) -> Option<Peak> {
     })
 }
 
+pub fn forget_peak(device: &CudaDevice) {
+    let Some(pool) = pool(device) else { return };
+    // SAFETY: the pool is the device's, and only what nobody holds is given back. Peaks are then those of the process.
+    let _ = unsafe { mem_pool::trim_to(pool, 0) };
+    for attribute in [PoolAttribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, PoolAttribute::CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH] {
+        let mut now = 0u64;
+        // SAFETY: these attributes are numbers of 64 bits, and 0 sets them to what is there now.
+        let _ = unsafe { mem_pool::set_attribute(pool, attribute, (&raw mut now).cast()) };
+    }
+}
+
 pub fn name(device: &CudaDevice) -> Result<String> {
     device::get_name(handle(device)).map_err(failed)
+}
+
+pub fn counts() -> Counts {
+    // SAFETY: it lies there for as long as the program runs, and its numbers are changed atomically.
+    let counters = unsafe { &emopipe_cuda_counts };
+    Counts {
+        launches: counters.launches.load(Ordering::Relaxed),
+        products: counters.products.load(Ordering::Relaxed),
+        allocations: counters.allocations.load(Ordering::Relaxed),
+    }
+}
+
+/// A place in the device's work, with its time.
+pub fn mark(device: &CudaDevice) -> Result<CudaEvent> {
+    device.cuda_stream().record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).map_err(failed)
+}
+
+pub fn seconds_between(from: &CudaEvent, to: &CudaEvent) -> Result<f64> {
+    from.elapsed_ms(to).map(|ms| f64::from(ms) / 1e3).map_err(failed)
+}
+
+pub fn profile<T>(work: impl FnOnce() -> T) -> Result<T> {
+    // SAFETY: they take no arguments.
+    unsafe { cuProfilerStart() }.result().map_err(failed)?;
+    let done = work();
+    // SAFETY: as above.
+    unsafe { cuProfilerStop() }.result().map_err(failed)?;
+    Ok(done)
 }

@@ -3,14 +3,25 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
+use std::time::Instant;
+
 use candle_core::Device as Opened;
 
 #[cfg(not(feature = "cuda"))]
-use crate::{engine::machine, error::Error};
+use crate::engine::machine;
 use crate::{
     engine::{Device, machine::Gpu},
-    error::Result,
+    error::{Error, Result},
 };
+
+/// The GPU for tests of kernels: also where there is no cuBLAS, so that those which need none are run.
+///
+/// # Errors
+/// As [`open`].
+#[cfg(all(test, feature = "cuda"))]
+pub fn connect() -> Result<Opened> {
+    cuda::connect()
+}
 
 /// The GPUs that this process may compute on.
 ///
@@ -62,7 +73,7 @@ fn without_cuda() -> Error {
         .help("build it with `--features cuda` where there is a CUDA toolkit (README.md says how)")
 }
 
-/// Bytes on a device that tensors held at the worst moment of this process.
+/// Bytes on a device that tensors held at the worst moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peak {
     /// In tensors.
@@ -71,12 +82,99 @@ pub struct Peak {
     pub reserved: u64,
 }
 
-/// The peak of memory on a device beside the host; None on the CPU, and where the driver doesn't tell.
+/// The peak of memory on a device beside the host since the process began or [`forget_peak`]; None on the CPU, and where the driver doesn't tell.
 pub fn peak(device: &Opened) -> Option<Peak> {
     match device {
         #[cfg(feature = "cuda")]
         Opened::Cuda(device) => cuda::peak(device),
         _ => None,
+    }
+}
+
+/// Gives back what no tensor holds, and lets [`peak`] begin anew.
+///
+/// # Errors
+/// If the device fails.
+pub fn forget_peak(device: &Opened) -> Result<()> {
+    device.synchronize()?;
+    #[cfg(feature = "cuda")]
+    if let Opened::Cuda(device) = device {
+        cuda::forget_peak(device);
+    }
+    Ok(())
+}
+
+/// What this process asked of GPUs so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Kernels, without those of products.
+    pub launches: u64,
+    /// Matrix products by cuBLAS.
+    pub products: u64,
+    pub allocations: u64,
+}
+
+impl Counts {
+    /// What was asked for after `before`.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            launches: self.launches - before.launches,
+            products: self.products - before.products,
+            allocations: self.allocations - before.allocations,
+        }
+    }
+}
+
+/// All zero in a build without CUDA.
+pub fn counts() -> Counts {
+    #[cfg(feature = "cuda")]
+    return cuda::counts();
+    #[cfg(not(feature = "cuda"))]
+    Counts::default()
+}
+
+/// A place in the work that was given to a device: what came before is done there, what comes after has not begun.
+pub enum Mark {
+    Host(Instant),
+    #[cfg(feature = "cuda")]
+    Cuda(cudarc::driver::CudaEvent),
+}
+
+impl Mark {
+    /// # Errors
+    /// If the device fails.
+    pub fn new(device: &Opened) -> Result<Self> {
+        match device {
+            #[cfg(feature = "cuda")]
+            Opened::Cuda(device) => cuda::mark(device).map(Self::Cuda),
+            _ => Ok(Self::Host(Instant::now())),
+        }
+    }
+
+    /// Seconds until the device got to `later`; waits until it has.
+    ///
+    /// # Errors
+    /// If the device fails, or the marks are of different devices.
+    pub fn seconds_until(&self, later: &Self) -> Result<f64> {
+        match (self, later) {
+            (Self::Host(from), Self::Host(to)) => Ok((*to - *from).as_secs_f64()),
+            #[cfg(feature = "cuda")]
+            (Self::Cuda(from), Self::Cuda(to)) => cuda::seconds_between(from, to),
+            #[cfg(feature = "cuda")]
+            _ => Err(Error::internal("a time between different devices")),
+        }
+    }
+}
+
+/// Does `work` with a profiler's eye on it, where one waits for that: `ncu --profile-from-start off`.
+///
+/// # Errors
+/// If the driver fails.
+pub fn profile<T>(device: &Opened, work: impl FnOnce() -> T) -> Result<T> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Opened::Cuda(_) => cuda::profile(work),
+        _ => Ok(work()),
     }
 }
 

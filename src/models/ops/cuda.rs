@@ -32,6 +32,11 @@ pub struct Module {
     pub ptx: &'static str,
 }
 
+/// Makes the device the calling thread's: modules, functions and products are for whatever device the thread has.
+pub fn bind(device: &CudaDevice) -> Result<()> {
+    device.cuda_stream().context().bind_to_thread().w()
+}
+
 macro_rules! module {
     ($name:literal) => {
         Module { name: $name, ptx: include_str!(concat!(env!("OUT_DIR"), "/", $name, ".ptx")) }
@@ -43,9 +48,11 @@ pub const ATTENTION: Module = module!("attention");
 pub const ELEMENTWISE: Module = module!("elementwise");
 pub const NLL: Module = module!("nll");
 pub const NORMS: Module = module!("norms");
+pub const RANDOM: Module = module!("random");
 
 impl Module {
     pub fn function(&self, device: &CudaDevice, name: &str) -> Result<CudaFunction> {
+        bind(device)?;
         Ok(device.get_or_load_custom_func(name, self.name, self.ptx)?.into_cuda_function())
     }
 }

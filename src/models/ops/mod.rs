@@ -14,6 +14,7 @@ pub mod gemm;
 pub mod layer_norm;
 mod math;
 pub mod nll;
+pub mod random;
 pub mod rms_norm;
 pub mod rotary;
 pub mod swiglu;

@@ -1,15 +1,11 @@
 //! Weights that were never trained: the shapes are real, so times and memory are, and the answers are not.
 
 use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
 
-use crate::models::random::uniform;
+use crate::models::ops::random;
 
 /// Bound of the uniform distribution whose standard deviation is the 0.02 that transformers start from.
 const BOUND: f32 = 0.034_641;
-
-/// Numbers that one task draws.
-const TASK: usize = 1 << 18;
 
 /// A matrix of small random numbers that its name decides; of vectors, a norm's weight is 1 and a bias 0.
 pub fn tensor(name: &str, shape: &[usize], dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
@@ -17,10 +13,5 @@ pub fn tensor(name: &str, shape: &[usize], dtype: DType, device: &Device) -> can
         let value = if name.ends_with(".bias") { 0.0 } else { 1.0 };
         return Tensor::full(value, len, device)?.to_dtype(dtype);
     }
-    let mut numbers = vec![0f32; shape.iter().product()];
-    numbers.par_chunks_mut(TASK).enumerate().for_each(|(task, to)| {
-        to.copy_from_slice(&uniform(task as u64, name, to.len(), BOUND));
-    });
-    // Converted here, so that a device has to hold the matrix in its own format alone.
-    Tensor::from_vec(numbers, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
+    random::matrix(name, shape, BOUND, dtype, device)
 }

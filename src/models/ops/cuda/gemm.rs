@@ -10,7 +10,7 @@ use candle_core::{
 };
 use half::bf16;
 
-use super::{ELEMENTWISE, Pointer, alloc, launch, over_rows, start};
+use super::{ELEMENTWISE, Pointer, alloc, bind, launch, over_rows, start};
 use crate::models::ops::gemm::Strides;
 
 const GAPS: &str = "no products of a matrix whose rows and columns both have gaps";
@@ -124,6 +124,7 @@ pub fn multiply(
     let (a, b) = (a.view()?, b.view()?);
     let int = |size: usize| i32::try_from(size).map_err(|_| Error::msg(format!("a product of size {size}")));
     let beta = if accumulate { 1f32 } else { 0.0 };
+    bind(device)?;
     let blas = device.cublas_handle();
     // What cuBLAS calls `C` is our result's transpose, `b^T a^T`.
     // SAFETY: sizes and pitches are those of the matrices; all lie on this device.

@@ -10,13 +10,13 @@ use super::super::{
     dropout::{self, Dropout},
     gelu, gemm, layer_norm,
     nll::{self, Targets},
-    rms_norm,
+    random as drawn, rms_norm,
     rotary::{Pairs, Rotary, rotate, rotate_back},
     swiglu,
 };
 use crate::models::{
     TokenTree,
-    device::open,
+    device::connect,
     testing::{assert_close, random},
 };
 
@@ -28,7 +28,7 @@ const ROUNDED: f64 = 2e-2;
 
 /// The GPU, or a loud excuse.
 fn gpu(test: &str) -> Option<Device> {
-    match open(crate::engine::Device::Cuda) {
+    match connect() {
         Ok(device) => Some(device),
         Err(e) => {
             eprintln!("SKIPPED {test}: {e}");
@@ -47,6 +47,20 @@ fn both(test: &str, operands: &[&Tensor], tolerance: f64, f: impl Fn(&[Tensor]) 
     assert_eq!(got.len(), want.len());
     for (got, want) in got.iter().zip(&want) {
         assert_close(&got.to_device(&Device::Cpu).unwrap(), want, tolerance);
+    }
+}
+
+/// More than a key's numbers, and a last block that isn't whole.
+#[test]
+fn drawn_numbers_are_the_same_bits() {
+    let Some(device) = gpu("drawn numbers") else { return };
+    for dtype in [DType::F32, DType::BF16] {
+        for shape in [[3, 5], [521, 512]] {
+            let draw = |device: &Device| {
+                drawn::matrix("a", &shape, 0.1, dtype, device)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()
+            };
+            assert!(draw(&device).unwrap() == draw(&Device::Cpu).unwrap(), "{dtype:?} {shape:?}");
+        }
     }
 }
 

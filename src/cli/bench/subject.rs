@@ -1,0 +1,158 @@
+//! A backbone that is measured, and the trainings of it.
+
+use candle_core::Device as Opened;
+use serde_json::{Map, Value, json};
+
+use super::{
+    model,
+    workload::{Task, Workload},
+};
+use crate::{
+    cli::args::{BenchMethod, BenchModelArgs},
+    engine::{Device, Progress},
+    error::{Error, Result},
+    models::{
+        self, Adapter, AdapterSpec, Backbone, BackboneSpec, adapters,
+        adapters::{Head, LoraSpec, PrefixInit, PrefixTuningSpec, UntrainedSpec, WithHead},
+        device,
+    },
+    train::{Length, Safeguards, Sample, Schedule, Training, TrainingSpec, peak_memory},
+};
+
+/// Seed of the adapter, the order of the data and dropout.
+pub const SEED: u64 = 0;
+
+/// What is trained on top of the backbone.
+#[derive(Clone, Copy)]
+pub struct Method {
+    pub kind: BenchMethod,
+    pub rank: usize,
+    pub virtual_tokens: usize,
+}
+
+pub struct Subject {
+    pub spec: BackboneSpec,
+    pub backbone: Box<dyn Backbone>,
+}
+
+impl Subject {
+    /// As `--model` says, and its workload.
+    pub fn of(args: &BenchModelArgs) -> Result<(Self, Workload)> {
+        let workload = Workload::read(&args.workload)?;
+        if workload.tasks.is_empty() {
+            return Err(Error::input(format!("{} has no tasks", args.workload.display())));
+        }
+        if args.random {
+            return Ok((Self::drawn(model::drawn(&args.model, args.dtype, None)?, args.device)?, workload));
+        }
+        let (spec, files) = model::stored(&args.model, args.dtype)?;
+        let backbone = models::load(&spec, &files, &device::open(args.device)?)?;
+        Ok((Self { spec, backbone }, workload))
+    }
+
+    pub fn drawn(spec: BackboneSpec, device: Device) -> Result<Self> {
+        let backbone = models::load_random(&spec, &device::open(device)?)?;
+        Ok(Self { spec, backbone })
+    }
+
+    pub fn device(&self) -> &Opened {
+        self.backbone.device()
+    }
+
+    pub fn adapter(&self, method: Method, task: &Task) -> Result<Box<dyn Adapter>> {
+        let spec = match method.kind {
+            BenchMethod::None => AdapterSpec::None(UntrainedSpec {}),
+            BenchMethod::Lora => AdapterSpec::Lora(LoraSpec {
+                rank: method.rank,
+                alpha: 32.0,
+                dropout: 0.1,
+                target_modules: models::usual_targets(&self.spec.family)?.iter().map(|t| (*t).to_owned()).collect(),
+            }),
+            BenchMethod::Prefix => AdapterSpec::Ptuning2(PrefixTuningSpec {
+                virtual_tokens: method.virtual_tokens,
+                projection: None,
+                init: PrefixInit::Normal { std: 1.0 },
+            }),
+        };
+        let adapter = adapters::create(&spec, self.backbone.as_ref(), SEED, None)?;
+        if !models::is_encoder(&self.spec.family)? {
+            return Ok(adapter);
+        }
+        let head = Head::new(task.labels.len(), self.backbone.as_ref(), SEED)?;
+        Ok(Box::new(WithHead { adapter, head }))
+    }
+
+    /// The workload's training prompts, over and over, for so many steps.
+    pub fn samples(&self, task: &Task, batch: usize, steps: u64) -> Vec<Sample> {
+        let lengths: Vec<usize> = task.train.iter().copied().cycle().take(batch * steps as usize).collect();
+        task.samples(&lengths, self.backbone.dims().vocab)
+    }
+
+    /// Trains and returns the losses, one for each step.
+    pub fn train(
+        &self,
+        task: &Task,
+        adapter: &dyn Adapter,
+        samples: &[Sample],
+        batch: usize,
+        steps: u64,
+        progress: &dyn Progress,
+    ) -> Result<Vec<f32>> {
+        let spec = TrainingSpec {
+            batch_size: batch,
+            length: Length::Steps(steps),
+            learning_rate: 1e-3,
+            schedule: Schedule::Constant,
+            warmup: 0.0,
+            ..TrainingSpec::default()
+        };
+        let training = Training {
+            backbone: self.backbone.as_ref(),
+            adapter,
+            adapter_name: "bench",
+            samples,
+            dev: &[],
+            answers: &task.answers(),
+            spec: &spec,
+            safeguards: &Safeguards::default(),
+            seed: SEED,
+            checkpoint: None,
+            progress,
+        };
+        Ok(training.run()?.loss)
+    }
+
+    /// Tokens of an example as it is read by itself.
+    pub fn tokens(&self, task: &Task, sample: &Sample) -> usize {
+        let answer = if self.backbone.is_causal() { task.labels[sample.label as usize].len() + 1 } else { 0 };
+        sample.prompt.len() + answer
+    }
+
+    /// What was computed where, and the memory that it took so far.
+    pub fn line(&self, args: &BenchModelArgs, what: &str, figures: Value) -> Result<Value> {
+        let mut line = json!({
+            "program": "emopipe", "what": what, "model": args.model, "method": args.method,
+            "workload": args.workload.file_stem().map(|s| s.to_string_lossy()),
+            "device": args.device.name(), "device_name": device::name(self.device())?, "dtype": self.spec.dtype.name(),
+            "threads": rayon::current_num_threads(),
+        });
+        if let (Value::Object(line), Value::Object(figures)) = (&mut line, figures) {
+            line.extend(figures);
+            line.insert("peak_memory_mib".into(), peak_memory().map(|bytes| bytes >> 20).into());
+            line.extend(device_memory(self.device()));
+        }
+        Ok(line)
+    }
+}
+
+/// The peak of a device's memory in MiB; empty where it has none of its own.
+pub fn device_memory(device: &Opened) -> Map<String, Value> {
+    let peak = device::peak(device).into_iter();
+    peak.flat_map(|peak| {
+        [
+            ("peak_device_memory_mib".to_owned(), (peak.used >> 20).into()),
+            ("peak_device_reserved_mib".to_owned(), (peak.reserved >> 20).into()),
+        ]
+    })
+    .collect()
+}
