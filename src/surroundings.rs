@@ -1,4 +1,4 @@
-//! The file system as planning sees it. Every question is noted with its answer, so that a later process can tell at a
+//! The file system and the environment as planning sees them. Every question is noted with its answer, so that a later process can tell at a
 //! glance whether it would plan the same.
 //!
 //! Contents are compared by digest and never by time: a file that was written twice within a tick of the clock, or whose
@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -19,7 +20,7 @@ use crate::{digest::Digest, error::Result};
 /// Fewer files aren't worth a second thread.
 const PARALLEL_FROM: usize = 64;
 
-/// Answers questions about the file system and notes them.
+/// Answers questions about the file system and the environment, and notes them.
 #[derive(Debug, Default)]
 pub struct Surroundings(Mutex<Notes>);
 
@@ -39,6 +40,8 @@ pub struct Seen {
     places: BTreeMap<PathBuf, Option<PathBuf>>,
     /// What matches a pattern.
     matches: BTreeMap<String, Vec<PathBuf>>,
+    /// The values of environment variables; none where one isn't set.
+    variables: BTreeMap<String, Option<Digest>>,
 }
 
 impl Surroundings {
@@ -94,6 +97,13 @@ impl Surroundings {
         Ok((found, unreadable))
     }
 
+    /// The digest of an environment variable's value, if it is set.
+    pub fn variable(&self, name: &str) -> Option<Digest> {
+        let value = variable(name);
+        self.notes().seen.variables.insert(name.to_owned(), value);
+        value
+    }
+
     fn note<A: PartialEq>(&self, of: impl Fn(&mut Seen) -> &mut BTreeMap<PathBuf, A>, path: &Path, answer: A) {
         let mut notes = self.notes();
         let answers = of(&mut notes.seen);
@@ -122,6 +132,7 @@ impl Seen {
             && self.matches.iter().all(|(pattern, paths)| {
                 matching(pattern).is_ok_and(|(found, unreadable)| unreadable.is_empty() && found == *paths)
             })
+            && self.variables.iter().all(|(name, value)| variable(name) == *value)
             && contents()
     }
 }
@@ -132,6 +143,10 @@ fn is(path: &Path, digest: Option<&Digest>) -> bool {
         Some(digest) => Digest::of_file(path).is_ok_and(|found| found == *digest),
         None => fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound),
     }
+}
+
+fn variable(name: &str) -> Option<Digest> {
+    Some(Digest::of(std::env::var_os(name)?.as_bytes()))
 }
 
 fn matching(pattern: &str) -> Result<(Vec<PathBuf>, Vec<glob::GlobError>), glob::PatternError> {
@@ -202,6 +217,16 @@ mod tests {
     fn point(dir: &Path, to: &str) {
         fs::remove_file(dir.join("link")).unwrap();
         std::os::unix::fs::symlink(dir.join(to), dir.join("link")).unwrap();
+    }
+
+    #[test]
+    fn a_variable_is_an_answer_like_any_other() {
+        let asked = Surroundings::default();
+        assert!(asked.variable("PATH").is_some() && asked.variable("EMOPIPE_NOT_SET").is_none());
+        let mut seen = asked.seen().unwrap();
+        assert!(seen.still_holds());
+        seen.variables.insert("PATH".to_owned(), Some(Digest::of(b"elsewhere")));
+        assert!(!seen.still_holds());
     }
 
     #[test]

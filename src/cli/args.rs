@@ -59,6 +59,9 @@ pub enum Command {
     /// Run one action; started by `run`.
     #[command(hide = true)]
     Worker,
+    /// Watch over one command; started by a worker.
+    #[command(hide = true)]
+    Supervise,
 }
 
 #[derive(Clone, Args)]

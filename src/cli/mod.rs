@@ -29,7 +29,7 @@ use crate::{
     config::{self, Diagnostic, LoadOptions, RemoteConfig, SourceMap},
     engine::{plan::Plan, worker},
     error::{Category, Error, Result},
-    stages,
+    process, stages,
     store::Store,
 };
 use args::{Cli, Command, PipelineArgs};
@@ -115,6 +115,7 @@ fn dispatch(cli: Cli) -> Outcome {
             Ok(())
         }
         Command::Worker => Ok(worker::serve(stages::REGISTRY)?),
+        Command::Supervise => Ok(process::serve()?),
     }
 }
 

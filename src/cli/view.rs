@@ -7,6 +7,7 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+pub use crate::units::bytes;
 use crate::engine::{
     journal::{Entry, Event, Observer},
     schedule::Summary,
@@ -261,19 +262,4 @@ pub fn duration(seconds: f64) -> String {
         60..3600 => format!("{}m{:02}s", whole / 60, whole % 60),
         _ => format!("{}h{:02}m", whole / 3600, whole % 3600 / 60),
     }
-}
-
-/// `512 B`, `3.4 MiB`.
-pub fn bytes(n: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB"];
-    if n < 1024 {
-        return format!("{n} B");
-    }
-    let mut value = n as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < units.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", units[unit])
 }

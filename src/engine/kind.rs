@@ -132,6 +132,9 @@ pub struct Resolved {
     /// `cpu-f32`, `cuda-bf16`, ... where the bytes depend on how the device computes.
     pub numerics: Option<String>,
     pub resources: Resources,
+    /// Variables of this process's environment that the worker gets, besides emopipe's own: names, or beginnings of names
+    /// followed by `*`. None: all but those of a remote store's credentials.
+    pub variables: Option<Vec<String>>,
     /// Where memory can be told in advance.
     pub memory: Option<Arc<dyn Estimate>>,
     /// Where time can be told in advance.
@@ -175,6 +178,9 @@ pub struct Job {
     pub inputs: BTreeMap<String, Vec<Artifact>>,
     /// Threads that the action may use.
     pub threads: usize,
+    /// Bytes that are set aside for the action.
+    #[serde(default)]
+    pub memory: u64,
     /// What was vouched for and not computed among everything that led to the inputs, a sentence each.
     #[serde(default)]
     pub notes: Vec<String>,

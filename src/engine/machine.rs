@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Resources;
+use crate::process::memory_limit;
 
 /// Cores, memory and GPUs of this machine.
 pub fn resources() -> Resources {
@@ -21,8 +22,7 @@ fn memory() -> Option<u64> {
     let info = fs::read_to_string("/proc/meminfo").ok()?;
     let total = info.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
     let total = total.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? << 10;
-    let limit = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|t| t.trim().parse().ok());
-    Some(limit.map_or(total, |l: u64| l.min(total)))
+    Some(memory_limit().map_or(total, |limit| limit.min(total)))
 }
 
 /// NVIDIA devices that the driver shows and that this process may use.

@@ -2,6 +2,7 @@
 
 pub mod accept;
 mod agree;
+pub mod environment;
 pub mod execute;
 pub mod explain;
 pub mod history;

@@ -25,12 +25,13 @@ use super::{
     key::Preimage,
     machine,
     plan::{Action, Finished, Forecast, PARALLEL_FROM, Plan, Selection},
-    worker::{self, Handle, Message, Reporter},
+    worker::{self, Environment, Handle, Message, Reporter, no_thread},
 };
 use crate::{
     error::{Category, Error, Result},
     remote::{Pulled, Pushed, Remote},
     store::{Digest, Outcome, Store},
+    units::bytes,
 };
 
 /// How often the scheduler looks whether the user wants to stop.
@@ -232,7 +233,7 @@ impl Scheduler<'_> {
         let Action { name, resolved, .. } = &self.plan.actions[i];
         let (needs, machine) = (resolved.resources, self.options.machine);
         if needs.memory > machine.memory {
-            let (needs, machine) = (gib(needs.memory), gib(machine.memory));
+            let (needs, machine) = (bytes(needs.memory), bytes(machine.memory));
             let help =
                 "lower the stage's batch size or `resources.memory`, raise `--memory`, or choose a smaller profile";
             return Some(
@@ -593,11 +594,13 @@ impl Scheduler<'_> {
         let send = self.send.clone();
         let worker = match self.plan.actions[i].kind.isolation() {
             Isolation::Worker => {
-                let mut env = self.options.env.clone();
-                env.push((machine::VISIBLE.to_owned(), machine::share(&gpus, machine::visible_gpus().as_deref())));
+                let mut extra = self.options.env.clone();
+                extra.push((machine::VISIBLE.to_owned(), machine::share(&gpus, machine::visible_gpus().as_deref())));
+                let named = self.plan.actions[i].resolved.variables.as_deref();
+                let env = Environment { extra: &extra, named, withheld: &self.options.withheld };
                 let log = self.log(i);
                 // The receiver outlives every sender; a failed send means that the run is over.
-                match worker::spawn(&order, &env, &self.options.withheld, self.folder.join(log), move |m| {
+                match worker::spawn(&order, &env, self.folder.join(log), move |m| {
                     drop(send.send((i, Signal::Worker(m))));
                 }) {
                     Ok(handle) => Some(handle),
@@ -610,7 +613,8 @@ impl Scheduler<'_> {
             Isolation::InProcess => {
                 let (kind, store, order, stop) =
                     (self.plan.actions[i].kind, Arc::clone(self.store), order.clone(), Arc::clone(&stop));
-                std::thread::spawn(move || {
+                let failed = self.send.clone();
+                let started = std::thread::Builder::new().spawn(move || {
                     let progress_send = send.clone();
                     let reporter = Reporter::new(stop, move |m| drop(progress_send.send((i, Signal::Worker(m)))));
                     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -623,6 +627,9 @@ impl Scheduler<'_> {
                     };
                     drop(send.send((i, Signal::Worker(message))));
                 });
+                if let Err(e) = started {
+                    drop(failed.send((i, Signal::Worker(Message::Failed { error: no_thread(&e) }))));
+                }
                 None
             }
         };
@@ -673,6 +680,7 @@ impl Scheduler<'_> {
                 unkeyed: action.resolved.unkeyed.clone(),
                 inputs,
                 threads,
+                memory: action.resolved.resources.memory,
                 notes: preimage.notes.clone(),
             },
             key,
@@ -807,17 +815,13 @@ impl Scheduler<'_> {
 /// An error for want of memory, with what the plan foresaw, and with settings that need a quarter less.
 fn beside_plan(error: Error, estimate: &dyn Estimate, inputs: &BTreeMap<String, Vec<Artifact>>) -> Error {
     let Ok(footprint) = estimate.footprint(inputs) else { return error };
-    let parts: Vec<_> = footprint.parts.iter().map(|(what, bytes)| format!("{what} {}", gib(*bytes))).collect();
+    let parts: Vec<_> = footprint.parts.iter().map(|(what, n)| format!("{what} {}", bytes(*n))).collect();
     let error = Error {
-        message: format!("{}; the plan foresaw {}: {}", error.message, gib(footprint.total()), parts.join(", ")),
+        message: format!("{}; the plan foresaw {}: {}", error.message, bytes(footprint.total()), parts.join(", ")),
         ..error
     };
     match estimate.remedies(inputs, footprint.total() / 4 * 3).as_slice() {
         [] => error,
         some => error.help(format!("any of these needs a quarter less: {}", some.join("; "))),
     }
-}
-
-fn gib(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }

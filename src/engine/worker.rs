@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -16,13 +16,17 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Progress, Registry,
+    Progress, Registry, environment,
     execute::{Order, execute},
 };
 use crate::{
     error::{Error, IoAt, Result},
+    process::{self, OomKills},
     store::{Outcome, Store},
 };
+
+/// Variables that tell libraries how many threads an action may use.
+pub const SHARES: [&str; 2] = ["RAYON_NUM_THREADS", "POLARS_MAX_THREADS"];
 
 /// What a running action tells the scheduler.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -79,11 +83,12 @@ pub fn serve(registry: Registry) -> Result<()> {
     let mut line = String::new();
     let mut stdin = BufReader::new(std::io::stdin());
     stdin.read_line(&mut line).map_err(|e| Error::internal(format!("a worker got no order: {e}")))?;
+    process::take_name();
     let order: Order = serde_json::from_str(&line)
         .map_err(|e| Error::internal(e).help("`emopipe worker` is started by `emopipe run`, not by hand"))?;
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
-    std::thread::spawn(move || {
+    let watch = std::thread::Builder::new().spawn(move || {
         // Either a line `stop` or the end of the pipe; both mean the same.
         let _ = stdin.read_line(&mut String::new());
         flag.store(true, Ordering::Relaxed);
@@ -97,7 +102,10 @@ pub fn serve(registry: Registry) -> Result<()> {
             .and_then(|()| out.write_all(b"\n"))
             .and_then(|()| out.flush());
     });
-    let done = run(&order, registry, &reporter);
+    let done = match watch {
+        Ok(_) => run(&order, registry, &reporter),
+        Err(e) => Err(no_thread(&e)),
+    };
     (reporter.send)(match done {
         Ok(outcome) => Message::Done { outcome },
         Err(error) => Message::Failed { error },
@@ -131,34 +139,43 @@ impl Handle {
     }
 }
 
-/// Starts a worker with this process's environment, `env` added and `withheld` taken away. `send` gets its messages, in order, the last one being [`Message::Done`] or [`Message::Failed`].
+/// What a worker gets of this process's environment, and more.
+pub struct Environment<'a> {
+    /// Added.
+    pub extra: &'a [(String, String)],
+    /// Passed on, where the action names them: see [`super::Resolved::variables`].
+    pub named: Option<&'a [String]>,
+    /// Not passed on, where it names none.
+    pub withheld: &'a [String],
+}
+
+/// Starts a worker. `send` gets its messages, in order, the last one being [`Message::Done`] or [`Message::Failed`]; the latter
+/// comes when everything that the worker started has ended.
+///
+/// # Errors
+/// If there can be no more processes or threads.
 pub fn spawn(
     order: &Order,
-    env: &[(String, String)],
-    withheld: &[String],
+    env: &Environment,
     log: PathBuf,
     send: impl Fn(Message) + Send + 'static,
 ) -> Result<Handle> {
-    let program =
-        std::env::current_exe().map_err(|e| Error::environment(format!("can't find emopipe's own program: {e}")))?;
     let stderr = File::create(&log).io_at("create the worker's log", &log)?;
     let threads = order.job.threads.to_string();
-    let mut command = Command::new(&program);
+    let mut command = process::this_program("worker")?;
+    environment::inherit(&mut command, env.named, env.withheld);
     command
-        .arg("worker")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(stderr)
-        .env("RAYON_NUM_THREADS", &threads)
-        .env("POLARS_MAX_THREADS", &threads)
-        .envs(env.iter().map(|(k, v)| (k, v)));
-    for name in withheld {
-        command.env_remove(name);
-    }
+        .envs(SHARES.map(|name| (name, &threads)))
+        .envs(env.extra.iter().map(|(k, v)| (k, v)));
     // Out of the terminal's process group: Ctrl-C reaches the scheduler, which asks its workers to stop in good order.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let mut child = command.spawn().io_at("start a worker from", &program)?;
+    let kills = OomKills::now();
+    let mut child =
+        command.spawn().map_err(|e| Error::environment(format!("can't start a worker: {e}")).help(FEWER))?;
     let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(Error::internal("a worker without pipes"));
     };
@@ -169,7 +186,7 @@ pub fn spawn(
     let child = Arc::new(Mutex::new(child));
     let stdin = Arc::new(Mutex::new(Some(stdin)));
     let handle = Handle { stdin, child: Arc::clone(&child) };
-    std::thread::spawn(move || {
+    let listening = std::thread::Builder::new().spawn(move || {
         let mut ended = false;
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             if let Ok(message) = serde_json::from_str(&line) {
@@ -179,14 +196,29 @@ pub fn spawn(
         }
         let status = child.lock().unwrap_or_else(std::sync::PoisonError::into_inner).wait();
         if !ended {
-            send(Message::Failed { error: death(status.ok(), &log) });
+            send(Message::Failed { error: death(status.ok(), &log, &kills) });
         }
     });
-    Ok(handle)
+    match listening {
+        Ok(_) => Ok(handle),
+        Err(e) => {
+            handle.kill();
+            let _ = handle.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner).wait();
+            Err(no_thread(&e))
+        }
+    }
+}
+
+/// What to do where the system gives no more processes or threads.
+const FEWER: &str = "raise the limit of processes (`ulimit -u`, or that of the container), or run less at once: `--jobs 1`";
+
+/// An error for a thread that couldn't be started.
+pub fn no_thread(e: &std::io::Error) -> Error {
+    Error::environment(format!("can't start a thread: {e}")).help(FEWER)
 }
 
 /// What to say of a worker that ended without a word.
-fn death(status: Option<ExitStatus>, log: &Path) -> Error {
+fn death(status: Option<ExitStatus>, log: &Path, kills: &OomKills) -> Error {
     #[cfg(unix)]
     let signal = status.and_then(|s| std::os::unix::process::ExitStatusExt::signal(&s));
     #[cfg(not(unix))]
@@ -195,10 +227,12 @@ fn death(status: Option<ExitStatus>, log: &Path) -> Error {
     let last: Vec<&str> = last.lines().rev().take(3).collect();
     let tail: String = last.into_iter().rev().map(|l| format!("\n  {l}")).collect();
     match signal {
-        Some(9) => Error::environment(format!(
-            "the worker was killed (signal 9); the system does so when memory runs out{tail}"
+        Some(9) if kills.rose() => Error::environment(format!(
+            "the worker was killed because memory ran out (signal 9){tail}"
         ))
         .help("give the stage more `resources.memory` so that fewer run side by side, or lower its batch size"),
+        Some(9) => Error::environment(format!("the worker was killed (signal 9){tail}"))
+            .help("the kernel has no record that memory ran out, so somebody did it; run again"),
         Some(n) => Error::internal(format!("the worker died of signal {n}{tail}")),
         None => Error::internal(format!(
             "the worker ended without a result (exit code {}){tail}",

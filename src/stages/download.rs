@@ -430,6 +430,7 @@ mod tests {
             unkeyed: resolved.unkeyed,
             inputs: BTreeMap::new(),
             threads: 1,
+            memory: 0,
             notes: Vec::new(),
         };
         let (out, work) = (dir.join("out"), dir.join("work"));

@@ -216,6 +216,7 @@ mod tests {
             unkeyed: serde_json::Value::Null,
             inputs: [(RAW.to_owned(), vec![raw])].into(),
             threads: 1,
+            memory: 0,
             notes: Vec::new(),
         };
         Prepare.run(&Context { job: &job, out, work: out, progress: &Unwatched })

@@ -286,6 +286,7 @@ mod tests {
             unkeyed: serde_json::Value::Null,
             inputs: [(EVALUATIONS.to_owned(), vec![Artifact { digest: Digest::of(b"e"), files }])].into(),
             threads: 1,
+            memory: 0,
             notes: Vec::new(),
         };
         let out = dir.join("out");

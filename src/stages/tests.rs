@@ -151,6 +151,7 @@ impl Workplace {
             unkeyed: resolved.unkeyed,
             inputs,
             threads,
+            memory: 0,
             notes: Vec::new(),
         };
         let (out, work) = (self.dir.path().join(out), self.dir.path().join(format!("{out}-work")));

@@ -296,6 +296,7 @@ mod tests {
             unkeyed: Value::Null,
             inputs,
             threads: 1,
+            memory: 0,
             notes: Vec::new(),
         };
         Workplace { dir, job }

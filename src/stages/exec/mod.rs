@@ -1,0 +1,15 @@
+//! `exec`: any command with declared inputs and outputs, so that a user's own script is a stage like any other.
+//!
+//! A command is untrusted in one sense: it may do more than it says. It gets copies of its inputs, a folder of its own to write
+//! to, and an environment of named variables. What it started has ended before its outputs are looked at, and only regular
+//! files that lie in its folder become outputs.
+
+mod command;
+mod environment;
+mod inputs;
+mod outputs;
+mod scratch;
+mod secrets;
+mod stage;
+
+pub(super) use stage::Exec;
