@@ -228,6 +228,14 @@ impl Observer for View {
                 self.overall.inc(1);
                 self.line(&format!("skip   {action}: {because} failed"));
             }
+            Event::Removed { folder, files, left } => {
+                if !files.is_empty() {
+                    self.line(&format!("removed from {folder}/, as nothing makes it any more: {}", files.join(", ")));
+                }
+                if !left.is_empty() {
+                    self.line(&format!("left in {folder}/: nothing makes it any more, but it was edited: {}", left.join(", ")));
+                }
+            }
             Event::Exported { action, folder, written } => {
                 self.exported.push((action.clone(), folder.clone(), *written))
             }

@@ -4,6 +4,7 @@ pub mod accept;
 mod agree;
 pub mod execute;
 pub mod explain;
+mod exports;
 pub mod history;
 pub mod journal;
 pub mod key;

@@ -122,6 +122,10 @@ impl StageKind for Exec {
         })
     }
 
+    fn outputs(&self, params: &serde_json::Value) -> Option<Vec<String>> {
+        serde_json::from_value(params.get("outputs")?.clone()).ok()
+    }
+
     fn run(&self, cx: &Context) -> Result<()> {
         let params: Params = cx.params()?;
         let unkeyed: Unkeyed = serde_json::from_value(cx.job.unkeyed.clone())?;
