@@ -5,7 +5,7 @@
 //! times were set back, is seen for what it is.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -29,6 +29,8 @@ struct Notes {
     seen: Seen,
     /// Whether one question has had two answers.
     contradictory: bool,
+    /// Files that were read as text: those that say what to do.
+    texts: BTreeSet<PathBuf>,
 }
 
 /// Questions with their answers.
@@ -51,9 +53,17 @@ impl Surroundings {
         (!notes.contradictory).then(|| notes.seen.clone())
     }
 
+    /// The files that were read as text: those that say what to do, and not what with.
+    pub fn texts(&self) -> Vec<PathBuf> {
+        self.notes().texts.iter().cloned().collect()
+    }
+
     /// The text of a file.
     pub fn read_to_string(&self, path: &Path) -> io::Result<String> {
         let text = fs::read_to_string(path);
+        if text.is_ok() {
+            self.notes().texts.insert(path.to_owned());
+        }
         match &text {
             Ok(text) => self.note(|seen| &mut seen.contents, path, Some(Digest::of(text.as_bytes()))),
             Err(e) if e.kind() == io::ErrorKind::NotFound => self.note(|seen| &mut seen.contents, path, None),

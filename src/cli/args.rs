@@ -128,6 +128,9 @@ pub struct RunArgs {
     /// Read the whole store first, and compute again what has rotted.
     #[arg(long)]
     pub verify: bool,
+    /// Replace files in the way of exports that emopipe didn't write, or that were edited since.
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 #[derive(Args)]

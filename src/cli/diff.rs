@@ -23,7 +23,7 @@ pub fn diff(args: &DiffArgs) -> Outcome {
             .help("name it with `--store DIR`")
             .into());
     }
-    let store = Store::open(&folder)?;
+    let store = Store::open_existing_to_read(&folder)?;
     let (a, b) = (Run::find(&store, &args.a)?, Run::find(&store, &args.b)?);
     let mut out = format!("a: {} {}\nb: {} {}\n", a.name, title(&a), b.name, title(&b));
     let names: BTreeSet<&String> = a.results.keys().chain(b.results.keys()).collect();

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write, fs};
 
-use super::{Outcome, args::TargetArgs, load, open_store, print};
+use super::{Outcome, args::TargetArgs, load, open_store_to_read, print};
 use crate::{
     engine::{
         explain::Reason,
@@ -21,7 +21,7 @@ const FIGURES: &str = "results.csv";
 
 pub fn explain(args: &TargetArgs) -> Outcome {
     let plan = load(&args.pipeline)?;
-    let store = open_store(&args.pipeline, &plan)?;
+    let store = open_store_to_read(&args.pipeline, &plan)?;
     let forecasts = plan.forecast(&store, &Default::default());
     let lineage = Lineage::new(&store);
     let target = args.target.as_str();

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use super::{Outcome, args::PipelineArgs, load, open_store, print};
+use super::{Outcome, args::PipelineArgs, load, open_store_to_read, print};
 use crate::{
     engine::{lockfile::LockFile, plan::Plan},
     error::{Error, Result},
@@ -11,7 +11,7 @@ use crate::{
 
 pub fn lock(args: &PipelineArgs) -> Outcome {
     let plan = load(args)?;
-    let store = open_store(args, &plan)?;
+    let store = open_store_to_read(args, &plan)?;
     let path = LockFile::path(&args.pipeline);
     let before = LockFile::read(&path, &plan.spec.surroundings)?;
     let mut after = before.clone();

@@ -184,6 +184,11 @@ fn store_folder(args: &PipelineArgs, plan: &Plan) -> PathBuf {
     args.store.clone().unwrap_or_else(|| plan.spec.pipeline.root.join("cache"))
 }
 
+/// As [`open_store`], for commands that ask and change nothing: the store may belong to somebody else, or not be there yet.
+fn open_store_to_read(args: &PipelineArgs, plan: &Plan) -> Result<Store> {
+    Store::open_to_read(&store_folder(args, plan))
+}
+
 fn open_store(args: &PipelineArgs, plan: &Plan) -> Result<Store> {
     Store::open(&store_folder(args, plan))
 }

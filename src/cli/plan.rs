@@ -6,7 +6,7 @@ use super::{
     Outcome, Planned,
     args::PlanArgs,
     fit::{Assessed, Machine, nearest_profile},
-    load_all, open_store, print, problems,
+    load_all, open_store_to_read, print, problems,
     run::selection,
     view::{bytes, duration},
 };
@@ -18,7 +18,7 @@ use crate::{
 
 pub fn plan(args: &PlanArgs) -> Outcome {
     let Planned { mut plan, sources, profiles, .. } = load_all(&args.pipeline)?;
-    let store = open_store(&args.pipeline, &plan)?;
+    let store = open_store_to_read(&args.pipeline, &plan)?;
     let (selected, forced) = plan.select(&selection(&args.selection))?;
     let forecasts = plan.forecast(&store, &forced);
     let footprints = plan.footprints(&forecasts, &store);

@@ -44,8 +44,9 @@ pub fn run(args: &RunArgs) -> Outcome {
         }
     }
     let Planned { mut plan, sources, profiles, remote } = load_all(&args.pipeline)?;
-    if args.verify {
-        let store = Store::open_alone(&store_folder(&args.pipeline, &plan))?;
+    let folder = store_folder(&args.pipeline, &plan);
+    if args.verify && folder.exists() {
+        let store = Store::open_alone(&folder)?;
         let audit = verify::audit(&store)?;
         if !audit.damage.is_empty() {
             let done = store.repair(&audit)?;
@@ -80,6 +81,7 @@ pub fn run(args: &RunArgs) -> Outcome {
         expected,
         withheld: if remote.is_some() { secrets::variables() } else { Vec::new() },
         remote: remote.map(Remote::new),
+        overwrite: args.overwrite,
     };
     let stop = listen()?;
     let mut view = View::new(std::io::stderr().is_terminal());

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Outcome, args::StatusArgs, load, open_store, print, view::duration};
+use super::{Outcome, args::StatusArgs, load, open_store_to_read, print, view::duration};
 use crate::{
     engine::{
         history,
@@ -15,7 +15,7 @@ use crate::{
 
 pub fn status(args: &StatusArgs) -> Outcome {
     let plan = load(&args.pipeline)?;
-    let store = open_store(&args.pipeline, &plan)?;
+    let store = open_store_to_read(&args.pipeline, &plan)?;
     let forecasts = plan.forecast(&store, &Default::default());
     let mut out = String::new();
     let width = plan.spec.stages.iter().map(|s| s.name.len()).max().unwrap_or(0);
@@ -63,7 +63,7 @@ fn all_runs(store: &Store) -> Result<String> {
 
 fn last_run(store: &Store) -> Result<String> {
     let Some(run) = store.runs()?.pop() else { return Ok("no run yet\n".to_owned()) };
-    let entries = journal::read(&store.run_folder(&run)?.join("journal.jsonl"))?;
+    let entries = journal::read(&store.root().join("runs").join(&run).join("journal.jsonl"))?;
     let mut out = String::new();
     let mut ended = false;
     for entry in &entries {

@@ -3,14 +3,14 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt::Write,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use super::{
     Failure, Outcome,
     args::{CleanArgs, DuArgs, GcArgs, PipelineArgs},
-    load, open_store, print, store_folder,
+    load, print, store_folder,
     view::bytes,
 };
 use crate::{
@@ -18,13 +18,18 @@ use crate::{
         history,
         plan::{Forecast, Plan},
     },
-    error::{Error, Result},
+    error::Result,
     store::{Digest, Garbage, Retention, Store},
 };
 
 pub fn clean(args: &CleanArgs) -> Outcome {
     let plan = load(&args.pipeline)?;
-    let store = open_store(&args.pipeline, &plan)?;
+    let folder = store_folder(&args.pipeline, &plan);
+    if !folder.exists() {
+        print("0 results forgotten: there is no store yet\n");
+        return Ok(());
+    }
+    let store = Store::open_existing(&folder)?;
     let mut targets: HashSet<usize> = HashSet::new();
     for target in &args.targets {
         targets.extend(plan.matching(target)?);
@@ -44,7 +49,6 @@ pub fn clean(args: &CleanArgs) -> Outcome {
 
 pub fn gc(args: &GcArgs) -> Outcome {
     let (plans, folder) = plans(args)?;
-    existing(&folder)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
     let collect = |store: &Store| -> Result<Garbage> {
         store.garbage(&Retention {
@@ -56,7 +60,7 @@ pub fn gc(args: &GcArgs) -> Outcome {
         })
     };
     if args.dry_run {
-        let garbage = collect(&Store::open(&folder)?)?;
+        let garbage = collect(&Store::open_existing_to_read(&folder)?)?;
         print(&list(&garbage, now));
         return Ok(());
     }
@@ -89,15 +93,6 @@ fn plans(args: &GcArgs) -> Result<(Vec<Plan>, PathBuf), Failure> {
         }
     }
     Ok((plans, folder.unwrap_or_else(|| PathBuf::from("cache"))))
-}
-
-/// # Errors
-/// Where there is no store, which none of these commands should create.
-fn existing(folder: &Path) -> Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    Err(Error::input(format!("there is no store in {}", folder.display())).help("name it with `--store DIR`"))
 }
 
 /// What the plans reach. Asked of the store that is collected, so that what a run has just published counts.
@@ -138,8 +133,7 @@ struct Usage {
 
 pub fn du(args: &DuArgs) -> Outcome {
     let folder = args.store.clone().unwrap_or_else(|| PathBuf::from("cache"));
-    existing(&folder)?;
-    let store = Store::open(&folder)?;
+    let store = Store::open_existing_to_read(&folder)?;
     let mut stages: BTreeMap<String, Usage> = BTreeMap::new();
     let mut all = HashMap::new();
     for (_, known) in store.results() {
@@ -151,13 +145,15 @@ pub fn du(args: &DuArgs) -> Outcome {
         }
     }
     let mut out = String::new();
-    let mut rows: Vec<(String, usize, u64)> =
-        stages.into_iter().map(|(stage, u)| (stage, u.results, u.blobs.values().sum())).collect();
+    let mut rows: Vec<(String, usize, u64)> = stages
+        .into_iter()
+        .map(|(stage, u)| (stage, u.results, u.blobs.values().copied().fold(0, u64::saturating_add)))
+        .collect();
     rows.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| a.0.cmp(&b.0)));
     for (stage, results, size) in rows {
         let _ = writeln!(out, "{:>10}  {results:>6} results  {stage}", bytes(size));
     }
-    let needed: u64 = all.values().sum();
+    let needed = all.values().copied().fold(0, u64::saturating_add);
     let blobs = store.size_of("blobs");
     for (size, what) in [
         (needed, "all results (files that several share count once)"),

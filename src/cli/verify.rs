@@ -10,7 +10,7 @@ use super::{
     Failure, Outcome,
     args::{PipelineArgs, VerifyArgs},
     fit::Machine,
-    load, open_store, print,
+    load, print,
     run::listen,
     store_folder,
     view::{View, bytes},
@@ -31,11 +31,6 @@ pub fn verify(args: &VerifyArgs) -> Outcome {
         (Some(plan), Some(pipeline)) => store_folder(&pipeline_args(args, pipeline), plan),
         _ => args.store.clone().unwrap_or_else(|| "cache".into()),
     };
-    if !folder.is_dir() {
-        return Err(Error::input(format!("there is no store in {}", folder.display()))
-            .help("name a pipeline, or the store with `--store DIR`")
-            .into());
-    }
     match (&plan, &args.pipeline) {
         (Some(plan), Some(pipeline)) if args.rerun => return rerun(args, &pipeline_args(args, pipeline), plan),
         (None, _) if args.rerun => {
@@ -43,7 +38,7 @@ pub fn verify(args: &VerifyArgs) -> Outcome {
         }
         _ => {}
     }
-    let store = if args.repair { Store::open_alone(&folder)? } else { Store::open(&folder)? };
+    let store = if args.repair { Store::open_alone(&folder)? } else { Store::open_existing_to_read(&folder)? };
     let audit = audit(&store)?;
     print(&report(&audit));
     if audit.damage.is_empty() {
@@ -52,8 +47,8 @@ pub fn verify(args: &VerifyArgs) -> Outcome {
     if args.repair {
         let done = store.repair(&audit)?;
         print(&format!(
-            "dropped {} blobs, {} descriptions and {} index lines; {} results are to be computed again\n",
-            done.blobs, done.records, done.lines, done.results
+            "dropped {} blobs, {} descriptions, {} index lines and {} other things; {} results are to be computed again\n",
+            done.blobs, done.records, done.lines, done.places, done.results
         ));
         return Ok(());
     }
@@ -93,6 +88,7 @@ fn report(audit: &Audit) -> String {
     for damage in &audit.damage {
         let _ = match damage {
             Damage::Line(number) => writeln!(out, "damaged  index line {number}: what it said is forgotten"),
+            Damage::Place { path, problem } => writeln!(out, "damaged  {}: {problem}", path.display()),
             Damage::Record { key, action, problem } => {
                 writeln!(out, "damaged  description {} of {action}: {problem}; the result is sound", key.short())
             }
@@ -111,7 +107,7 @@ fn report(audit: &Audit) -> String {
 
 /// Computes finished actions again in scratch folders and compares their bytes with the store's.
 fn rerun(args: &VerifyArgs, pipeline: &PipelineArgs, plan: &Plan) -> Outcome {
-    let store = Arc::new(open_store(pipeline, plan)?);
+    let store = Arc::new(Store::open_existing(&store_folder(pipeline, plan))?);
     let forecasts = plan.forecast(&store, &Default::default());
     let mut wanted = Vec::new();
     for target in &args.stages {
@@ -138,6 +134,7 @@ fn rerun(args: &VerifyArgs, pipeline: &PipelineArgs, plan: &Plan) -> Outcome {
         check: true,
         withheld: Vec::new(),
         remote: None,
+        overwrite: false,
         expected: Default::default(),
     };
     let stop = listen()?;

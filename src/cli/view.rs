@@ -7,11 +7,11 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-pub use crate::units::bytes;
 use crate::engine::{
     journal::{Entry, Event, Observer},
     schedule::Summary,
 };
+pub use crate::units::bytes;
 
 /// Without a terminal, one line of progress per action at most this often.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
@@ -228,6 +228,17 @@ impl Observer for View {
             Event::Skipped { action, because } => {
                 self.overall.inc(1);
                 self.line(&format!("skip   {action}: {because} failed"));
+            }
+            Event::Removed { folder, files, left } => {
+                if !files.is_empty() {
+                    self.line(&format!("removed from {folder}/, as nothing makes it any more: {}", files.join(", ")));
+                }
+                if !left.is_empty() {
+                    self.line(&format!(
+                        "left in {folder}/: nothing makes it any more, but it was edited: {}",
+                        left.join(", ")
+                    ));
+                }
             }
             Event::Exported { action, folder, written } => {
                 self.exported.push((action.clone(), folder.clone(), *written))

@@ -1,10 +1,13 @@
 //! Changes to pipeline files that keep the author's comments and layout.
 
-use std::{fs, io::Write, path::Path};
+use std::{fs, path::Path};
 
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-use crate::error::{Error, IoAt, Result};
+use crate::{
+    durable,
+    error::{Error, IoAt, Result},
+};
 
 /// Sets one string in a TOML file. `key_path` names tables by key and elements of lists by number; a last key that
 /// isn't there yet is added. The file is replaced as a whole or not at all.
@@ -12,18 +15,9 @@ use crate::error::{Error, IoAt, Result};
 /// # Errors
 /// If the file can't be read or written, isn't TOML, or has no table at the path.
 pub fn set_string(file: &Path, key_path: &[&str], value: &str) -> Result<()> {
-    // Replacing a link would leave the file that it points to unchanged.
-    let file = &file.canonicalize().io_at("read", file)?;
     let text = fs::read_to_string(file).io_at("read", file)?;
     let edited = with_string(&text, key_path, value).map_err(|e| e.at(file.display()))?;
-    let dir = file.parent().unwrap_or(Path::new("."));
-    let mut temporary = tempfile::NamedTempFile::new_in(dir).io_at("create a file in", dir)?;
-    temporary.write_all(edited.as_bytes()).io_at("write", temporary.path())?;
-    let permissions = fs::metadata(file).io_at("read", file)?.permissions();
-    temporary.as_file().set_permissions(permissions).io_at("write", file)?;
-    temporary.as_file().sync_all().io_at("write", temporary.path())?;
-    temporary.persist(file).map_err(|e| Error::io("write", file, &e.error))?;
-    Ok(())
+    durable::edit(file, edited.as_bytes())
 }
 
 fn with_string(text: &str, key_path: &[&str], value: &str) -> Result<String> {

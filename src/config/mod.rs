@@ -112,6 +112,8 @@ pub struct StageSpec {
     pub name: String,
     pub kind: String,
     pub span: Span,
+    /// Where it says where to export to.
+    pub export_span: Option<Span>,
     pub actions: Vec<ActionSpec>,
 }
 

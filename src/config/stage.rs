@@ -148,7 +148,9 @@ impl Expander<'_> {
                 export: filled_export.flatten(),
             });
         }
-        Some(StageSpec { name: stage.name.to_owned(), kind: kind?.name.to_owned(), span: stage.span, actions })
+        let export_span = stage.table.get("export").map(|(_, node)| node.span);
+        let (name, kind) = (stage.name.to_owned(), kind?.name.to_owned());
+        Some(StageSpec { name, kind, span: stage.span, export_span, actions })
     }
 
     fn kind(&self, stage: &Stage, sink: &mut Sink) -> Option<&Entry> {

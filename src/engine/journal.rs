@@ -132,6 +132,13 @@ pub enum Event {
         folder: String,
         written: usize,
     },
+    /// Files that the pipeline no longer makes were taken out of the project folder.
+    Removed {
+        folder: String,
+        files: Vec<String>,
+        /// Those that were edited, and stay.
+        left: Vec<String>,
+    },
     RunFinished {
         ran: usize,
         reused: usize,

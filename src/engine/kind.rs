@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::machine::Device;
 use crate::{
     config::{ActionSpec, Diagnostic, Entry, Node, Spec},
-    error::{Error, IoAt, Result},
+    durable,
+    error::{Error, Result},
     store::Digest,
 };
 
@@ -41,6 +42,12 @@ pub trait StageKind: Sync {
 
     /// Name of a JSON file in the artifact whose numbers say how good the result is, for comparisons of runs.
     fn metrics(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Names of the files that an action with these parameters writes; none where that can't be told before it has run. Exported
+    /// files must each have a place of their own.
+    fn outputs(&self, _params: &serde_json::Value) -> Option<Vec<String>> {
         None
     }
 
@@ -251,7 +258,7 @@ impl Context<'_> {
     /// # Errors
     /// If it can't be created.
     pub fn work_folder(&self) -> Result<&Path> {
-        fs::create_dir_all(self.work).io_at("create", self.work)?;
+        durable::create_folders(self.work)?;
         Ok(self.work)
     }
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -10,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{Forecast, Plan};
 use crate::{
-    error::{Error, IoAt, Result},
+    durable,
+    error::{Error, Result},
     store::{Digest, FileEntry, Outcome},
     surroundings::Surroundings,
 };
@@ -55,9 +55,10 @@ impl LockFile {
         }
     }
 
+    /// Leaves the old file or the new one, whatever happens.
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = toml::to_string_pretty(self).map_err(Error::internal)?;
-        fs::write(path, format!("{HEAD}{text}")).io_at("write", path)
+        durable::edit(path, format!("{HEAD}{text}").as_bytes())
     }
 
     /// What is locked of a plan's profile.

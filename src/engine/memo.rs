@@ -9,6 +9,7 @@
 //! A memo is a checksum, one line of JSON, and the digest and size of each blob as 40 bytes.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -26,7 +27,7 @@ use super::{
 use crate::{
     digest::Digest,
     error::{IoAt, Result},
-    store::{Entered, FileEntry, Store},
+    store::{Entered, FileEntry, Store, manifest},
     surroundings::Seen,
 };
 
@@ -61,6 +62,8 @@ pub struct Memo {
     /// The folder that exports are relative to.
     root: PathBuf,
     exports: Vec<Export>,
+    /// Digest of what says which files are emopipe's, by folder.
+    manifests: BTreeMap<String, Option<Digest>>,
     /// Selected actions, all of which have a result.
     results: usize,
     /// The run whose journal names each of them.
@@ -143,7 +146,7 @@ impl Memo {
             return Ok(None);
         };
         let Some(index) = store.index_as_opened()? else { return Ok(None) };
-        let (mut blobs, mut exports) = (Vec::new(), Vec::new());
+        let (mut blobs, mut exports, mut manifests) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (action, key) in plan.actions.iter().zip(keys) {
             let known = store.known(key).map(|known| known.outcomes).unwrap_or_default();
             // Of several outcomes the user hears at every run.
@@ -151,6 +154,8 @@ impl Memo {
             blobs.extend(outcome.files.iter().map(|f| (f.digest, f.size)));
             if let Some(folder) = &action.export {
                 let (action, folder) = (action.name.clone(), folder.clone());
+                let manifest = || manifest_in(&plan.spec.pipeline.root, &folder);
+                manifests.entry(folder.clone()).or_insert_with(manifest);
                 exports.push(Export { action, folder, files: outcome.files.clone() });
             }
         }
@@ -165,6 +170,7 @@ impl Memo {
             profile: plan.spec.profile.clone(),
             root: plan.spec.pipeline.root.clone(),
             exports,
+            manifests,
             results: summary.reused,
             run: summary.run.clone(),
             blobs,
@@ -203,6 +209,7 @@ impl Memo {
             && self.seen.still_holds()
             && store.has_index(&self.index)
             && store.owes_nothing()
+            && self.manifests.iter().all(|(folder, digest)| manifest_in(&self.root, folder) == *digest)
             && self.exports.iter().all(|export| export.is_in_place(store, &self.root))
             && store.holds_all(&self.blobs)
     }
@@ -256,6 +263,11 @@ impl Memo {
             found: None,
         })
     }
+}
+
+/// The digest of the manifest in a folder of exports, if there is one.
+fn manifest_in(root: &Path, folder: &str) -> Option<Digest> {
+    Digest::of_file(&root.join(folder).join(manifest::FILE)).ok()
 }
 
 impl Export {

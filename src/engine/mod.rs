@@ -5,6 +5,7 @@ mod agree;
 pub mod environment;
 pub mod execute;
 pub mod explain;
+mod exports;
 pub mod history;
 pub mod journal;
 pub mod key;

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use super::{
     Artifact, Footprint, Registry, ResolveContext, Resolved, Resources, StageKind,
     explain::{Reason, differences, differences_but_inputs},
+    exports,
     key::{Parts, Preimage},
 };
 use crate::{
@@ -149,6 +150,11 @@ impl Plan {
         let wanted: Vec<usize> =
             (0..actions.len()).filter(|i| goals.is_empty() || goals.contains(&actions[*i].stage)).collect();
         let keep = closure(&actions, wanted);
+        let collisions =
+            exports::collisions(&spec, actions.iter().enumerate().filter(|(i, _)| keep.contains(i)).map(|(_, a)| a));
+        if !collisions.is_empty() {
+            return Err(collisions);
+        }
         Self::sorted(spec, actions, &keep)
     }
 
@@ -425,6 +431,11 @@ impl Plan {
     /// The name under which the store remembers an action: action names are only unique within a pipeline and profile.
     pub fn identity(&self, i: usize) -> String {
         Self::identity_of(&self.spec.pipeline.name, self.spec.profile.as_deref(), &self.actions[i].name)
+    }
+
+    /// What the names of all actions of this pipeline and profile begin with.
+    pub fn owner(&self) -> String {
+        Self::identity_of(&self.spec.pipeline.name, self.spec.profile.as_deref(), "")
     }
 
     pub(super) fn identity_of(pipeline: &str, profile: Option<&str>, action: &str) -> String {

@@ -28,9 +28,10 @@ use super::{
     worker::{self, Environment, Handle, Message, Reporter, no_thread},
 };
 use crate::{
+    config::Spec,
     error::{Category, Error, Result},
     remote::{Pulled, Pushed, Remote},
-    store::{Digest, Outcome, Store},
+    store::{Digest, Exports, Outcome, Removed, Store},
     units::bytes,
 };
 
@@ -58,6 +59,8 @@ pub struct Options {
     pub withheld: Vec<String>,
     /// Where results are also looked for and sent to.
     pub remote: Option<Remote>,
+    /// Replace files of the project that are in the way of exports and that emopipe didn't write.
+    pub overwrite: bool,
 }
 
 /// How a run ended.
@@ -99,6 +102,7 @@ pub fn run(
     stop: &AtomicUsize,
 ) -> Result<Summary> {
     let (selected, forced) = plan.select(&options.selection)?;
+    let exports = exports(plan, store, options)?;
     let run = run_name();
     let folder = store.run_folder(&run)?;
     let journal = Journal::create(&folder.join("journal.jsonl"))?;
@@ -131,10 +135,25 @@ pub fn run(
         stops_seen: 0,
         started: Instant::now(),
         sharing: Sharing::default(),
+        exports,
     };
     scheduler.check_fits()?;
     scheduler.prepare_sharing()?;
     scheduler.go(&receive, stop)
+}
+
+/// What the plan places in the project; nothing for a check.
+fn exports<'a>(plan: &Plan, store: &'a Store, options: &Options) -> Result<Option<Exports<'a>>> {
+    if options.check {
+        return Ok(None);
+    }
+    let Spec { pipeline, surroundings, .. } = &plan.spec;
+    let exports = Exports::new(store, &pipeline.root, surroundings.texts(), options.overwrite)?;
+    let folders: BTreeSet<&String> = plan.actions.iter().filter_map(|action| action.export.as_ref()).collect();
+    for folder in folders {
+        exports.check(folder)?;
+    }
+    Ok(Some(exports))
 }
 
 /// `20260131-235959-123-4242`: sorts by time, and two runs at once differ.
@@ -211,6 +230,7 @@ struct Scheduler<'a> {
     stops_seen: usize,
     started: Instant,
     sharing: Sharing,
+    exports: Option<Exports<'a>>,
 }
 
 impl Scheduler<'_> {
@@ -299,6 +319,7 @@ impl Scheduler<'_> {
             .filter(|(i, s)| matches!(s, State::Waiting) && self.selected.contains(i))
             .count();
         self.skipped += left;
+        self.finish_exports(!interrupted && self.failed.is_empty() && self.skipped == 0);
         let summary = Summary {
             run: self.run.clone(),
             ran: self.ran,
@@ -530,12 +551,27 @@ impl Scheduler<'_> {
 
     fn place_export(&mut self, i: usize, outcome: &Outcome) -> Result<()> {
         let action = &self.plan.actions[i];
-        let Some(folder) = action.export.as_ref().filter(|_| !self.options.check) else { return Ok(()) };
-        let target = self.plan.spec.pipeline.root.join(folder);
-        let written = self.store.export(outcome, &target)?;
+        let (Some(folder), Some(exports)) = (&action.export, &mut self.exports) else { return Ok(()) };
+        let written = exports.place(&self.plan.identity(i), folder, outcome)?;
         let (action, folder) = (action.name.clone(), folder.clone());
         self.emit(Event::Exported { action, folder, written });
         Ok(())
+    }
+
+    /// Writes what belongs to emopipe beside the exports. After a run in which nothing went wrong, what the pipeline no longer
+    /// makes is taken out of the project.
+    fn finish_exports(&mut self, whole: bool) {
+        let Some(exports) = self.exports.take() else { return };
+        let folder = |(i, action): (usize, &Action)| Some((self.plan.identity(i), action.export.clone()?));
+        let planned: BTreeMap<String, String> = self.plan.actions.iter().enumerate().filter_map(folder).collect();
+        match exports.finish(&self.plan.owner(), whole.then_some(&planned)) {
+            Ok(all) => {
+                for Removed { folder, files, left } in all {
+                    self.emit(Event::Removed { folder, files, left });
+                }
+            }
+            Err(error) => self.failed.push(("exports".to_owned(), error)),
+        }
     }
 
     fn start_what_fits(&mut self) -> Result<()> {

@@ -210,7 +210,8 @@ pub fn spawn(
 }
 
 /// What to do where the system gives no more processes or threads.
-const FEWER: &str = "raise the limit of processes (`ulimit -u`, or that of the container), or run less at once: `--jobs 1`";
+const FEWER: &str =
+    "raise the limit of processes (`ulimit -u`, or that of the container), or run less at once: `--jobs 1`";
 
 /// An error for a thread that couldn't be started.
 pub fn no_thread(e: &std::io::Error) -> Error {
@@ -227,10 +228,10 @@ fn death(status: Option<ExitStatus>, log: &Path, kills: &OomKills) -> Error {
     let last: Vec<&str> = last.lines().rev().take(3).collect();
     let tail: String = last.into_iter().rev().map(|l| format!("\n  {l}")).collect();
     match signal {
-        Some(9) if kills.rose() => Error::environment(format!(
-            "the worker was killed because memory ran out (signal 9){tail}"
-        ))
-        .help("give the stage more `resources.memory` so that fewer run side by side, or lower its batch size"),
+        Some(9) if kills.rose() => {
+            Error::environment(format!("the worker was killed because memory ran out (signal 9){tail}"))
+                .help("give the stage more `resources.memory` so that fewer run side by side, or lower its batch size")
+        }
         Some(9) => Error::environment(format!("the worker was killed (signal 9){tail}"))
             .help("the kernel has no record that memory ran out, so somebody did it; run again"),
         Some(n) => Error::internal(format!("the worker died of signal {n}{tail}")),

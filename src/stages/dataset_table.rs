@@ -82,6 +82,11 @@ impl StageKind for DatasetTable {
         true
     }
 
+    fn outputs(&self, params: &serde_json::Value) -> Option<Vec<String>> {
+        let name = params.get("name")?.as_str()?;
+        Some(["", "-classes"].iter().map(|part| format!("{name}{part}.csv")).chain([format!("{name}.md")]).collect())
+    }
+
     fn run(&self, cx: &Context) -> Result<()> {
         let mut layout: DatasetLayout = cx.params()?;
         layout.notes.extend(cx.job.notes.iter().cloned());

@@ -97,6 +97,10 @@ impl StageKind for Download {
         })
     }
 
+    fn outputs(&self, params: &serde_json::Value) -> Option<Vec<String>> {
+        Some(params.get("files")?.as_object()?.keys().cloned().collect())
+    }
+
     fn run(&self, cx: &Context) -> Result<()> {
         download(cx, &Fetcher::new(Settings::from_env()))
     }

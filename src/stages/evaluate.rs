@@ -242,6 +242,10 @@ impl StageKind for Evaluate {
         Some(METRICS_FILE)
     }
 
+    fn outputs(&self, _: &serde_json::Value) -> Option<Vec<String>> {
+        Some(vec![METRICS_FILE.to_owned(), PREDICTIONS_FILE.to_owned()])
+    }
+
     fn run(&self, cx: &Context) -> Result<()> {
         on_threads(cx, || run(cx))
     }

@@ -134,6 +134,10 @@ impl StageKind for MemoryPlan {
         Isolation::InProcess
     }
 
+    fn outputs(&self, _: &serde_json::Value) -> Option<Vec<String>> {
+        Some(vec!["memory.csv".to_owned(), "memory.md".to_owned()])
+    }
+
     fn run(&self, cx: &Context) -> Result<()> {
         let params: Params = cx.params()?;
         let frozen = Frozen::of(&params.backbone, params.device)?

@@ -61,6 +61,10 @@ impl StageKind for Prepare {
         })
     }
 
+    fn outputs(&self, _: &serde_json::Value) -> Option<Vec<String>> {
+        Some(vec![prepare::EXAMPLES_FILE.to_owned(), Summary::FILE.to_owned()])
+    }
+
     fn run(&self, cx: &Context) -> Result<()> {
         let recipe: Recipe = cx.params()?;
         let raw = cx.input(RAW)?;

@@ -62,6 +62,13 @@ impl StageKind for ReportKind {
         true
     }
 
+    fn outputs(&self, params: &serde_json::Value) -> Option<Vec<String>> {
+        let tables = params.get("tables")?.as_array()?;
+        let names = tables.iter().filter_map(|table| table.get("name")?.as_str());
+        let pages = names.flat_map(|name| [format!("{name}.md"), format!("{name}.csv")]);
+        Some(["README.md", "index.html", "results.csv"].map(str::to_owned).into_iter().chain(pages).collect())
+    }
+
     fn run(&self, cx: &Context) -> Result<()> {
         let mut layout: Layout = cx.params()?;
         layout.notes.extend(cx.job.notes.iter().cloned());

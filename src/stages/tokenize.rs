@@ -125,6 +125,10 @@ impl StageKind for Tokenize {
         })
     }
 
+    fn outputs(&self, _: &serde_json::Value) -> Option<Vec<String>> {
+        Some(vec![TOKENS_FILE.to_owned(), TOKENS_INFO_FILE.to_owned()])
+    }
+
     fn run(&self, cx: &Context) -> Result<()> {
         let params: Params = cx.params()?;
         let examples = cx.input("examples")?;

@@ -152,6 +152,10 @@ impl StageKind for Train {
         Some(SUMMARY_FILE)
     }
 
+    fn outputs(&self, _: &serde_json::Value) -> Option<Vec<String>> {
+        Some([adapters::CONFIG_FILE, adapters::WEIGHTS_FILE, SUMMARY_FILE].map(str::to_owned).into())
+    }
+
     fn run(&self, cx: &Context) -> Result<()> {
         on_threads(cx, || run(cx))
     }

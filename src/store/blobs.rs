@@ -1,20 +1,17 @@
 //! Files named by their content.
 
 use std::{
-    fs::{self, File},
+    collections::BTreeSet,
+    fs,
     path::{Path, PathBuf},
 };
 
-use super::{Digest, FileEntry, Store, sharded};
+use super::{Digest, FileEntry, Store, layout::blob_in};
 use crate::{
-    error::{Error, IoAt, Result},
+    durable,
+    error::{IoAt, Result},
     fault,
 };
-
-/// Where the blob of this digest lies in a store.
-pub(super) fn blob_in(root: &Path, digest: &Digest) -> PathBuf {
-    sharded(&root.join("blobs"), digest)
-}
 
 impl Store {
     /// Where the blob of this digest lies, if it is there.
@@ -22,38 +19,35 @@ impl Store {
         blob_in(&self.root, digest)
     }
 
-    /// Moves a file of the store's filesystem into the store: synced first, then renamed, then visible. A blob that is
-    /// there already is replaced: nobody can tell the two apart, except where the old one has rotted.
-    pub(super) fn ingest(&self, file: &Path) -> Result<(Digest, u64)> {
-        let digest = Digest::of_file(file)?;
-        Ok((digest, self.place(file, &digest)?))
-    }
-
-    /// As `ingest`, for a file from elsewhere that should have this content. If it hasn't, it stays outside and the
-    /// answer is `false`.
+    /// Moves a file from elsewhere on the store's filesystem into the store if it has this content. If it hasn't, it stays
+    /// outside and the answer is `false`.
     pub fn adopt(&self, file: &Path, digest: &Digest) -> Result<bool> {
-        let right = Digest::of_file(file)? == *digest;
-        if right {
-            self.place(file, digest)?;
+        if Digest::of_file(file)? != *digest {
+            return Ok(false);
         }
-        Ok(right)
+        self.seal(file)?;
+        let mut changed = BTreeSet::new();
+        self.move_in(file, digest, &mut changed)?;
+        durable::sync_folders(&changed)?;
+        Ok(true)
     }
 
-    /// Moves a file of this content to where its blob belongs, and returns its bytes.
-    fn place(&self, file: &Path, digest: &Digest) -> Result<u64> {
-        let size = fs::metadata(file).io_at("read", file)?.len();
+    /// Puts a file on disk that nobody changes any more, and returns its bytes.
+    pub(super) fn seal(&self, file: &Path) -> Result<u64> {
+        durable::set_mode(file, self.modes.sealed).io_at("make read-only", file)?;
+        durable::sync_file(file)?;
+        Ok(fs::metadata(file).io_at("read", file)?.len())
+    }
+
+    /// Moves a sealed file of this content to where its blob belongs. A blob that is there already is replaced: nobody can
+    /// tell the two apart, except where the old one has rotted. `changed` gets the folders that are to be synced.
+    pub(super) fn move_in(&self, file: &Path, digest: &Digest, changed: &mut BTreeSet<PathBuf>) -> Result<()> {
         let target = self.blob(digest);
-        File::open(file).and_then(|f| f.sync_all()).io_at("sync", file)?;
-        let mut permissions = fs::metadata(file).io_at("read", file)?.permissions();
-        permissions.set_readonly(true);
-        fs::set_permissions(file, permissions).io_at("make read-only", file)?;
-        let folder = target.parent().ok_or_else(|| Error::internal("a blob without a folder"))?;
-        fs::create_dir_all(folder).io_at("create", folder)?;
+        self.make_room(&target, changed)?;
         fault::at("blob");
         fs::rename(file, &target).io_at("move a result to", &target)?;
         fault::at("blob-renamed");
-        // The folder isn't synced: if the power fails before the name is on disk, the result is a miss.
-        Ok(size)
+        Ok(())
     }
 
     /// The files whose blobs are missing or aren't what their names say; reads all of their bytes.
@@ -71,6 +65,7 @@ impl Store {
         match fs::metadata(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Some("missing".to_owned()),
             Err(e) => return Some(format!("unreadable: {e}")),
+            Ok(m) if !m.is_file() => return Some("no file".to_owned()),
             Ok(m) if m.len() != size => return Some(format!("{} bytes instead of {size}", m.len())),
             Ok(_) => {}
         }
@@ -81,12 +76,8 @@ impl Store {
         }
     }
 
-    /// Removes a blob, so that every result that has it becomes a miss.
+    /// Removes a blob, or whatever lies in its place, so that every result that has it becomes a miss.
     pub fn drop_blob(&self, digest: &Digest) -> Result<()> {
-        let path = self.blob(digest);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &path, &e)),
-            _ => Ok(()),
-        }
+        durable::remove(&self.blob(digest))
     }
 }

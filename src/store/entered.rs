@@ -10,17 +10,21 @@ use rayon::prelude::*;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::{
-    Digest, INDEX, SHARD,
-    blobs::blob_in,
-    lock::{Attempt, Locks},
-    run_folder, unsent,
+    Digest,
+    layout::{FOLDERS, IN_USE, INDEX, Modes, SHARD, blob_in},
+    marker, unsent,
 };
-use crate::error::{Error, IoAt, Result};
+use crate::{
+    durable,
+    error::{Error, IoAt, Result},
+    locks::{Attempt, Locks},
+};
 
 #[derive(Debug)]
 pub struct Entered {
     pub(super) root: PathBuf,
     pub(super) locks: Locks,
+    pub(super) modes: Modes,
     /// Shared, or exclusive for garbage collection and repair.
     pub(super) in_use: Option<File>,
 }
@@ -29,26 +33,24 @@ impl Entered {
     /// Enters the store in `root`, creating it where needed.
     ///
     /// # Errors
-    /// Where the folder can't be written, or a garbage collection is under way.
+    /// Where the folder can't be written or holds other things, or a garbage collection is under way.
     pub fn new(root: &Path) -> Result<Self> {
-        let locks = Locks::from_env();
-        Self::enter(root, locks, |lock| match locks.try_shared(lock)? {
+        marker::make(root)?;
+        Self::enter(root, |locks, lock, modes| match locks.try_shared(lock, modes.file)? {
             Attempt::Held(file) => Ok(Some(file)),
             Attempt::Unavailable => Ok(None),
-            Attempt::Busy(_) => {
-                Err(Error::environment(format!("the store {} is being cleaned by another process", root.display()))
-                    .help("wait for the `emopipe gc` or `emopipe verify --repair` that is running, then try again"))
-            }
+            Attempt::Busy(_) => Err(being_cleaned(root)),
         })
     }
 
     /// Enters the store for this process alone.
     ///
     /// # Errors
-    /// Where another process is in it, or nobody could tell.
+    /// Where there is no store, another process is in it, or nobody could tell.
     pub(super) fn alone(root: &Path) -> Result<Self> {
-        let locks = Locks::from_env();
-        Self::enter(root, locks, |lock| match locks.try_exclusive(lock)? {
+        marker::require(root)?;
+        marker::make(root)?;
+        Self::enter(root, |locks, lock, modes| match locks.try_exclusive(lock, modes.file)? {
             Attempt::Held(file) => Ok(Some(file)),
             Attempt::Busy(_) => Err(Error::environment(format!("the store {} is in use by a run", root.display()))
                 .help("wait until it has ended, then try again; nothing was removed")),
@@ -60,14 +62,34 @@ impl Entered {
         })
     }
 
-    fn enter(root: &Path, locks: Locks, lock: impl FnOnce(&Path) -> Result<Option<File>>) -> Result<Self> {
-        for dir in ["blobs", "actions", "locks", "work", "tmp", "runs", "memos"] {
-            let dir = root.join(dir);
-            fs::create_dir_all(&dir).io_at("create the store's folder", &dir)?;
-        }
+    /// Enters the store to read: nothing is written, so that it may be a store that this user can't write to, or none yet.
+    ///
+    /// # Errors
+    /// Where a garbage collection is under way.
+    pub(super) fn reading(root: &Path) -> Result<Self> {
+        let locks = Locks::from_env();
+        let root = root.canonicalize().or_else(|_| std::path::absolute(root)).io_at("open the store", root)?;
+        let in_use = match locks.try_shared_reading(&root.join(IN_USE))? {
+            Attempt::Held(file) => Some(file),
+            Attempt::Unavailable => None,
+            Attempt::Busy(_) => return Err(being_cleaned(&root)),
+        };
+        let modes = Modes::of(&root);
+        Ok(Self { root, locks, modes, in_use })
+    }
+
+    fn enter(root: &Path, lock: impl FnOnce(Locks, &Path, Modes) -> Result<Option<File>>) -> Result<Self> {
         let root = root.canonicalize().io_at("open the store", root)?;
-        let in_use = lock(&root.join("in-use.lock"))?;
-        Ok(Self { root, locks, in_use })
+        let (locks, modes) = (Locks::from_env(), Modes::of(&root));
+        let mut made = false;
+        for folder in FOLDERS {
+            made |= modes.create_folder(&root.join(folder))?;
+        }
+        if made {
+            durable::sync_folder(&root)?;
+        }
+        let in_use = lock(locks, &root.join(IN_USE), modes)?;
+        Ok(Self { root, locks, modes, in_use })
     }
 
     /// Where the memo of this name lies in the store in `root`, if there is one.
@@ -82,7 +104,7 @@ impl Entered {
 
     /// Creates the folder of a run.
     pub fn run_folder(&self, run: &str) -> Result<PathBuf> {
-        run_folder(&self.root, run)
+        super::work::run_folder(&self.root, self.modes, run)
     }
 
     /// Whether the bytes of the index have this digest.
@@ -118,4 +140,9 @@ impl Entered {
             Err(e) => e.kind() == ErrorKind::NotFound,
         }
     }
+}
+
+fn being_cleaned(root: &Path) -> Error {
+    Error::environment(format!("the store {} is being cleaned by another process", root.display()))
+        .help("wait for the `emopipe gc` or `emopipe verify --repair` that is running, then try again")
 }

@@ -4,12 +4,17 @@ use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
 };
 
 use super::{Digest, Known, Store};
-use crate::error::{IoAt, Result};
+use crate::{
+    durable,
+    error::{IoAt, Result},
+    fault,
+};
 
 /// Milliseconds after which an interrupted action's checkpoints and partial downloads go, if nothing else is said.
 const STALE_WORK: u64 = 30 * 24 * 3600 * 1000;
@@ -50,7 +55,7 @@ pub struct Garbage {
 impl Garbage {
     /// Bytes of all files.
     pub fn size(&self) -> u64 {
-        self.blobs.iter().chain(&self.leftovers).map(|(_, size)| size).sum()
+        self.blobs.iter().chain(&self.leftovers).map(|(_, size)| *size).fold(0, u64::saturating_add)
     }
 }
 
@@ -79,7 +84,7 @@ impl Store {
             garbage.results.push(Collected {
                 key: *key,
                 action: known.action.clone(),
-                size: known.outcomes.iter().map(super::Outcome::size).sum(),
+                size: known.outcomes.iter().map(super::Outcome::size).fold(0, u64::saturating_add),
                 last_used: self.last_used(key, retention),
             });
         }
@@ -96,13 +101,14 @@ impl Store {
     /// the rest, and a result without its files is a miss.
     pub fn sweep(&self, garbage: &Garbage) -> Result<Swept> {
         for (path, _) in garbage.blobs.iter().chain(&garbage.leftovers) {
-            let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-            removed.io_at("remove", path)?;
+            durable::remove(path)?;
+            fault::at("gc");
         }
         for result in &garbage.results {
-            // A record without a result is never read.
+            // A record without a result is never read, and the next collection finds it.
             let _ = fs::remove_file(self.preimage_path(&result.key));
         }
+        fault::at("gc-index");
         self.index().compact(garbage.results.iter().map(|r| r.key))?;
         Ok(Swept { results: garbage.results.len(), blobs: garbage.blobs.len(), freed: garbage.size() })
     }
@@ -130,7 +136,7 @@ impl Store {
             for (digest, size) in all.iter().filter(|(k, _)| !gone.contains(k)).flat_map(|(_, known)| blobs_of(known)) {
                 users.entry(digest).or_insert((size, 0)).1 += 1;
             }
-            let mut total: u64 = users.values().map(|(size, _)| size).sum();
+            let mut total = users.values().map(|(size, _)| *size).fold(0, u64::saturating_add);
             for (key, known) in candidates {
                 if total <= most {
                     break;
@@ -139,7 +145,7 @@ impl Store {
                     for (digest, size) in blobs_of(known) {
                         if let Some((_, count)) = users.get_mut(&digest) {
                             *count -= 1;
-                            total -= if *count == 0 { size } else { 0 };
+                            total = total.saturating_sub(if *count == 0 { size } else { 0 });
                         }
                     }
                 }
@@ -153,13 +159,18 @@ impl Store {
         retention.last_used.get(key).copied().unwrap_or_else(|| modified(&self.preimage_path(key)))
     }
 
+    /// Whatever isn't called as we call things isn't ours to judge.
     fn leftovers(&self, retention: &Retention, garbage: &mut Garbage) -> Result<()> {
         let mut add = |path: PathBuf| garbage.leftovers.push((path.clone(), size_below(&path)));
-        for folder in ["tmp", "locks", "memos"] {
-            entries(&self.root.join(folder))?.into_iter().for_each(&mut add);
+        let below = |folder: &str, ours: fn(&str) -> bool| -> Result<Vec<PathBuf>> {
+            Ok(entries(&self.root.join(folder))?.into_iter().filter(|path| ours(&name(path))).collect())
+        };
+        below("tmp", |name| name.starts_with(".tmp"))?.into_iter().for_each(&mut add);
+        for folder in ["locks", "memos"] {
+            below(folder, |name| is_key(name))?.into_iter().for_each(&mut add);
         }
         let stale = retention.unused_since.unwrap_or(retention.now.saturating_sub(STALE_WORK));
-        for path in entries(&self.root.join("work"))? {
+        for path in below("work", |name| is_key(name.split('.').next().unwrap_or_default()))? {
             // What an unfinished action keeps may be days of training.
             let finished =
                 name(&path).get(..64).and_then(|k| k.parse().ok()).is_some_and(|k| self.lookup(&k).is_some());
@@ -168,10 +179,27 @@ impl Store {
             }
         }
         if let Some(since) = retention.unused_since {
-            entries(&self.root.join("runs"))?.into_iter().filter(|run| newest_below(run) < since).for_each(&mut add);
+            let runs = below("runs", |name| name.starts_with(|c: char| c.is_ascii_digit()))?;
+            runs.into_iter().filter(|run| newest_below(run) < since).for_each(&mut add);
         }
+        for folder in ["", "memos", "actions", "exports"] {
+            durable::leftovers(&self.root.join(folder)).into_iter().for_each(&mut add);
+        }
+        self.orphaned_descriptions()?.into_iter().for_each(&mut add);
         Ok(())
     }
+
+    /// Descriptions of keys whose results never came, or were collected by somebody who was killed. Those stay against which
+    /// the next change of an action is explained.
+    fn orphaned_descriptions(&self) -> Result<Vec<PathBuf>> {
+        let latest: HashSet<Digest> = self.index().latest_keys().collect();
+        let all = named_by_digest(&self.root.join("actions"), ".json")?.into_iter();
+        Ok(all.filter(|(key, _)| !latest.contains(key) && self.known(key).is_none()).map(|(_, path)| path).collect())
+    }
+}
+
+fn is_key(name: &str) -> bool {
+    name.len() == 64 && name.parse::<Digest>().is_ok()
 }
 
 /// The different blobs of a key's outcomes, with their sizes.
@@ -179,39 +207,56 @@ fn blobs_of(known: &Known) -> HashMap<Digest, u64> {
     known.outcomes.iter().flat_map(|o| &o.files).map(|f| (f.digest, f.size)).collect()
 }
 
-/// Digest (as the name says), path and size of every file in `blobs`, sorted. What has no such name isn't ours to judge.
+/// Digest (as the name says), path and size of everything in `blobs`, sorted.
 pub(super) fn blob_files(root: &Path) -> Result<Vec<(Digest, PathBuf, u64)>> {
+    let found = named_by_digest(&root.join("blobs"), "")?;
+    Ok(found
+        .into_iter()
+        .map(|(digest, path)| (digest, size_below(&path), path))
+        .map(|(d, size, p)| (d, p, size))
+        .collect())
+}
+
+/// What lies in the folders below `base` and is called by the rest of a digest and `ending`. What has no such name isn't ours
+/// to judge.
+pub(super) fn named_by_digest(base: &Path, ending: &str) -> Result<Vec<(Digest, PathBuf)>> {
     let mut found = Vec::new();
-    for shard in entries(&root.join("blobs"))? {
+    for shard in entries(base)?.into_iter().filter(|shard| shard.is_dir()) {
         for path in entries(&shard)? {
-            if let Ok(digest) = format!("{}{}", name(&shard), name(&path)).parse() {
-                let size = fs::metadata(&path).io_at("read", &path)?.len();
-                found.push((digest, path, size));
+            let digest = name(&path).strip_suffix(ending).map(|rest| format!("{}{rest}", name(&shard)));
+            if let Some(Ok(digest)) = digest.map(|text| text.parse()) {
+                found.push((digest, path));
             }
         }
     }
     Ok(found)
 }
 
-fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut out = Vec::new();
-    for entry in fs::read_dir(dir).io_at("read", dir)? {
+    let all = match fs::read_dir(dir) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(out),
+        all => all.io_at("read", dir)?,
+    };
+    for entry in all {
         out.push(entry.io_at("read", dir)?.path());
     }
     out.sort();
     Ok(out)
 }
 
-fn name(path: &Path) -> String {
+pub(super) fn name(path: &Path) -> String {
     path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Bytes of all files below a folder, or of a file.
+/// Bytes of all files below a folder, or of a file. Links below it aren't followed.
 pub(super) fn size_below(path: &Path) -> u64 {
-    if path.is_dir() {
-        entries(path).map(|all| all.iter().map(|p| size_below(p)).sum()).unwrap_or(0)
-    } else {
-        fs::metadata(path).map(|m| m.len()).unwrap_or(0)
+    match fs::symlink_metadata(path) {
+        Ok(m) if m.is_dir() => {
+            entries(path).map_or(0, |all| all.iter().map(|p| size_below(p)).fold(0, u64::saturating_add))
+        }
+        Ok(m) if m.is_file() => m.len(),
+        _ => 0,
     }
 }
 
@@ -222,6 +267,6 @@ fn modified(path: &Path) -> u64 {
 }
 
 fn newest_below(path: &Path) -> u64 {
-    let below = if path.is_dir() { entries(path).unwrap_or_default() } else { Vec::new() };
+    let below = if path.is_dir() && !path.is_symlink() { entries(path).unwrap_or_default() } else { Vec::new() };
     below.iter().map(|p| newest_below(p)).max().unwrap_or(0).max(modified(path))
 }

@@ -8,17 +8,19 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     fs::File,
-    io::{Read, Seek, SeekFrom, Write},
+    io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, lock::Locks};
+use super::{Digest, layout::Modes, names};
 use crate::{
+    durable,
     error::{IoAt, Result},
     fault,
+    locks::Locks,
 };
 
 const CHECKSUM: usize = 16;
@@ -53,9 +55,21 @@ impl Outcome {
         Self { artifact: hasher.into(), files }
     }
 
+    /// As [`Outcome::new`], for files that somebody else listed.
+    ///
+    /// # Errors
+    /// What is wrong with the listing.
+    pub fn checked(files: Vec<FileEntry>) -> Result<Self, String> {
+        let outcome = Self::new(files);
+        match names::problem_of_listing(&outcome.files) {
+            Some(problem) => Err(problem),
+            None => Ok(outcome),
+        }
+    }
+
     /// Bytes of all files.
     pub fn size(&self) -> u64 {
-        self.files.iter().map(|f| f.size).sum()
+        self.files.iter().map(|f| f.size).fold(0, u64::saturating_add)
     }
 
     /// Name of the first file that only one has, or that has other bytes.
@@ -161,7 +175,8 @@ impl Line {
     fn read(written: Written) -> Option<Self> {
         let key = written.key;
         let action = |a: Option<Cow<str>>| a.map(Cow::into_owned);
-        let outcome = |files: Option<Cow<[FileEntry]>>| files.map(|f| Outcome::new(f.into_owned()));
+        // What can't be is as good as rotten.
+        let outcome = |files: Option<Cow<[FileEntry]>>| Outcome::checked(files?.into_owned()).ok();
         Some(match written.t {
             Kind::Result => Self::Result { key, action: action(written.action)?, outcome: outcome(written.files)? },
             Kind::Use => Self::Use { key, action: action(written.action)? },
@@ -180,6 +195,7 @@ impl Line {
 pub struct Index {
     path: PathBuf,
     locks: Locks,
+    modes: Modes,
     results: HashMap<Digest, Known>,
     latest: HashMap<String, Digest>,
     read_to: u64,
@@ -191,10 +207,11 @@ pub struct Index {
 }
 
 impl Index {
-    pub fn open(path: &Path, locks: Locks) -> Result<Self> {
+    pub fn open(path: &Path, locks: Locks, modes: Modes) -> Result<Self> {
         let mut index = Self {
             path: path.to_owned(),
             locks,
+            modes,
             results: HashMap::new(),
             latest: HashMap::new(),
             read_to: 0,
@@ -213,6 +230,11 @@ impl Index {
 
     pub fn latest(&self, action: &str) -> Option<Digest> {
         self.latest.get(action).copied()
+    }
+
+    /// The keys that names of actions stand for.
+    pub fn latest_keys(&self) -> impl Iterator<Item = Digest> {
+        self.latest.values().copied()
     }
 
     pub fn len(&self) -> usize {
@@ -337,7 +359,9 @@ impl Index {
     fn write(&mut self, line: Line) -> Result<()> {
         let text = encode(&line)?;
         let path = &self.path;
-        let mut file = File::options().create(true).read(true).append(true).open(path).io_at("open the index", path)?;
+        let mut options = File::options();
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, self.modes.file);
+        let mut file = options.create(true).read(true).append(true).open(path).io_at("open the index", path)?;
         let locked = self.locks.wait(&file, path)?;
         let mut end = file.seek(SeekFrom::End(0)).io_at("read the index", path)?;
         let mut out = Vec::with_capacity(text.len() + 2);
@@ -361,6 +385,9 @@ impl Index {
                 let _ = file.set_len(end);
             }
             return Err(crate::error::Error::io("write the index", path, &e));
+        }
+        if end == 0 {
+            durable::sync_folder(durable::parent(path))?;
         }
         fault::at("index");
         drop(file);
@@ -402,10 +429,19 @@ impl Index {
             text.push_str(&encode(line)?);
             text.push('\n');
         }
-        super::write_atomically(&self.path, text.as_bytes())?;
-        *self = Self::open(&self.path, self.locks)?;
+        durable::replace(&self.path, self.modes.file, |file| file.write_all(text.as_bytes()))?;
+        *self = Self::open(&self.path, self.locks, self.modes)?;
         Ok(())
     }
+}
+
+/// Whether a file is an index, going by its lines: one that can be believed is enough.
+pub(super) fn is_index(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    if !file.metadata().is_ok_and(|m| m.is_file()) {
+        return false;
+    }
+    BufReader::new(file).split(b'\n').map_while(Result::ok).any(|line| decode(&line).is_some())
 }
 
 /// Where the last complete line of a file of `end` bytes ends.

@@ -4,7 +4,10 @@
 use std::{collections::HashSet, fs, io::ErrorKind};
 
 use super::{Digest, Store};
-use crate::error::{Error, IoAt, Result};
+use crate::{
+    durable,
+    error::{Error, IoAt, Result},
+};
 
 pub(super) const FOLDER: &str = "unsent";
 
@@ -21,16 +24,20 @@ impl Store {
 
     pub fn mark_unsent(&self, key: &Digest) -> Result<()> {
         let folder = self.root.join(FOLDER);
-        fs::create_dir_all(&folder).io_at("create", &folder)?;
+        if self.modes.create_folder(&folder)? {
+            durable::sync_folder(&self.root)?;
+        }
         let mark = folder.join(key.to_string());
-        fs::write(&mark, "").io_at("write", &mark)
+        if mark.exists() {
+            return Ok(());
+        }
+        fs::write(&mark, "").io_at("write", &mark)?;
+        // Else a power failure could leave the result and take the mark.
+        durable::sync_folder(&folder)
     }
 
     pub fn mark_sent(&self, key: &Digest) -> Result<()> {
         let mark = self.root.join(FOLDER).join(key.to_string());
-        match fs::remove_file(&mark) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", &mark, &e)),
-            _ => Ok(()),
-        }
+        durable::remove(&mark)
     }
 }

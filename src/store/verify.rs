@@ -3,14 +3,20 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
+    io::ErrorKind,
+    path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use rayon::prelude::*;
 use serde_json::Value;
 
-use super::{Digest, Store, gc::blob_files};
-use crate::error::{Error, Result};
+use super::{
+    Digest, Store,
+    gc::{blob_files, entries, name},
+    layout::SHARD,
+};
+use crate::{durable, error::Result};
 
 /// Something that isn't what it was when it was written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +25,8 @@ pub enum Damage {
     Line(usize),
     /// A blob, and the results that need it: their keys and actions.
     Blob { digest: Digest, problem: String, results: Vec<(Digest, String)> },
+    /// Something that isn't a folder where blobs or descriptions belong; it hides them.
+    Place { path: PathBuf, problem: String },
     /// The description of a key. The result itself is sound, but can't be explained.
     Record { key: Digest, action: String, problem: String },
 }
@@ -40,6 +48,8 @@ pub struct Repaired {
     pub results: usize,
     pub records: usize,
     pub lines: usize,
+    /// Things that lay where a folder belongs.
+    pub places: usize,
 }
 
 impl Store {
@@ -63,16 +73,17 @@ impl Store {
         }
         let mut audit = Audit { results: results.len(), ..Audit::default() };
         audit.damage.extend(self.index().damaged()?.into_iter().map(Damage::Line));
+        audit.damage.extend(self.blocked()?);
         for (digest, _, size) in blob_files(&self.root)? {
             audit.blobs += 1;
-            audit.bytes += size;
+            audit.bytes = audit.bytes.saturating_add(size);
             blobs.entry(digest).or_insert(size);
         }
-        let total = blobs.values().sum();
+        let total = blobs.values().copied().fold(0, u64::saturating_add);
         let read = AtomicU64::new(0);
         let bad_blobs = blobs.par_iter().filter_map(|(digest, size)| {
             let problem = self.blob_problem(digest, *size);
-            progress(read.fetch_add(*size, Ordering::Relaxed) + size, total);
+            progress(read.fetch_add(*size, Ordering::Relaxed).saturating_add(*size), total);
             let results = users.get(digest).into_iter().flatten().cloned().collect();
             problem.map(|problem| Damage::Blob { digest: *digest, problem, results })
         });
@@ -86,14 +97,32 @@ impl Store {
         Ok(audit)
     }
 
+    /// What lies where a folder of blobs or descriptions belongs and isn't one.
+    fn blocked(&self) -> Result<Vec<Damage>> {
+        let mut found = Vec::new();
+        for base in ["blobs", "actions"] {
+            for path in entries(&self.root.join(base))? {
+                let is_shard = name(&path).len() == SHARD && name(&path).bytes().all(|b| b.is_ascii_hexdigit());
+                if is_shard && !path.is_dir() {
+                    found.push(Damage::Place { path, problem: "no folder, though one belongs there".to_owned() });
+                }
+            }
+        }
+        Ok(found)
+    }
+
     fn record_problem(&self, key: &Digest, describes: &dyn Fn(&Digest, &Value) -> bool) -> Option<String> {
-        let bytes = match fs::read(self.preimage_path(key)) {
+        let path = self.preimage_path(key);
+        let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
+            Err(_) if path.is_symlink() => return Some("a link that leads nowhere".to_owned()),
+            Err(_) if path.is_dir() => return Some("a folder".to_owned()),
             // A repair takes a record out and leaves the result.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return None,
             Err(e) => return Some(format!("unreadable: {e}")),
         };
         match serde_json::from_slice(&bytes) {
+            Err(_) if bytes.is_empty() => Some("empty".to_owned()),
             Err(_) => Some("no JSON".to_owned()),
             Ok(record) if !describes(key, &record) => Some("describes something else".to_owned()),
             Ok(_) => None,
@@ -114,11 +143,17 @@ impl Store {
                     lost.extend(results.iter().map(|(key, _)| *key));
                 }
                 Damage::Record { key, .. } => {
-                    let path = self.preimage_path(key);
-                    fs::remove_file(&path).map_err(|e| Error::io("remove", &path, &e))?;
+                    durable::remove(&self.preimage_path(key))?;
                     repaired.records += 1;
                 }
+                Damage::Place { path, .. } => {
+                    durable::remove(path)?;
+                    repaired.places += 1;
+                }
             }
+        }
+        for folder in ["", "memos", "actions", "exports"] {
+            durable::sweep(&self.root.join(folder));
         }
         repaired.results = lost.len();
         self.index().compact(lost)?;

@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use super::DevPoint;
 use crate::{
-    error::{Error, IoAt, Result},
+    durable,
+    error::{Error, Result},
     fault,
     store::Digest,
 };
@@ -62,18 +63,14 @@ const HEADER: &str = "emopipe";
 const LOSS: &str = "loss";
 
 impl CheckpointFile {
-    /// Writes atomically: a kill at any instant leaves the old checkpoint or the new one.
+    /// Writes atomically: a kill or a power failure at any instant leaves the old checkpoint or the new one.
     pub fn save(&self, state: &Checkpoint) -> Result<()> {
         let bytes = self.encode(state)?;
-        let temporary = self.path.with_extension("tmp");
-        let mut file = fs::File::create(&temporary).io_at("create", &temporary)?;
-        file.write_all(Digest::of(&bytes).as_bytes()).io_at("write", &temporary)?;
-        fault::at("checkpoint-half");
-        file.write_all(&bytes).and_then(|()| file.sync_all()).io_at("write", &temporary)?;
-        fs::rename(&temporary, &self.path).io_at("replace", &self.path)?;
-        if let Some(folder) = self.path.parent() {
-            fs::File::open(folder).and_then(|d| d.sync_all()).io_at("sync", folder)?;
-        }
+        durable::replace(&self.path, durable::ORDINARY, |file| {
+            file.write_all(Digest::of(&bytes).as_bytes())?;
+            fault::at("checkpoint-half");
+            file.write_all(&bytes)
+        })?;
         fault::at("checkpoint");
         Ok(())
     }

@@ -66,7 +66,8 @@ impl<'a> Chat<'a> {
             end: 0,
         };
         chat.skeleton = chat.names(&chat.sample);
-        let written: Vec<u32> = answered.iter().flat_map(|whole| chat.names(whole)).chain(chat.skeleton.clone()).collect();
+        let written: Vec<u32> =
+            answered.iter().flat_map(|whole| chat.names(whole)).chain(chat.skeleton.clone()).collect();
         let markers: Vec<u32> = written.into_iter().filter(|id| chat.is_marker(*id)).collect();
         chat.guarded.extend(markers);
         let end = answered.and_then(|whole| chat.learn(&whole));

@@ -182,7 +182,12 @@ fn model(model: &Value) -> Result<()> {
 }
 
 fn second(merge: &Value) -> &str {
-    merge.as_str().and_then(|pair| pair.split_once(' ')).map(|(_, right)| right).or(merge[1].as_str()).unwrap_or_default()
+    merge
+        .as_str()
+        .and_then(|pair| pair.split_once(' '))
+        .map(|(_, right)| right)
+        .or(merge[1].as_str())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -40,7 +40,8 @@ pub fn load(path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
 fn word_piece(text: &str, settings: &Settings) -> Result<tokenizers::Tokenizer> {
     let tokens = text.strip_suffix('\n').unwrap_or(text).split('\n').map(|line| line.trim_end_matches('\r'));
     let vocab: Vocab = tokens.zip(0..).map(|(token, id)| (token.to_owned(), id)).collect();
-    let lost = |(id, token): &&(Option<u32>, tokenizers::AddedToken)| id.is_none() && !vocab.contains_key(&token.content);
+    let lost =
+        |(id, token): &&(Option<u32>, tokenizers::AddedToken)| id.is_none() && !vocab.contains_key(&token.content);
     if let Some((_, token)) = settings.tokens.iter().find(lost) {
         return Err(Error::input(format!("the vocabulary has no `{}`", token.content))
             .help("the file is cut short, or `tokenizer_config.json` belongs to another model"));
@@ -136,7 +137,11 @@ mod tests {
             "great movie 😀👍🏽!! \u{200d}\u{feff}\u{0}\ttabs\nlines",
             "[CLS] [SEP] ##ing aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         ] {
-            assert_eq!(ours.tokenizer.encode_words(text).unwrap(), theirs.tokenizer.encode_words(text).unwrap(), "{text}");
+            assert_eq!(
+                ours.tokenizer.encode_words(text).unwrap(),
+                theirs.tokenizer.encode_words(text).unwrap(),
+                "{text}"
+            );
         }
         assert_eq!(ours.tokenizer.vocab_size(), theirs.tokenizer.vocab_size());
         assert_eq!(Chat::new(&ours, None, None).unwrap().prompt("so good").unwrap(), [101, 2061, 2204, 102]);

@@ -12,7 +12,7 @@ const ENOLCK: i32 = 37;
 
 /// What came of asking for a lock.
 #[derive(Debug)]
-pub(super) enum Attempt {
+pub enum Attempt {
     /// Held until the file is dropped.
     Held(File),
     Busy(File),
@@ -22,21 +22,37 @@ pub(super) enum Attempt {
 
 /// How to lock. `EMOPIPE_LOCKS=off` is for network filesystems on which asking for a lock fails or hangs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Locks {
+pub struct Locks {
     enabled: bool,
 }
 
 impl Locks {
+    /// As the environment says.
     pub fn from_env() -> Self {
         Self { enabled: std::env::var_os("EMOPIPE_LOCKS").is_none_or(|v| v != "off") }
     }
 
-    pub fn try_shared(self, path: &Path) -> Result<Attempt> {
-        self.attempt(path, File::try_lock_shared)
+    /// Shares the lock in `path`, a file that is made where there is none, as readable and writable as `mode` says.
+    pub fn try_shared(self, path: &Path, mode: u32) -> Result<Attempt> {
+        self.attempt(open(path, mode)?, path, File::try_lock_shared)
     }
 
-    pub fn try_exclusive(self, path: &Path) -> Result<Attempt> {
-        self.attempt(path, File::try_lock)
+    /// As `try_shared`, where nothing may be written; unavailable where there is no such file.
+    pub fn try_shared_reading(self, path: &Path) -> Result<Attempt> {
+        match File::open(path) {
+            Ok(file) => self.attempt(file, path, File::try_lock_shared),
+            Err(_) => Ok(Attempt::Unavailable),
+        }
+    }
+
+    /// Takes the lock for this process alone.
+    pub fn try_exclusive(self, path: &Path, mode: u32) -> Result<Attempt> {
+        self.attempt(open(path, mode)?, path, File::try_lock)
+    }
+
+    /// Whether nobody holds the lock of an open file, as far as can be told. It is held from then on.
+    pub fn is_free(self, file: &File) -> bool {
+        self.enabled && file.try_lock().is_ok()
     }
 
     /// Locks an open file, waiting for it. Says whether there is a lock now.
@@ -51,14 +67,7 @@ impl Locks {
         }
     }
 
-    fn attempt(self, path: &Path, lock: impl FnOnce(&File) -> Result<(), TryLockError>) -> Result<Attempt> {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)
-            .io_at("open the lock", path)?;
+    fn attempt(self, file: File, path: &Path, lock: impl FnOnce(&File) -> Result<(), TryLockError>) -> Result<Attempt> {
         if !self.enabled {
             return Ok(Attempt::Unavailable);
         }
@@ -69,6 +78,14 @@ impl Locks {
             Err(TryLockError::Error(e)) => Err(e).io_at("lock", path),
         }
     }
+}
+
+fn open(path: &Path, mode: u32) -> Result<File> {
+    let mut options = File::options();
+    options.create(true).truncate(false).read(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    options.open(path).io_at("open the lock", path)
 }
 
 fn unavailable(e: &std::io::Error) -> bool {
