@@ -73,7 +73,7 @@ fn read(name: &str, metadata: &HashMap<String, Value>, tensors: &Tensors) -> Res
         "mlp_bias": tensors.biases.1,
     });
     // What is left unread: the embedding says how many rows it has.
-    meta.refuse_unchanged(&[harmless::GGUF, &[&at("vocab_size")]])?;
+    meta.refuse_unread(&[harmless::GGUF, &[&at("vocab_size")]])?;
     let values = if let Json::Object(values) = values { values } else { Map::new() };
     Ok(Config::new(name, values))
 }
