@@ -1,11 +1,12 @@
 //! What holds for every input, however it was damaged or made up. A broken property panics.
 
-use std::{fs, path::Path};
+use std::{fs, io::Write, path::Path};
 
 use emopipe::{
     config::{self, LoadOptions},
     engine::plan::Plan,
     fetch::{Fetcher, Settings, Source},
+    models::{Backbone, Mode, TokenTree, adapters::Untrained, dims, load_decoder, weights::config::Config},
     stages,
     store::{Digest, Store},
 };
@@ -52,6 +53,75 @@ pub fn index(bytes: &[u8]) -> usize {
     assert_eq!(store.lookup(&key), Some(outcome));
     assert_eq!(store.latest_key("stage"), Some(key));
     store.len()
+}
+
+/// The smallest llama.
+pub const LLAMA: &str = r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 4, "intermediate_size": 4,
+    "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 2, "rms_norm_eps": 1e-6,
+    "max_position_embeddings": 8, "tie_word_embeddings": true, "rope_parameters": {"rope_theta": 1e4}}"#;
+
+/// Whatever a configuration says, every family reads it to the end, refuses it, and never stumbles over what it accepted.
+/// Returns how many families accept it.
+pub fn model_config(bytes: &[u8]) -> usize {
+    let Ok(serde_json::Value::Object(keys)) = serde_json::from_slice(bytes) else { return 0 };
+    let config = Config::new("config.json", keys);
+    let accepted = ["llama", "chatglm", "bert"].iter().filter(|family| match dims(family, &config) {
+        Ok(dims) => {
+            assert!(dims.heads % dims.kv_heads == 0 && dims.layers > 0 && dims.vocab > 0);
+            true
+        }
+        Err(e) => {
+            assert!(e.help.is_some(), "no advice: {e}");
+            false
+        }
+    });
+    accepted.count()
+}
+
+/// Any bytes are a GGUF file of a model that computes, or are refused. Returns 1 if they are one.
+pub fn gguf(bytes: &[u8]) -> usize {
+    model(&[("m.gguf", bytes)])
+}
+
+/// As [`gguf`], of a safetensors file.
+pub fn safetensors(bytes: &[u8]) -> usize {
+    model(&[("config.json", LLAMA.as_bytes()), ("model.safetensors", bytes)])
+}
+
+/// As [`gguf`], of the pickle in a PyTorch file, whose storages are numbered and large enough for any of [`LLAMA`]'s tensors.
+pub fn pickle(bytes: &[u8]) -> usize {
+    let plain = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let mut entry = |name: &str, bytes: &[u8]| {
+        archive.start_file(format!("archive/{name}"), plain).expect("an entry");
+        archive.write_all(bytes).expect("its bytes");
+    };
+    entry("data.pkl", bytes);
+    (0..12).for_each(|i| entry(&format!("data/{i}"), &[0x3c; 64]));
+    let archive = archive.finish().expect("an archive").into_inner();
+    model(&[("config.json", LLAMA.as_bytes()), ("pytorch_model.bin", &archive)])
+}
+
+fn model(files: &[(&str, &[u8])]) -> usize {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let place = |(name, bytes): &(&str, &[u8])| {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).expect("a file");
+        ((*name).to_owned(), path)
+    };
+    let files = files.iter().map(place).collect();
+    match load_decoder("llama", &files, &candle_core::Device::Cpu) {
+        Ok(model) => {
+            let mut tree = TokenTree::new();
+            tree.push(None, &[0]);
+            model.forward(&tree, &Untrained, Mode::Eval).expect("a model that was loaded computes");
+            1
+        }
+        Err(e) => {
+            assert!(e.help.is_some(), "no advice: {e}");
+            0
+        }
+    }
 }
 
 /// Whatever an archive holds, only the file that was asked for is written, and only where it was asked for.

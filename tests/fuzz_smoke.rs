@@ -3,12 +3,15 @@
 #[path = "../fuzz/properties.rs"]
 mod properties;
 
+mod common;
+
 use std::{
     fs,
     io::{Cursor, Write},
     path::Path,
 };
 
+use candle_core::{Device, Tensor, quantized::gguf_file::Value};
 use flate2::{Compression, write::GzEncoder};
 
 /// A stream of random numbers that is the same in every run.
@@ -126,6 +129,85 @@ fn indexes() {
     store.forget(&emopipe::store::Digest::of(&[1])).unwrap();
     let seeds = [fs::read(dir.path().join("index.jsonl")).unwrap(), b"\n\n\0 {}".to_vec()];
     run("index", &seeds, 150, properties::index, 3);
+}
+
+/// The tensors of [`properties::LLAMA`].
+fn tensors() -> Vec<(String, Vec<usize>)> {
+    let layer = [
+        ("input_layernorm", vec![4]),
+        ("self_attn.q_proj", vec![4, 4]),
+        ("self_attn.k_proj", vec![2, 4]),
+        ("self_attn.v_proj", vec![2, 4]),
+        ("self_attn.o_proj", vec![4, 4]),
+        ("post_attention_layernorm", vec![4]),
+        ("mlp.gate_proj", vec![4, 4]),
+        ("mlp.up_proj", vec![4, 4]),
+        ("mlp.down_proj", vec![4, 4]),
+    ];
+    let layer = layer.map(|(name, shape)| (format!("model.layers.0.{name}.weight"), shape));
+    let top = [("model.embed_tokens", vec![8, 4]), ("model.norm", vec![4])];
+    top.map(|(name, shape)| (format!("{name}.weight"), shape)).into_iter().chain(layer).collect()
+}
+
+fn numbers() -> common::gguf::Tensors {
+    let tensor = |shape: Vec<usize>| Tensor::full(0.25f32, shape, &Device::Cpu).unwrap();
+    tensors().into_iter().map(|(name, shape)| (name, tensor(shape))).collect()
+}
+
+#[test]
+fn configurations_of_models() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let fixtures = ["llama-tiny", "qwen2-tiny", "bert-tiny", "chatglm2-tiny"];
+    let mut seeds = vec![properties::LLAMA.into()];
+    seeds.extend(fixtures.map(|name| fs::read(root.join(name).join("config.json")).unwrap()));
+    run("model_config", &seeds, 2000, properties::model_config, 1);
+}
+
+#[test]
+fn gguf_files() {
+    let config = serde_json::from_str(properties::LLAMA).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (metadata, tensors) = (common::gguf::metadata(&config), common::gguf::tensors(&config, &numbers()));
+    let text = Value::Array(vec![Value::String("a".into()), Value::String("b".into())]);
+    let more = [("general.alignment", Value::U32(64)), ("tokenizer.ggml.tokens", text)];
+    let more = more.map(|(key, value)| (key.to_owned(), value));
+    let seeds = [metadata.clone(), [&metadata[..], &more].concat()].map(|metadata| {
+        common::gguf::write(&dir.path().join("m.gguf"), &metadata, &tensors);
+        fs::read(dir.path().join("m.gguf")).unwrap()
+    });
+    run("gguf", &seeds, 1500, properties::gguf, 1);
+}
+
+#[test]
+fn safetensors_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    candle_core::safetensors::save(&numbers(), &path).unwrap();
+    let whole = fs::read(&path).unwrap();
+    run("safetensors", std::slice::from_ref(&whole), 1500, properties::safetensors, 1);
+    // Mutations of the header alone, with a length that fits it.
+    let len = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let header = vec![whole[8..8 + len].to_vec()];
+    let mut random = Random::new("header");
+    for _ in 0..1500 {
+        let header = mutate(&header, &mut random);
+        properties::safetensors(&[&(header.len() as u64).to_le_bytes(), &header[..], &whole[8 + len..]].concat());
+    }
+}
+
+#[test]
+fn pickles() {
+    // In half precision, each in a storage of 32 numbers.
+    let shapes = tensors();
+    let mut seed = common::chatglm::pickle(&shapes);
+    for (i, (name, shape)) in shapes.iter().enumerate() {
+        let len: usize = shape.iter().product();
+        let from = [b"X\x03\0\0\0cpuJ".as_slice(), &(len as i32).to_le_bytes()].concat();
+        let start = seed.windows(name.len()).position(|w| w == name.as_bytes()).unwrap();
+        let at = start + seed[start..].windows(from.len()).position(|w| w == from).unwrap_or_else(|| panic!("{i}"));
+        seed[at + 9..at + 13].copy_from_slice(&32i32.to_le_bytes());
+    }
+    run("pickle", &[seed], 1500, properties::pickle, 1);
 }
 
 #[test]

@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 use super::{
     Backbone, BackboneSpec, Decoder, Dims, Dtype, Encoder, Module, bert, chatglm, llama,
     spec::ConfigTable,
-    weights::{Loader, Weights, config::Config, harmless},
+    weights::{
+        Loader, Weights,
+        config::{Config, advised},
+        harmless,
+    },
 };
 use crate::error::{Error, Result};
 
@@ -91,14 +95,11 @@ impl Family {
             config.expect("quantization_config", Value::Null)?;
             config.expect("is_encoder_decoder", false)?;
             config.expect("add_cross_attention", false)?;
-            config.expect_one_of("pruned_heads", &[json!({})])?;
+            config.expect("pruned_heads", json!({}))?;
             config.refuse_unread(&[harmless::CONFIG, self.harmless.keys])?;
             Ok(dims)
         };
-        check().map_err(|e: Error| match e.help {
-            Some(_) => e,
-            None => e.help("docs/models.md says which models are computed"),
-        })
+        advised(check())
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 pub mod chatglm;
+pub mod gguf;
 pub mod journals;
 pub mod sentencepiece;
 pub mod server;

@@ -230,6 +230,14 @@ impl Config {
     }
 }
 
+/// Says where to look up what is computed, where an error has no better advice.
+pub fn advised<T>(result: Result<T>) -> Result<T> {
+    result.map_err(|e| match e.help {
+        Some(_) => e,
+        None => e.help("docs/models.md says which models are computed, and what their files may hold"),
+    })
+}
+
 /// A value in a sentence, cut where it is long.
 fn show(value: &Value) -> String {
     const LONGEST: usize = 60;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    config::{Config, EPSILON, THETA, most},
+    config::{Config, EPSILON, THETA, advised, most},
     harmless,
 };
 use crate::{
@@ -27,6 +27,10 @@ pub struct Tensors {
 
 /// What the file `name` says. Every key is understood, or harmless, or refused by its name.
 pub fn config(name: &str, metadata: &HashMap<String, Value>, tensors: &Tensors) -> Result<Config> {
+    advised(read(name, metadata, tensors))
+}
+
+fn read(name: &str, metadata: &HashMap<String, Value>, tensors: &Tensors) -> Result<Config> {
     let about_the_model = metadata.iter().filter(|(key, _)| !key.starts_with("tokenizer."));
     let meta = Config::new(name, about_the_model.map(|(key, value)| (key.clone(), as_json(value))).collect());
     let architecture = meta.text("general.architecture")?;
@@ -178,7 +182,7 @@ mod tests {
         .collect()
     }
 
-    fn read(change: &[(&str, Value)]) -> Result<Config> {
+    fn changed(change: &[(&str, Value)]) -> Result<Config> {
         let mut metadata = metadata();
         metadata.extend(change.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         config("m.gguf", &metadata, &Tensors { vocab: Some(10), head: false, biases: (false, false) })
@@ -186,7 +190,7 @@ mod tests {
 
     #[test]
     fn published_keys_are_read() {
-        let config = read(&[]).unwrap();
+        let config = changed(&[]).unwrap();
         assert_eq!(config.number("rms_norm_eps", &EPSILON).unwrap(), 1e-5);
         assert_eq!(config.size("head_dim", 100).unwrap(), 16);
         assert!(config.flag_or("tie_word_embeddings", false).unwrap());
@@ -206,7 +210,7 @@ mod tests {
             &[("llama.attention.key_length", Value::U32(16)), ("llama.attention.value_length", Value::U32(16))],
             &[("llama.tensor_data_layout", text("Meta AI original pth"))],
         ] {
-            if let Err(e) = read(change) {
+            if let Err(e) = changed(change) {
                 panic!("{change:?}: {e}");
             }
         }
@@ -246,10 +250,10 @@ mod tests {
             ("adapter.type", text("lora")),
             ("qwen2.attention.scale", Value::F32(0.25)),
         ] {
-            let e = read(&[(key, value)]).unwrap_err();
+            let e = changed(&[(key, value)]).unwrap_err();
             assert!(e.message.contains(key) && e.message.contains("m.gguf"), "{key}: {e}");
         }
-        let e = read(&[("general.architecture", text("gemma3"))]).unwrap_err();
+        let e = changed(&[("general.architecture", text("gemma3"))]).unwrap_err();
         assert!(e.message.contains("`gemma3`") && e.help.is_some(), "{e}");
     }
 }

@@ -34,10 +34,13 @@ pub struct Storage {
 /// The tensors of a pickled dictionary, by name. It has nothing else.
 pub fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Described>> {
     let mut machine = Machine { bytes, ..Machine::default() };
-    let end = machine.run();
-    let end = end.map_err(|e| Error { message: format!("byte {} of the pickle: {}", machine.at, e.message), ..e })?;
+    let end = machine.run().map_err(|e| Error {
+        message: format!("byte {} of the pickle: {}", machine.at, e.message),
+        help: e.help.or_else(|| Some("the file is cut short or damaged: fetch it again".to_owned())),
+        ..e
+    })?;
     let Node::Dict(entries) = &machine.nodes[end] else {
-        return Err(Error::input("the pickle doesn't hold a dictionary of tensors"));
+        return Err(Error::input("the pickle doesn't hold a dictionary of tensors").help(PLAIN));
     };
     let mut tensors = BTreeMap::new();
     for (key, value) in entries {
