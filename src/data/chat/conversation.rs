@@ -20,7 +20,7 @@ pub struct Chat<'a> {
     template: Template<'a>,
     /// Tokens that only the template may write.
     guarded: BTreeSet<u32>,
-    /// Added tokens of a prompt: the same for every message.
+    /// Markers of a prompt: the same for every message.
     skeleton: Vec<u32>,
     /// A prompt around [`SAMPLE`].
     sample: Rendered,
@@ -65,10 +65,9 @@ impl<'a> Chat<'a> {
             separate_answers: model.separate_answers,
             end: 0,
         };
-        chat.skeleton = chat.names(&chat.sample);
-        let written: Vec<u32> = answered.iter().flat_map(|whole| chat.names(whole)).chain(chat.skeleton.clone()).collect();
-        let markers: Vec<u32> = written.into_iter().filter(|id| chat.is_marker(*id)).collect();
-        chat.guarded.extend(markers);
+        chat.skeleton = chat.markers(&chat.sample);
+        let written: Vec<u32> = answered.iter().flat_map(|whole| chat.markers(whole)).collect();
+        chat.guarded.extend(written.iter().chain(&chat.skeleton));
         let end = answered.and_then(|whole| chat.learn(&whole));
         chat.end = end.or_else(|| model.eos()).ok_or_else(|| {
             Error::input("nothing tells which token ends an answer")
@@ -92,9 +91,10 @@ impl<'a> Chat<'a> {
         Some(id)
     }
 
-    /// The added tokens whose names the template itself wrote.
-    fn names(&self, rendered: &Rendered) -> Vec<u32> {
-        rendered.outside().flat_map(|text| self.tokenizer.added().named_in(text)).collect()
+    /// The markers that the template itself wrote.
+    fn markers(&self, rendered: &Rendered) -> Vec<u32> {
+        let names = rendered.outside().flat_map(|text| self.tokenizer.added().named_in(text));
+        names.filter(|id| self.is_marker(*id)).collect()
     }
 
     /// Whether a token that the template writes is one for templates alone: it isn't, where it is a word or a blank.
@@ -126,7 +126,7 @@ impl<'a> Chat<'a> {
             return Err(unseen());
         }
         // Where nothing is quoted, nothing tells the template's text from the rest.
-        if !rendered.quoted.is_empty() && self.names(&rendered) != self.skeleton {
+        if !rendered.quoted.is_empty() && self.markers(&rendered) != self.skeleton {
             return Err(Error::input(format!(
                 "the chat template writes other control tokens around this text: {message}"
             )));
