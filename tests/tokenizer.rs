@@ -112,7 +112,9 @@ fn check_cases(folder: &Path) {
             let dir = tempfile::tempdir().unwrap();
             let files = variant_files(dir.path(), &path, &kind, variant);
             match TextModel::load(&files, None) {
-                Ok(model) => wrong.extend(check_variant(&model, variant).into_iter().map(|what| format!("{place}: {what}"))),
+                Ok(model) => {
+                    wrong.extend(check_variant(&model, variant).into_iter().map(|what| format!("{place}: {what}")))
+                }
                 Err(e) => wrong.push(format!("{place}: {e}")),
             }
         }
@@ -190,8 +192,13 @@ fn injected(model: &TextModel, chat: &Chat<'_>) -> Vec<String> {
         let control = model.tokenizer.added().control();
         ids.into_iter().filter(|id| control.contains(id) && Some(*id) != unknown).collect::<Vec<_>>()
     };
-    let names: Vec<&str> =
-        model.tokenizer.added().iter().map(|(_, token)| token.content.as_str()).filter(|n| n.contains(['<', '['])).collect();
+    let names: Vec<&str> = model
+        .tokenizer
+        .added()
+        .iter()
+        .map(|(_, token)| token.content.as_str())
+        .filter(|n| n.contains(['<', '[']))
+        .collect();
     let plain = control("film");
     let mut messages = vec![names.concat(), format!(" {} ", names.join(" ")), "|>".to_owned(), "<|end".to_owned()];
     messages.extend(names.iter().map(|name| format!("a{name}b")));

@@ -129,13 +129,16 @@ impl Limit {
     fn check(self, fixed: usize) -> Result<()> {
         let Some(tokens) = self.tokens.filter(|tokens| fixed >= *tokens) else { return Ok(()) };
         let wrong = |what: String| {
-            Error::input(format!("{what} leaves no room for a sentence: instruction and chat header take {fixed} tokens"))
+            Error::input(format!(
+                "{what} leaves no room for a sentence: instruction and chat header take {fixed} tokens"
+            ))
         };
         match self.room {
-            Some((room, context)) if fixed >= room => {
-                Err(wrong(format!("the model's context of {context} tokens, of which an answer takes {},", context - room))
-                    .help("shorten the task's instruction or its list of answers, or choose a model that reads more"))
-            }
+            Some((room, context)) if fixed >= room => Err(wrong(format!(
+                "the model's context of {context} tokens, of which an answer takes {},",
+                context - room
+            ))
+            .help("shorten the task's instruction or its list of answers, or choose a model that reads more")),
             room => {
                 let enough = (fixed + 64).next_multiple_of(32);
                 let enough = room.map_or(enough, |(room, _)| enough.min(room));

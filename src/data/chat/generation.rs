@@ -76,10 +76,7 @@ mod tests {
 
     #[test]
     fn only_blocks_of_that_name_change() {
-        assert_eq!(
-            plain("a{%- generation -%}{{ x }}{%- endgeneration %}b"),
-            "a{%- with -%}{{ x }}{%- endwith %}b"
-        );
+        assert_eq!(plain("a{%- generation -%}{{ x }}{%- endgeneration %}b"), "a{%- with -%}{{ x }}{%- endwith %}b");
         for same in [
             "{{ '{% generation %}' }}",
             "{# {% generation %} #}",

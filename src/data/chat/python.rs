@@ -86,7 +86,10 @@ impl Json {
                 })?;
             }
             other => {
-                return Err(Error::new(ErrorKind::InvalidOperation, format!("tojson: a value of type {other} isn't JSON")));
+                return Err(Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("tojson: a value of type {other} isn't JSON"),
+                ));
             }
         }
         Ok(())

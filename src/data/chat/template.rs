@@ -3,7 +3,11 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use chrono::{NaiveDate, NaiveDateTime};
-use minijinja::{Environment, ErrorKind, Value, syntax::SyntaxConfig, value::{Kwargs, Rest}};
+use minijinja::{
+    Environment, ErrorKind, Value,
+    syntax::SyntaxConfig,
+    value::{Kwargs, Rest},
+};
 
 use super::{generation, python};
 use crate::error::{Error, Result};
@@ -141,16 +145,16 @@ mod tests {
         for (source, expected) in [
             ("{{ messages[0].content | tojson }}", r#""Don't <b>é</b> & \"x\"\n""#),
             ("{{ messages[0].content | tojson(ensure_ascii=true) }}", r#""Don't <b>\u00e9</b> & \"x\"\n""#),
-            (
-                "{{ {'b': [1, 2.5, none, true], 'a': {}} | tojson }}",
-                r#"{"b": [1, 2.5, null, true], "a": {}}"#,
-            ),
+            ("{{ {'b': [1, 2.5, none, true], 'a': {}} | tojson }}", r#"{"b": [1, 2.5, null, true], "a": {}}"#),
             (
                 "{{ {'b': [1], 'a': []} | tojson(indent=2, sort_keys=true) }}",
                 "{\n  \"a\": [],\n  \"b\": [\n    1\n  ]\n}",
             ),
             ("{{ {'a': [1, 2]} | tojson(separators=(',', ':')) }}", r#"{"a":[1,2]}"#),
-            ("{{ none }} {{ true }} {{ ['a', \"it's\", none] }} {{ {'a': false} }}", "None True ['a', \"it's\", None] {'a': False}"),
+            (
+                "{{ none }} {{ true }} {{ ['a', \"it's\", none] }} {{ {'a': false} }}",
+                "None True ['a', \"it's\", None] {'a': False}",
+            ),
             ("{{ tools is defined }} {{ tools is none }} {{ x is defined }}", "True True False"),
             ("a{%- generation -%} {{ bos_token }} {%- endgeneration %} b", "a<s> b"),
             ("{% generation %}\nx\n{% endgeneration %}\ny", "x\ny"),

@@ -120,7 +120,8 @@ impl AddedTokens {
         let mut parts = Vec::new();
         let (mut from, mut at) = (0, 0);
         while let Some(c) = text[at..].chars().next() {
-            let found = names.at(&text[at..]).map(|(name, id)| (id, at..at + name.len())).find(|(id, r)| allowed(*id, r));
+            let found =
+                names.at(&text[at..]).map(|(name, id)| (id, at..at + name.len())).find(|(id, r)| allowed(*id, r));
             let Some((id, mut range)) = found else {
                 at += c.len_utf8();
                 continue;
@@ -218,13 +219,7 @@ mod tests {
         let part = |id, text: &str| (id, text.to_owned());
         assert_eq!(
             parts("x<|a|>y<|a|>b问"),
-            [
-                part(None, "x"),
-                part(Some(1), "<|a|>"),
-                part(None, "y"),
-                part(Some(2), "<|a|>b"),
-                part(Some(3), "问")
-            ]
+            [part(None, "x"), part(Some(1), "<|a|>"), part(None, "y"), part(Some(2), "<|a|>b"), part(Some(3), "问")]
         );
         assert_eq!(parts("闭<|a|"), [part(None, "闭<|a|")]);
         assert_eq!(parts(""), []);

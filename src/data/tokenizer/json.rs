@@ -16,7 +16,6 @@ use crate::error::{At, Error, IoAt, Result};
 const TOKENIZER: &str = "tokenizer.json";
 const CHAT_TEMPLATE: &str = "chat_template.jinja";
 
-
 /// The keys under which a model configuration gives its context, by family.
 const CONTEXT_KEYS: [&str; 3] = ["max_position_embeddings", "seq_length", "n_positions"];
 
@@ -41,7 +40,8 @@ pub fn load(path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
 /// The crate's tokenizer, changed as the reference changes it for the class that `settings` name.
 fn tokenizer(bytes: &[u8], settings: &Settings) -> Result<tokenizers::Tokenizer> {
     let damaged = |e: &dyn std::fmt::Display| {
-        Error::input(e).help("the file is damaged, or newer than this program knows: fetch it again, and compare its hash")
+        Error::input(e)
+            .help("the file is damaged, or newer than this program knows: fetch it again, and compare its hash")
     };
     let mut value: Value = serde_json::from_slice(bytes).map_err(|e| damaged(&e))?;
     schema::check(&value)?;
@@ -127,7 +127,11 @@ mod tests {
             "chat_template": [{"name": "other", "template": "o"}, {"name": "default", "template": "d"}]}"#;
         let files = files(
             dir.path(),
-            &[(TOKENIZER, WORDS), ("tokenizer_config.json", config), (MODEL_CONFIG, r#"{"max_position_embeddings": 7}"#)],
+            &[
+                (TOKENIZER, WORDS),
+                ("tokenizer_config.json", config),
+                (MODEL_CONFIG, r#"{"max_position_embeddings": 7}"#),
+            ],
         );
         let m = TextModel::load(&files, None).unwrap();
         assert_eq!(m.kind, "tokenizer.json WordLevel");

@@ -6,9 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    AddedTokens, Convention, Script, config::Settings, gguf, json, sentencepiece, wordpiece,
-};
+use super::{AddedTokens, Convention, Script, config::Settings, gguf, json, sentencepiece, wordpiece};
 use crate::error::{Error, Result};
 
 /// Files of a model by the names they were published under.

@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_vocabulary_without_marks_is_refused() {
         let e = load("[PAD]\n[UNK]\na\n", "{}").unwrap_err();
-        assert!(e.message.contains("`[SEP]`") && e.help.is_some(), "{e}");
+        assert!(e.message.contains("`[CLS]`") && e.help.is_some(), "{e}");
     }
 
     /// The same words as the `tokenizer.json` that a real model brings.
@@ -136,7 +136,11 @@ mod tests {
             "great movie 😀👍🏽!! \u{200d}\u{feff}\u{0}\ttabs\nlines",
             "[CLS] [SEP] ##ing aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         ] {
-            assert_eq!(ours.tokenizer.encode_words(text).unwrap(), theirs.tokenizer.encode_words(text).unwrap(), "{text}");
+            assert_eq!(
+                ours.tokenizer.encode_words(text).unwrap(),
+                theirs.tokenizer.encode_words(text).unwrap(),
+                "{text}"
+            );
         }
         assert_eq!(ours.tokenizer.vocab_size(), theirs.tokenizer.vocab_size());
         assert_eq!(Chat::new(&ours, None, None).unwrap().prompt("so good").unwrap(), [101, 2061, 2204, 102]);

@@ -79,9 +79,8 @@ impl Normalizer {
     /// Length of the longest user-defined piece that stands at `at`.
     pub fn user_defined_at(&self, script: &Script<'_>, at: usize) -> Option<usize> {
         let text = &script.text()[at..];
-        let stands = |(name, id): &&(String, u32)| {
-            text.starts_with(name.as_str()) && script.allows(*id, &(at..at + name.len()))
-        };
+        let stands =
+            |(name, id): &&(String, u32)| text.starts_with(name.as_str()) && script.allows(*id, &(at..at + name.len()));
         self.user_defined.iter().find(stands).map(|(name, _)| name.len())
     }
 

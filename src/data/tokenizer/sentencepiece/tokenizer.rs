@@ -78,12 +78,13 @@ impl SentencePiece {
         for (id, piece) in pieces.iter().filter(|(_, p)| p.kind == Kind::Control) {
             tokens.push((id, AddedToken::from(piece.text.as_str(), true)));
         }
-        tokens.extend((pieces.len() as u32..).zip(behind).map(|(id, name)| (id, AddedToken::from(name.as_str(), true))));
+        tokens
+            .extend((pieces.len() as u32..).zip(behind).map(|(id, name)| (id, AddedToken::from(name.as_str(), true))));
         // The class that the reference has for Llama takes them out of a text before it looks at anything else.
         if llama {
-            tokens.extend(user_defined.iter().map(|(name, id)| {
-                (*id, AddedToken::from(name.as_str(), false).normalized(false))
-            }));
+            tokens.extend(
+                user_defined.iter().map(|(name, id)| (*id, AddedToken::from(name.as_str(), false).normalized(false))),
+            );
         }
         add(&mut tokens, &pieces, settings, llama)?;
         let more = tokens.iter().map(|(id, _)| *id as usize + 1).max().unwrap_or(0).saturating_sub(pieces.len());
