@@ -99,8 +99,11 @@ const WITHOUT_EFFECT: [&str; 62] = [
     "vocab_type",
 ];
 
-/// Keys that would change ids, with the value under which they don't.
-const ONLY_AS: [(&str, fn(&Value) -> bool); 10] = [
+/// Whether a key's value changes nothing.
+type Fits = fn(&Value) -> bool;
+
+/// Keys that would change ids, but for one value.
+const ONLY_AS: [(&str, Fits); 10] = [
     ("split_special_tokens", |v| *v == false),
     ("encode_special_tokens", |v| *v == false),
     ("from_slow", |v| *v == false),
