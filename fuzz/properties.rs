@@ -4,6 +4,10 @@ use std::{fs, io::Write, path::Path};
 
 use emopipe::{
     config::{self, LoadOptions},
+    data::{
+        chat::Chat,
+        tokenizer::{Files, TextModel},
+    },
     engine::plan::Plan,
     fetch::{Fetcher, Settings, Source},
     models::{Backbone, Mode, TokenTree, adapters::Untrained, dims, load_decoder, weights::config::Config},
@@ -161,4 +165,64 @@ fn names(folder: &Path) -> Vec<String> {
         entries.filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned())).collect();
     names.sort();
     names
+}
+
+/// A tokenizer with a chat template: small, and with every step that a text goes through.
+pub const TOKENIZER: &str = include_str!("seeds/tokenizer.json");
+
+/// What a damaged tokenizer file belongs to: its name, and whether it comes beside a whole `tokenizer.json`.
+pub const TOKENIZER_FILES: [(&str, bool); 8] = [
+    ("tokenizer.json", false),
+    ("tokenizer.model", false),
+    ("vocab.txt", false),
+    ("model.gguf", false),
+    ("tokenizer_config.json", true),
+    ("special_tokens_map.json", true),
+    ("added_tokens.json", true),
+    ("chat_template.jinja", true),
+];
+
+/// Any bytes are a file of a tokenizer or are explained; what they are read as gives the same ids twice, and a message's
+/// words give no control token. The first byte chooses the file. Returns the texts that were encoded.
+pub fn tokenizer(bytes: &[u8]) -> usize {
+    let Some((kind, bytes)) = bytes.split_first() else { return 0 };
+    let (name, beside) = TOKENIZER_FILES[usize::from(*kind) % TOKENIZER_FILES.len()];
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut files = Files::new();
+    let mut add = |name: &str, content: &[u8]| {
+        fs::write(dir.path().join(name), content).expect("a file");
+        files.insert(name.to_owned(), dir.path().join(name));
+    };
+    add(name, bytes);
+    if beside {
+        add("tokenizer.json", TOKENIZER.as_bytes());
+    }
+    let Ok(model) = TextModel::load(&files, None) else { return 0 };
+    let end = if name == "vocab.txt" { "[SEP]" } else { "</s>" };
+    let usual = format!(
+        "{{{{ messages[0].content }}}}{end}{{% if messages|length > 1 %}}{{{{ messages[1].content }}}}{end}{{% endif %}}"
+    );
+    let template = if model.chat_template.is_some() { None } else { Some(usual.as_str()) };
+    let Ok(chat) = Chat::new(&model, template, Some("2024-07-26")) else { return 0 };
+    let markers: Vec<&str> = model.tokenizer.added().iter().map(|(_, token)| token.content.as_str()).collect();
+    let mut texts = ["", " ", "Don't ", "  the\n\n\tfilm\u{0} ", "\u{200d}e\u{301}你好😀👍🏽 ½ ﬁ", "مرحبا ▁ ##ly"]
+        .map(str::to_owned)
+        .to_vec();
+    texts.extend([markers.concat(), "a".repeat(300)]);
+    let mut encoded = 0;
+    for text in &texts {
+        let Ok(ids) = chat.prompt(text) else { continue };
+        encoded += 1;
+        assert_eq!(chat.prompt(text).ok().as_ref(), Some(&ids));
+        model.tokenizer.decode(&ids).expect("ids are shown");
+        if let Ok(words) = model.tokenizer.encode_words(text) {
+            // What a model doesn't know may become its unknown token.
+            let unknown = ["<unk>", "[UNK]"].map(|name| model.tokenizer.added().id(name));
+            let control = |id: &&u32| model.tokenizer.added().control().contains(id) && !unknown.contains(&Some(**id));
+            if name != "tokenizer.json" {
+                assert_eq!(words.iter().find(control), None, "{text:?}");
+            }
+        }
+    }
+    encoded
 }

@@ -226,6 +226,128 @@ fn archives() {
     }
 }
 
+#[test]
+fn tokenizers() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let read = |name: &str| fs::read(fixtures.join(name)).unwrap();
+    let with = |kind: u8, bytes: &[u8]| [&[kind], bytes].concat();
+    let one = |kind: &str, part: &str| -> Vec<u8> {
+        let whole: serde_json::Value = serde_json::from_slice(&read(&format!("token-ids/{kind}.json"))).unwrap();
+        with(0, whole[part].to_string().as_bytes())
+    };
+    let mut jsons = vec![with(0, properties::TOKENIZER.as_bytes())];
+    jsons.extend(["word-piece", "unigram", "byte-level"].map(|kind| one(kind, "tokenizer")));
+    run("tokenizer.json", &jsons, 600, properties::tokenizer, 8);
+    // Whole files with one part replaced: most mutations of a large file touch its vocabulary.
+    for (part, seeds) in PARTS {
+        let seeds: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.as_bytes().to_vec()).collect();
+        let mut random = Random::new(part);
+        for n in 0..250 {
+            let seed = seeds.get(n).cloned().unwrap_or_else(|| mutate(&seeds, &mut random));
+            let mut whole: serde_json::Value = serde_json::from_str(properties::TOKENIZER).unwrap();
+            let Ok(value) = serde_json::from_slice(&seed) else { continue };
+            whole[part] = value;
+            properties::tokenizer(&with(0, whole.to_string().as_bytes()));
+        }
+    }
+    let models = ["sentencepiece/rules.model", "sentencepiece/unused.model"].map(|name| with(1, &read(name)));
+    run("tokenizer.model", &models, 400, properties::tokenizer, 8);
+    let vocab = with(2, "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\n##ly\n<s>\n".as_bytes());
+    run("vocab.txt", &[vocab], 150, properties::tokenizer, 8);
+    run("GGUF", &[with(3, &gguf())], 400, properties::tokenizer, 8);
+    let config = r#"{"bos_token": {"content": "<s>", "lstrip": true, "__type": "AddedToken"}, "eos_token": "</s>", "legacy": false,
+        "added_tokens_decoder": {"1": {"content": "<s>", "special": true}}, "tokenizer_class": "LlamaTokenizer",
+        "chat_template": [{"name": "default", "template": "{{ messages[0].content }}"}], "extra_special_tokens": {"x": "<x>"}}"#;
+    run("tokenizer_config.json", &[with(4, config.as_bytes())], 400, properties::tokenizer, 8);
+    let map = r#"{"eos_token": {"content": "</s>", "rstrip": true}, "additional_special_tokens": ["<x>", "<y>"]}"#;
+    run("special_tokens_map.json", &[with(5, map.as_bytes())], 150, properties::tokenizer, 8);
+    let added = with(6, br#"{"<x>": 110, "<y>": 111, "</s>": 2}"#);
+    run("added_tokens.json", &[added], 150, properties::tokenizer, 8);
+    let templates = TEMPLATES.map(|template| with(7, template.as_bytes()));
+    run("chat template", &templates, 1200, properties::tokenizer, 8);
+}
+
+/// Parts of a `tokenizer.json`, each alone in a file that is otherwise whole.
+const PARTS: [(&str, &[&str]); 3] = [
+    (
+        "decoder",
+        &[
+            r#"{"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"Regex": ""}, "content": "y"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 3}]}"#,
+            r#"{"type": "Replace", "pattern": {"String": ""}, "content": ""}"#,
+            r#"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}"#,
+            r#"{"type": "WordPiece", "prefix": "+", "cleanup": true}"#,
+            r#"{"type": "CTC", "pad_token": "t", "word_delimiter_token": "|", "cleanup": true}"#,
+            r#"{"type": "BPEDecoder", "suffix": ""}"#,
+            r#"{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}"#,
+        ],
+    ),
+    (
+        "normalizer",
+        &[
+            r#"{"type": "Replace", "pattern": {"Regex": "(?:)"}, "content": "yy"}"#,
+            r#"{"type": "Replace", "pattern": {"Regex": "x*"}, "content": "yy"}"#,
+            r#"{"type": "Replace", "pattern": {"Regex": "(?=t)|$"}, "content": ""}"#,
+            r#"{"type": "Replace", "pattern": {"String": "t"}, "content": ""}"#,
+            r#"{"type": "Sequence", "normalizers": [{"type": "Nmt"}, {"type": "NFD"}, {"type": "StripAccents"}, {"type": "Prepend", "prepend": "▁"}]}"#,
+            r#"{"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true}"#,
+            r#"{"type": "ByteLevel"}"#,
+            r#"{"type": "Precompiled", "precompiled_charsmap": ""}"#,
+            r#"{"type": "Strip", "strip_left": true, "strip_right": true}"#,
+        ],
+    ),
+    (
+        "pre_tokenizer",
+        &[
+            r#"{"type": "Split", "pattern": {"Regex": "(?:)"}, "behavior": "Removed", "invert": false}"#,
+            r#"{"type": "Split", "pattern": {"Regex": "x*"}, "behavior": "MergedWithNext", "invert": false}"#,
+            r#"{"type": "Split", "pattern": {"Regex": "(?=[a-z])"}, "behavior": "Isolated", "invert": true}"#,
+            r#"{"type": "Split", "pattern": {"Regex": "a|"}, "behavior": "MergedWithPrevious", "invert": false}"#,
+            r#"{"type": "Split", "pattern": {"Regex": "|"}, "behavior": "Contiguous", "invert": true}"#,
+            r#"{"type": "Split", "pattern": {"String": "t"}, "behavior": "Removed", "invert": false}"#,
+            r#"{"type": "Sequence", "pretokenizers": [{"type": "Punctuation", "behavior": "Isolated"}, {"type": "UnicodeScripts"}, {"type": "FixedLength", "length": 3}]}"#,
+            r#"{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}"#,
+            r#"{"type": "CharDelimiterSplit", "delimiter": " "}"#,
+            r#"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}"#,
+            r#"{"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}, {"type": "WhitespaceSplit"}, {"type": "BertPreTokenizer"}]}"#,
+        ],
+    ),
+];
+
+const TEMPLATES: [&str; 4] = [
+    "{{ bos_token }}{% for m in messages %}<s>{{ m['role'] }}\n{{ m.content | trim }}</s>{% endfor %}{% if add_generation_prompt %}x{% endif %}",
+    "{%- set ns = namespace(n=0, s='') -%}{% macro f(x) %}[{{ x|upper }}]{% endmacro %}{% for m in messages %}{% set ns.n = ns.n + 1 %}\
+        {{ f(m.content) }}{% if loop.last %}{% break %}{% endif %}{% endfor %}{{ ns.n }}{{ messages | tojson(indent=2) }}",
+    "{% generation %}{{ messages[0]['content'].strip().split('</think>')[-1] }}{% endgeneration %}{{ strftime_now('%d %b %Y') }}{{ raise_exception('no') if tools else '' }}",
+    "{{ 'x' * 30 ~ [1, 2][::-1] ~ {'a': none} }}{{ messages[0].content[:9] | replace('a', 'aa') | center(20) }}{% raw %}{{ x }}{% endraw %}{# c #}",
+];
+
+/// A byte-level tokenizer with a few merges, as GGUF has it.
+fn gguf() -> Vec<u8> {
+    use candle_core::quantized::gguf_file::{Value, write};
+    let texts = |values: &[String]| Value::Array(values.iter().cloned().map(Value::String).collect());
+    let alphabet = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet();
+    let mut bytes: Vec<String> = alphabet.iter().map(char::to_string).collect();
+    bytes.sort();
+    let mut tokens = vec!["<s>".to_owned(), "</s>".to_owned()];
+    tokens.extend(bytes);
+    tokens.extend(["th", "the"].map(str::to_owned));
+    let types = (0..tokens.len()).map(|at| Value::I32(if at < 2 { 3 } else { 1 })).collect();
+    let metadata = [
+        ("general.architecture", Value::String("llama".into())),
+        ("tokenizer.ggml.model", Value::String("gpt2".into())),
+        ("tokenizer.ggml.pre", Value::String("smollm".into())),
+        ("tokenizer.ggml.tokens", texts(&tokens)),
+        ("tokenizer.ggml.token_type", Value::Array(types)),
+        ("tokenizer.ggml.merges", texts(&["t h".to_owned(), "th e".to_owned()])),
+        ("tokenizer.ggml.bos_token_id", Value::U32(0)),
+        ("tokenizer.ggml.eos_token_id", Value::U32(1)),
+    ];
+    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
+    let mut out = Cursor::new(Vec::new());
+    write(&mut out, &metadata, &[]).unwrap();
+    out.into_inner()
+}
+
 fn gz(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();

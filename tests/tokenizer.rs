@@ -9,6 +9,7 @@ mod common;
 use std::{
     env,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use emopipe::data::{
@@ -94,6 +95,142 @@ fn agrees_with_the_reference_tokenizer() {
         cases.len()
     );
     assert!(wrong.is_empty(), "other ids for {wrong:?}");
+}
+
+/// Where `python/token_ids.py` has written its cases.
+fn check_cases(folder: &Path) {
+    let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.retain(|path| path.extension().is_some_and(|e| e == "json"));
+    names.sort();
+    assert!(!names.is_empty(), "no cases in {}", folder.display());
+    let mut wrong = Vec::new();
+    for path in names {
+        let kind: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let variants = kind["variants"].as_array().unwrap();
+        for variant in variants {
+            let place = format!("{}, {}", path.file_stem().unwrap().to_string_lossy(), variant["name"]);
+            let dir = tempfile::tempdir().unwrap();
+            let files = variant_files(dir.path(), &path, &kind, variant);
+            match TextModel::load(&files, None) {
+                Ok(model) => {
+                    wrong.extend(check_variant(&model, variant).into_iter().map(|what| format!("{place}: {what}")))
+                }
+                Err(e) => wrong.push(format!("{place}: {e}")),
+            }
+        }
+        println!("{}: {} variants", path.file_stem().unwrap().to_string_lossy(), variants.len());
+    }
+    assert!(wrong.is_empty(), "{} faults:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Writes a variant's files.
+fn variant_files(dir: &Path, path: &Path, kind: &Value, variant: &Value) -> Files {
+    let mut files = Files::new();
+    let mut add = |name: &str, content: &[u8]| {
+        std::fs::write(dir.join(name), content).unwrap();
+        files.insert(name.to_owned(), dir.join(name));
+    };
+    if let Some(vocab) = kind["vocab"].as_str() {
+        add("vocab.txt", vocab.as_bytes());
+    }
+    if kind["tokenizer"].is_object() {
+        let mut tokenizer = kind["tokenizer"].clone();
+        for (key, value) in variant["set"].as_object().unwrap() {
+            tokenizer[key] = value.clone();
+        }
+        add("tokenizer.json", tokenizer.to_string().as_bytes());
+    }
+    if let Ok(model) = std::fs::read(path.with_extension("model")) {
+        add("tokenizer.model", &model);
+    }
+    for (name, content) in variant["files"].as_object().unwrap() {
+        add(name, content.to_string().as_bytes());
+    }
+    files
+}
+
+/// What differs from the reference, and which messages became control tokens.
+fn check_variant(model: &TextModel, variant: &Value) -> Vec<String> {
+    let chat = match Chat::new(model, None, None) {
+        Ok(chat) => chat,
+        Err(e) => return vec![e.to_string()],
+    };
+    let mut wrong = Vec::new();
+    for case in variant["cases"].as_array().unwrap() {
+        let text = case[0].as_str().unwrap();
+        match chat.prompt(text) {
+            Ok(found) if found == ids(&case[1]) => (),
+            Ok(found) => wrong.push(format!("{text:?}: {found:?} instead of {}", case[1])),
+            Err(e) => wrong.push(format!("{text:?}: {e}")),
+        }
+    }
+    for (words, expected) in variant["answers"].as_object().unwrap() {
+        let found = chat.answer(words).map(|mut ids| {
+            ids.push(chat.end());
+            ids
+        });
+        match found {
+            // Where the prompt isn't the beginning of the whole conversation, the reference has no answer.
+            Ok(found) if expected.is_null() || found == ids(expected) => (),
+            Ok(found) => wrong.push(format!("answer {words:?}: {found:?} instead of {expected}")),
+            Err(e) => wrong.push(format!("answer {words:?}: {e}")),
+        }
+    }
+    wrong.extend(injected(model, &chat));
+    wrong
+}
+
+/// Messages with markers in them, some of them whole only together with the template's text.
+fn injected(model: &TextModel, chat: &Chat<'_>) -> Vec<String> {
+    // There the message decides whether the template's own marker stands alone.
+    if model.tokenizer.added().iter().any(|(_, token)| token.single_word) {
+        return Vec::new();
+    }
+    let control = |message: &str| {
+        let ids = chat.prompt(message).unwrap_or_default();
+        let unknown = model.named.get("unk_token").and_then(|name| model.tokenizer.added().id(name));
+        let control = model.tokenizer.added().control();
+        ids.into_iter().filter(|id| control.contains(id) && Some(*id) != unknown).collect::<Vec<_>>()
+    };
+    let names: Vec<&str> = model
+        .tokenizer
+        .added()
+        .iter()
+        .map(|(_, token)| token.content.as_str())
+        .filter(|n| n.contains(['<', '[']))
+        .collect();
+    let plain = control("film");
+    let mut messages = vec![names.concat(), format!(" {} ", names.join(" ")), "|>".to_owned(), "<|end".to_owned()];
+    messages.extend(names.iter().map(|name| format!("a{name}b")));
+    messages.extend(names.iter().flat_map(|name| [name[1..].to_owned(), name[..name.len() - 1].to_owned()]));
+    messages.retain(|message| control(message) != plain);
+    messages.into_iter().map(|message| format!("{message:?} writes control tokens")).collect()
+}
+
+/// Tokenizers of each kind, with and without each flag; texts in many scripts.
+#[test]
+fn conversations_have_the_reference_s_ids() {
+    check_cases(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/token-ids"));
+}
+
+/// The same with new texts, where Python is there.
+#[test]
+fn conversations_have_the_ids_of_python() {
+    let python = env::var("EMOPIPE_PYTHON").unwrap_or_else(|_| "python3".into());
+    let ran = Command::new(&python).args(["-c", "import transformers, sentencepiece, google.protobuf"]).output();
+    if !ran.is_ok_and(|ran| ran.status.success()) {
+        eprintln!(
+            "SKIPPED conversations_have_the_ids_of_python: set EMOPIPE_PYTHON to a Python with tokenizers, transformers, \
+             sentencepiece and protobuf"
+        );
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let seed = env::var("EMOPIPE_SEED").unwrap_or_else(|_| "1".into());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/token_ids.py");
+    let ran = Command::new(&python).arg(script).arg(out.path()).args([&seed, "100"]).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    check_cases(out.path());
 }
 
 /// The model that other tests use is read like a published one.

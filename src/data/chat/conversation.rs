@@ -20,7 +20,7 @@ pub struct Chat<'a> {
     template: Template<'a>,
     /// Tokens that only the template may write.
     guarded: BTreeSet<u32>,
-    /// Added tokens of a prompt: the same for every message.
+    /// Markers of a prompt: the same for every message.
     skeleton: Vec<u32>,
     /// A prompt around [`SAMPLE`].
     sample: Rendered,
@@ -65,11 +65,9 @@ impl<'a> Chat<'a> {
             separate_answers: model.separate_answers,
             end: 0,
         };
-        chat.skeleton = chat.names(&chat.sample);
-        let written: Vec<u32> =
-            answered.iter().flat_map(|whole| chat.names(whole)).chain(chat.skeleton.clone()).collect();
-        let markers: Vec<u32> = written.into_iter().filter(|id| chat.is_marker(*id)).collect();
-        chat.guarded.extend(markers);
+        chat.skeleton = chat.markers(&chat.sample);
+        let written: Vec<u32> = answered.iter().flat_map(|whole| chat.markers(whole)).collect();
+        chat.guarded.extend(written.iter().chain(&chat.skeleton));
         let end = answered.and_then(|whole| chat.learn(&whole));
         chat.end = end.or_else(|| model.eos()).ok_or_else(|| {
             Error::input("nothing tells which token ends an answer")
@@ -93,9 +91,10 @@ impl<'a> Chat<'a> {
         Some(id)
     }
 
-    /// The added tokens whose names the template itself wrote.
-    fn names(&self, rendered: &Rendered) -> Vec<u32> {
-        rendered.outside().flat_map(|text| self.tokenizer.added().named_in(text)).collect()
+    /// The markers that the template itself wrote.
+    fn markers(&self, rendered: &Rendered) -> Vec<u32> {
+        let names = rendered.outside().flat_map(|text| self.tokenizer.added().named_in(text));
+        names.filter(|id| self.is_marker(*id)).collect()
     }
 
     /// Whether a token that the template writes is one for templates alone: it isn't, where it is a word or a blank.
@@ -127,7 +126,7 @@ impl<'a> Chat<'a> {
             return Err(unseen());
         }
         // Where nothing is quoted, nothing tells the template's text from the rest.
-        if !rendered.quoted.is_empty() && self.names(&rendered) != self.skeleton {
+        if !rendered.quoted.is_empty() && self.markers(&rendered) != self.skeleton {
             return Err(Error::input(format!(
                 "the chat template writes other control tokens around this text: {message}"
             )));
@@ -272,6 +271,58 @@ mod tests {
         let chat = Chat::new(&m, None, None).unwrap();
         assert!(chat.prompt("plain").is_ok());
         assert!(chat.prompt("a secret").unwrap_err().message.contains("a secret"));
+    }
+
+    /// `<tool>` is no special token, and neither is what only the template's brackets make one of.
+    #[test]
+    fn markers_are_the_template_s_whatever_their_flags_say() {
+        let m = model("smollm", "<tool>{{ messages[0].content }}<tool><{{ messages[0].content }}>");
+        let chat = Chat::new(&m, None, None).unwrap();
+        let tools = |message: &str| chat.prompt(message).unwrap().iter().filter(|id| **id == 3).count();
+        for message in ["film", "tool", "<tool>", "tool><tool", "a<tool>b<|eot|>"] {
+            assert_eq!(tools(message), 2, "{message}");
+            assert_eq!(m.tokenizer.decode(&chat.prompt(message).unwrap()).unwrap(), chat.text(message).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_template_that_shows_no_message_is_refused() {
+        for template in [
+            "<|start|>Hello!<|eot|>",
+            "{% for m in messages %}{% if m.role == 'human' %}{{ m.content }}{% endif %}{% endfor %}<|eot|>",
+            "{{ messages[0].content | length }}<|eot|>",
+        ] {
+            let m = model("smollm", template);
+            let e = Chat::new(&m, None, None).err().unwrap();
+            assert!(e.message.contains("chat template") && e.help.is_some(), "{template}: {e}");
+        }
+        let m = model(
+            "smollm",
+            "{% if 'a' in messages[0].content %}no{% else %}{{ messages[0].content }}{% endif %}<|eot|>",
+        );
+        let chat = Chat::new(&m, None, None).unwrap();
+        assert!(chat.prompt("xyz").is_ok());
+        assert!(chat.prompt("abc").unwrap_err().message.contains("chat template"));
+    }
+
+    /// White space before the end belongs to the answer, as in Llama 2's template.
+    #[test]
+    fn an_answer_is_all_that_stands_before_its_end() {
+        let m = model(
+            "gpt-2",
+            "{% for m in messages %}{% if loop.first %}Q {{ m.content }} A{% else %} {{ m.content }} <|end|>{% endif %}{% endfor %}",
+        );
+        let chat = Chat::new(&m, None, None).unwrap();
+        assert_eq!(chat.answer("the").unwrap(), m.tokenizer.encode_words(" the ").unwrap());
+        assert_eq!(chat.end(), 0);
+    }
+
+    #[test]
+    fn the_clock_is_never_asked() {
+        let m = model("smollm", "{{ strftime_now('%d %b %Y') }} {{ messages[0].content }}<|eot|>");
+        assert!(Chat::new(&m, None, None).err().unwrap().help.unwrap().contains("chat_date"));
+        let chat = Chat::new(&m, None, Some("2024-07-26")).unwrap();
+        assert_eq!(chat.text("good").unwrap(), "26 Jul 2024 good<|eot|>");
     }
 
     /// The prompt that Python's `tokenizers` and `jinja2` give for SmolLM2-135M-Instruct.

@@ -1,7 +1,7 @@
 //! What a template writes where the reference's engine, which is Python, has another way than ours.
 
 use minijinja::{
-    Error, ErrorKind, Output, State, Value, escape_formatter,
+    Error, ErrorKind, State, Value,
     value::{Kwargs, Rest, ValueKind},
 };
 
@@ -10,66 +10,6 @@ const DEPTH: usize = 64;
 
 fn too_deep() -> Error {
     Error::new(ErrorKind::InvalidOperation, format!("values lie in each other more than {DEPTH} deep"))
-}
-
-/// Writes a value as `str` does.
-pub fn format(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
-    match value.kind() {
-        ValueKind::None | ValueKind::Bool | ValueKind::Seq | ValueKind::Map => {
-            let mut text = String::new();
-            repr(&mut text, value, DEPTH)?;
-            out.write_str(&text).map_err(Error::from)
-        }
-        _ => escape_formatter(out, state, value),
-    }
-}
-
-fn repr(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
-    let depth = depth.checked_sub(1).ok_or_else(too_deep)?;
-    match value.kind() {
-        ValueKind::None => out.push_str("None"),
-        ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
-        ValueKind::String => quoted(out, value.as_str().unwrap_or_default()),
-        ValueKind::Seq => {
-            out.push('[');
-            for (at, item) in value.try_iter()?.enumerate() {
-                out.push_str(if at == 0 { "" } else { ", " });
-                repr(out, &item, depth)?;
-            }
-            out.push(']');
-        }
-        ValueKind::Map => {
-            out.push('{');
-            for (at, key) in value.try_iter()?.enumerate() {
-                out.push_str(if at == 0 { "" } else { ", " });
-                repr(out, &key, depth)?;
-                out.push_str(": ");
-                repr(out, &value.get_item(&key)?, depth)?;
-            }
-            out.push('}');
-        }
-        _ => out.push_str(&value.to_string()),
-    }
-    Ok(())
-}
-
-/// A string as `repr` writes it.
-fn quoted(out: &mut String, text: &str) {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    out.push(quote);
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c == quote || c == '\\' => out.extend(['\\', c]),
-            c if u32::from(c) < 0x20 || (0x7f..0xa0).contains(&u32::from(c)) => {
-                out.push_str(&format!("\\x{:02x}", u32::from(c)));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push(quote);
 }
 
 /// `json.dumps` with the defaults of the reference: no escapes for HTML, no escapes beyond ASCII. The arguments are
@@ -190,7 +130,8 @@ impl Json {
         match key.kind() {
             ValueKind::String => self.string(key.as_str().unwrap_or_default()),
             ValueKind::None => self.string("null"),
-            ValueKind::Bool | ValueKind::Number => self.string(&key.to_string()),
+            ValueKind::Bool => self.string(if key.is_true() { "true" } else { "false" }),
+            ValueKind::Number => self.string(&key.to_string()),
             other => return Err(Error::new(ErrorKind::InvalidOperation, format!("tojson: a key of type {other}"))),
         }
         Ok(())

@@ -49,7 +49,6 @@ impl<'a> Template<'a> {
         environment.set_syntax(syntax.map_err(|e| unusable(&e))?);
         environment.set_fuel(Some(FUEL + source.len() as u64));
         environment.set_recursion_limit(RECURSION);
-        //FMT
         environment.set_unknown_method_callback(python::method);
         environment.add_filter("tojson", |value: Value, args: Rest<Value>, named: Kwargs| {
             python::tojson(&value, &args, &named)

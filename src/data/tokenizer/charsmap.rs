@@ -73,7 +73,7 @@ impl Charsmap {
                     continue;
                 }
                 let below = place ^ offset(unit);
-                if ends_here(unit) && !self.units.get(below).is_some_and(|value| self.replacement(*value).is_some()) {
+                if ends_here(unit) && self.units.get(below).is_none_or(|value| self.replacement(*value).is_none()) {
                     return false;
                 }
                 open.push(below);

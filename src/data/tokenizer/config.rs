@@ -34,7 +34,7 @@ const USED: [&str; 8] = [
 
 /// Keys that change no id of a chat: how texts are padded, shortened, marked where no template does it, shown, or where
 /// files came from.
-const WITHOUT_EFFECT: [&str; 60] = [
+const WITHOUT_EFFECT: [&str; 62] = [
     "_commit_hash",
     "add_bos_token",
     "add_eos_token",
@@ -95,10 +95,15 @@ const WITHOUT_EFFECT: [&str; 60] = [
     "use_fast",
     "verbose",
     "vocab_file",
+    "vocab_size",
+    "vocab_type",
 ];
 
-/// Keys that would change ids, with the value under which they don't.
-const ONLY_AS: [(&str, fn(&Value) -> bool); 9] = [
+/// Whether a key's value changes nothing.
+type Fits = fn(&Value) -> bool;
+
+/// Keys that would change ids, but for one value.
+const ONLY_AS: [(&str, Fits); 10] = [
     ("split_special_tokens", |v| *v == false),
     ("encode_special_tokens", |v| *v == false),
     ("from_slow", |v| *v == false),
@@ -107,6 +112,7 @@ const ONLY_AS: [(&str, fn(&Value) -> bool); 9] = [
     ("wordpieces_prefix", |v| *v == "##"),
     ("sp_model_kwargs", |v| v.as_object().is_some_and(Map::is_empty)),
     ("remove_space", |v| v.is_boolean()),
+    ("split_by_punct", |v| *v == false),
     ("keep_accents", |v| *v == true),
 ];
 
@@ -410,4 +416,90 @@ pub fn json(files: &Files, name: &str) -> Result<Value> {
     let Some(path) = files.get(name) else { return Ok(Value::Null) };
     let bytes = std::fs::read(path).io_at("read", path)?;
     serde_json::from_slice(&bytes).map_err(|e| Error::input(format!("{name}: {e}")).help("the file is damaged"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn read(contents: &[(&str, &str)]) -> Result<Settings> {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |(name, text): &(&str, &str)| {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            ((*name).to_owned(), Path::new(dir.path()).join(name))
+        };
+        Settings::read(&contents.iter().map(write).collect(), None)
+    }
+
+    fn refused(name: &str, text: &str) -> String {
+        read(&[(name, text)]).unwrap_err().message
+    }
+
+    #[test]
+    fn tokens_keep_the_flags_that_they_are_stated_with() {
+        let config = r#"{"eos_token": "<e>", "pad_token": null, "image_token": "<i>", "extra_special_tokens": ["<x>"],
+            "added_tokens_decoder": {"7": {"content": "<e>", "lstrip": true, "normalized": false}, "5": {"content": "w"}}}"#;
+        let settings = read(&[(TOKENIZER_CONFIG, config), (ADDED_TOKENS, r#"{"never": 9}"#)]).unwrap();
+        let tokens: Vec<_> = settings.tokens.iter().map(|(id, t)| (*id, t.content.as_str(), t.special)).collect();
+        let expected = [(Some(5), "w", false), (Some(7), "<e>", true), (None, "<i>", true), (None, "<x>", true)];
+        assert_eq!(tokens, expected);
+        assert!(settings.tokens[1].1.lstrip && settings.tokens[0].1.normalized);
+        assert_eq!(
+            settings.named,
+            BTreeMap::from([("eos_token", "<e>"), ("image_token", "<i>")].map(|(k, v)| (k.to_owned(), v.to_owned())))
+        );
+    }
+
+    #[test]
+    fn older_files_are_read_where_the_configuration_names_no_tokens() {
+        let settings = read(&[
+            (TOKENIZER_CONFIG, r#"{"eos_token": "</s>", "bos_token": "<s>"}"#),
+            (
+                SPECIAL_TOKENS_MAP,
+                r#"{"eos_token": {"content": "<e>", "rstrip": true}, "additional_special_tokens": ["<u>"]}"#,
+            ),
+            (ADDED_TOKENS, r#"{"<u>": 4, "word": 5}"#),
+        ])
+        .unwrap();
+        let tokens: Vec<_> = settings.tokens.iter().map(|(id, t)| (*id, t.content.as_str(), t.normalized)).collect();
+        assert_eq!(
+            tokens,
+            [(Some(4), "<u>", false), (Some(5), "word", true), (None, "<s>", false), (None, "<e>", false)]
+        );
+        assert!(settings.tokens[3].1.rstrip);
+    }
+
+    #[test]
+    fn classes_name_their_tokens() {
+        let of = |config: &str, model: &str| read(&[(TOKENIZER_CONFIG, config), (MODEL_CONFIG, model)]).unwrap();
+        let llama = of(r#"{"tokenizer_class": "LlamaTokenizerFast", "eos_token": null}"#, r#"{"model_type": "llama"}"#);
+        assert!(llama.is_of("LlamaTokenizer") && !llama.named.contains_key("eos_token"));
+        assert_eq!((llama.named["bos_token"].as_str(), llama.llama_prefix()), ("<s>", "first"));
+        assert!(of(r#"{"tokenizer_class": "LlamaTokenizer"}"#, r#"{"model_type": "mistral"}"#).class.is_none());
+        assert!(of("{}", r#"{"model_type": "bert"}"#).is_of("BertTokenizer"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_named() {
+        for known in [
+            r#"{"model_max_length": 1000000000000000019884624838656, "clean_up_tokenization_spaces": true, "x": null}"#,
+            r#"{"add_bos_token": true, "sp_model_kwargs": {}, "split_special_tokens": false, "image_token_id": 4}"#,
+        ] {
+            read(&[(TOKENIZER_CONFIG, known)]).unwrap();
+        }
+        assert!(refused(TOKENIZER_CONFIG, r#"{"magic": 1}"#).contains("`magic` = 1"));
+        assert!(refused(TOKENIZER_CONFIG, r#"{"split_special_tokens": true}"#).contains("split_special_tokens"));
+        assert!(refused(TOKENIZER_CONFIG, r#"{"sp_model_kwargs": {"alpha": 0.1}}"#).contains("sp_model_kwargs"));
+        assert!(refused(TOKENIZER_CONFIG, r#"{"eos_token": {"content": "x", "fuzzy": true}}"#).contains("`fuzzy`"));
+        assert!(refused(TOKENIZER_CONFIG, r#"{"eos_token": {"content": "x", "lstrip": 1}}"#).contains("no flag"));
+        assert!(
+            refused(TOKENIZER_CONFIG, r#"{"added_tokens_decoder": {"x": {"content": "y"}}}"#).contains("the id `x`")
+        );
+        assert!(refused(SPECIAL_TOKENS_MAP, r#"{"magic": "x"}"#).contains("`magic`"));
+        assert!(refused(ADDED_TOKENS, r#"{"a": -1}"#).contains("`a` has the id -1"));
+        assert!(refused(ADDED_TOKENS, r#"{"a": 1, "b": 1}"#).contains("same id"));
+        assert!(refused(ADDED_TOKENS, "[]").contains("isn't a JSON object"));
+    }
 }

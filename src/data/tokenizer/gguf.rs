@@ -73,6 +73,7 @@ const CUTS: [Cut; 4] = [
 /// `tokenizer.ggml.token_type`
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
+const KINDS: std::ops::RangeInclusive<i64> = 1..=6;
 
 /// A chat template's name for a token, and the key of its id.
 const NAMED: [(&str, &str); 4] = [
@@ -81,6 +82,33 @@ const NAMED: [(&str, &str); 4] = [
     ("unk_token", "tokenizer.ggml.unknown_token_id"),
     ("pad_token", "tokenizer.ggml.padding_token_id"),
 ];
+
+/// Keys below `tokenizer.` that are read here, or that change no id of a chat: marks for other uses, what is added where no
+/// template does it, how pieces are rated by other models.
+const KEYS: [&str; 15] = [
+    "chat_template",
+    "chat_templates",
+    "huggingface.json",
+    "ggml.model",
+    "ggml.pre",
+    "ggml.tokens",
+    "ggml.token_type",
+    "ggml.token_type_count",
+    "ggml.scores",
+    "ggml.merges",
+    "ggml.add_bos_token",
+    "ggml.add_eos_token",
+    "ggml.add_sep_token",
+    "ggml.added_tokens",
+    "ggml.eot_token_ids",
+];
+
+/// Flags that would change ids, and are only understood where they are not set.
+const UNSET: [&str; 2] = ["ggml.add_space_prefix", "ggml.remove_extra_whitespaces"];
+
+/// Files that say something about another tokenizer than the one inside.
+const NOT_READ: [&str; 4] =
+    ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"];
 
 pub fn find(files: &Files) -> Result<Option<&Path>> {
     let mut found = files.iter().filter(|(name, _)| name.ends_with(".gguf"));
@@ -92,6 +120,10 @@ pub fn find(files: &Files) -> Result<Option<&Path>> {
 }
 
 pub fn load(path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
+    if let Some(name) = NOT_READ.iter().find(|name| origin.files.contains_key(**name)) {
+        return Err(Error::input(format!("`{name}` isn't read beside a GGUF file, which brings its own tokenizer"))
+            .help("remove it from the model's files, or add the model's `tokenizer.json` to have that one used"));
+    }
     let name = origin.files.keys().find(|name| name.ends_with(".gguf")).map_or("*.gguf", String::as_str);
     let header = Header::read(path).at(name)?;
     text_model(&header.metadata).at("GGUF metadata")
@@ -99,6 +131,7 @@ pub fn load(path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
 
 pub(super) fn text_model(metadata: &HashMap<String, Value>) -> Result<TextModel> {
     let meta = Metadata(metadata);
+    meta.check()?;
     let model = meta.string("tokenizer.ggml.model")?;
     if model != "gpt2" {
         return Err(Error::input(format!("tokenizer `{model}` isn't supported"))
@@ -109,6 +142,9 @@ pub(super) fn text_model(metadata: &HashMap<String, Value>) -> Result<TextModel>
     let types = meta.integers("tokenizer.ggml.token_type")?;
     if types.len() != tokens.len() {
         return Err(Error::input(format!("{} tokens have {} types", tokens.len(), types.len())));
+    }
+    if let Some((token, kind)) = tokens.iter().zip(&types).find(|(_, kind)| !KINDS.contains(kind)) {
+        return Err(Error::input(format!("the token `{token}` is of unknown type {kind}")));
     }
     let inner = byte_level_bpe(cut, &tokens, &types, &meta.strings("tokenizer.ggml.merges")?)?;
     let mut named = BTreeMap::new();
@@ -184,6 +220,26 @@ fn merge(text: &str, number: usize, vocab: &Vocab) -> Result<(String, String)> {
 struct Metadata<'a>(&'a HashMap<String, Value>);
 
 impl<'a> Metadata<'a> {
+    /// # Errors
+    /// If there is a key of the tokenizer that isn't understood.
+    fn check(&self) -> Result<()> {
+        // In an order of their own, so that the same one is named each time.
+        let mut keys: Vec<(&str, &Value)> =
+            self.0.iter().filter_map(|(key, value)| Some((key.strip_prefix("tokenizer.")?, value))).collect();
+        keys.sort_by_key(|(key, _)| *key);
+        let known = |key: &str, value: &Value| {
+            KEYS.contains(&key)
+                || key.starts_with("chat_template.")
+                || key.ends_with("_token_id")
+                || (UNSET.contains(&key) && matches!(value, Value::Bool(false)))
+        };
+        match keys.iter().find(|(key, value)| !known(key, value)) {
+            Some((key, _)) => Err(Error::input(format!("the key `tokenizer.{key}` isn't supported as it stands"))
+                .help("add the model's `tokenizer.json` to its files to have that one used")),
+            None => Ok(()),
+        }
+    }
+
     fn get(&self, key: &str) -> Option<&'a Value> {
         self.0.get(key)
     }
@@ -304,6 +360,17 @@ mod tests {
         assert!(error("tokenizer.ggml.token_type", Some(Value::Array(vec![]))).contains("266 tokens have 0 types"));
         assert!(error("tokenizer.ggml.eos_token_id", Some(Value::U32(9999))).contains("is 9999"));
         assert!(error("tokenizer.ggml.tokens", Some(Value::U8(1))).contains("isn't a list"));
+        let mut odd: Vec<Value> = vec![Value::I32(1); 266];
+        odd[5] = Value::I32(9);
+        assert!(error("tokenizer.ggml.token_type", Some(Value::Array(odd))).contains("unknown type 9"));
+        assert!(error("tokenizer.ggml.future", Some(Value::U8(1))).contains("`tokenizer.ggml.future`"));
+        assert!(error("tokenizer.ggml.add_space_prefix", Some(Value::Bool(true))).contains("add_space_prefix"));
+        let mut meta = metadata("smollm", "");
+        for key in ["tokenizer.ggml.eot_token_id", "tokenizer.chat_template.tool_use", "tokenizer.ggml.add_bos_token"] {
+            meta.insert(key.to_owned(), Value::Bool(false));
+        }
+        meta.insert("tokenizer.ggml.add_space_prefix".to_owned(), Value::Bool(false));
+        assert!(text_model(&meta).is_ok());
     }
 
     #[test]
@@ -316,6 +383,9 @@ mod tests {
         assert!(e.message.contains("not a readable GGUF file"), "{e}");
         let two = Files::from([("a.gguf".to_owned(), path.clone()), ("b.gguf".to_owned(), path)]);
         assert!(TextModel::load(&two, None).unwrap_err().message.contains("a.gguf, b.gguf"));
+        let config = ("tokenizer_config.json".to_owned(), dir.path().join("c"));
+        let beside = Files::from([("m.gguf".to_owned(), dir.path().join("m.gguf")), config]);
+        assert!(TextModel::load(&beside, None).unwrap_err().message.contains("`tokenizer_config.json` isn't read"));
     }
 
     static MODELS: std::sync::LazyLock<[TextModel; 3]> =

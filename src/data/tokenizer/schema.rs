@@ -172,22 +172,24 @@ fn model(model: &Value) -> Result<()> {
         return Err(Error::input("`dropout` of the model makes ids a matter of chance")
             .help("set it to null in `tokenizer.json`"));
     }
-    // The crate cuts the prefix off without looking.
-    if let Some(prefix) = model["continuing_subword_prefix"].as_str().filter(|_| !model["merges"].is_null())
-        && let Some(merge) = list(&model["merges"]).iter().find(|merge| !second(merge).starts_with(prefix))
-    {
-        return Err(Error::input(format!("the merge {merge} has a second part without the prefix `{prefix}`")));
-    }
-    Ok(())
+    merges(model)
 }
 
-fn second(merge: &Value) -> &str {
-    merge
-        .as_str()
-        .and_then(|pair| pair.split_once(' '))
-        .map(|(_, right)| right)
-        .or(merge[1].as_str())
-        .unwrap_or_default()
+/// Every merge must join two tokens to a third: the crate has no room for a longer one.
+fn merges(model: &Value) -> Result<()> {
+    let Some(vocab) = model["vocab"].as_object() else { return Ok(()) };
+    let prefix = model["continuing_subword_prefix"].as_str().unwrap_or_default();
+    // Older files have a line for the version among them.
+    let is_merge = |merge: &&Value| !merge.as_str().is_some_and(|line| line.starts_with("#version"));
+    for (merge, number) in list(&model["merges"]).iter().filter(is_merge).zip(1..) {
+        let pair = merge.as_str().and_then(|pair| pair.split_once(' '));
+        let pair = pair.or_else(|| Some((merge[0].as_str()?, merge[1].as_str()?)));
+        let joined = pair.and_then(|(left, right)| Some(format!("{left}{}", right.strip_prefix(prefix)?)));
+        if !joined.is_some_and(|joined| vocab.contains_key(&joined)) {
+            return Err(Error::input(format!("merge {number} ({merge}) doesn't join two tokens to a third")));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -224,13 +226,14 @@ mod tests {
     #[test]
     fn what_the_crate_would_fall_over_is_refused() {
         let bpe = |key: &str, value: Value| {
-            let mut model = json!({"type": "BPE", "vocab": {}, "merges": [["a", "b"]]});
+            let mut model = json!({"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]});
             model[key] = value;
             model
         };
         assert!(check(&with("model", bpe("dropout", json!(0.0)))).is_ok());
         assert!(refused("model", bpe("dropout", json!(0.1))).contains("matter of chance"));
-        assert!(refused("model", bpe("continuing_subword_prefix", json!("##"))).contains("without the prefix"));
+        assert!(refused("model", bpe("continuing_subword_prefix", json!("##"))).contains("merge 1"));
+        assert!(refused("model", bpe("merges", json!(["a b", "ab ab"]))).contains("merge 2 (\"ab ab\")"));
         assert!(refused("pre_tokenizer", json!({"type": "FixedLength", "length": 0})).contains("`length` is 0"));
         let empty = json!({"type": "Split", "pattern": {"Regex": ""}, "behavior": "Isolated", "invert": false});
         assert!(refused("pre_tokenizer", empty).contains("`pattern` is empty"));

@@ -40,10 +40,9 @@ pub fn load(path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
 fn word_piece(text: &str, settings: &Settings) -> Result<tokenizers::Tokenizer> {
     let tokens = text.strip_suffix('\n').unwrap_or(text).split('\n').map(|line| line.trim_end_matches('\r'));
     let vocab: Vocab = tokens.zip(0..).map(|(token, id)| (token.to_owned(), id)).collect();
-    let lost =
-        |(id, token): &&(Option<u32>, tokenizers::AddedToken)| id.is_none() && !vocab.contains_key(&token.content);
-    if let Some((_, token)) = settings.tokens.iter().find(lost) {
-        return Err(Error::input(format!("the vocabulary has no `{}`", token.content))
+    let stated = |name: &str| settings.tokens.iter().any(|(id, token)| id.is_some() && token.content == name);
+    if let Some(token) = settings.named.values().find(|name| !vocab.contains_key(*name) && !stated(name)) {
+        return Err(Error::input(format!("the vocabulary has no `{token}`"))
             .help("the file is cut short, or `tokenizer_config.json` belongs to another model"));
     }
     let unknown = settings.named.get("unk_token").ok_or_else(|| Error::input("`unk_token` is null"))?;
@@ -113,7 +112,7 @@ mod tests {
     #[test]
     fn a_vocabulary_without_marks_is_refused() {
         let e = load("[PAD]\n[UNK]\na\n", "{}").unwrap_err();
-        assert!(e.message.contains("`[SEP]`") && e.help.is_some(), "{e}");
+        assert!(e.message.contains("`[CLS]`") && e.help.is_some(), "{e}");
     }
 
     /// The same words as the `tokenizer.json` that a real model brings.

@@ -12,8 +12,9 @@ use crate::{
 pub const SPACE: char = '\u{2581}';
 
 /// Which texts get a space in front.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Prefix {
+    #[default]
     Never,
     /// The one at the very beginning, unless it begins with a space.
     First,
@@ -34,12 +35,6 @@ pub struct Normalizer {
     suffix: bool,
     /// Longest first; they stay as they are.
     user_defined: Vec<(String, u32)>,
-}
-
-impl Default for Prefix {
-    fn default() -> Self {
-        Self::Never
-    }
 }
 
 /// A normalised text, and which parts of it are a person's words.

@@ -244,7 +244,7 @@ mod tests {
         let ids = chat.prompt(hostile).unwrap();
         assert_eq!(ids[..2], [gmask, sop]);
         assert_eq!(ids[2..], m.tokenizer.encode_words(&format!("[Round 1]\n\n问：{hostile}\n\n答：")).unwrap());
-        assert!(ids[2..].iter().all(|id| !m.tokenizer.added().get(*id).is_some()));
+        assert!(ids[2..].iter().all(|id| m.tokenizer.added().get(*id).is_none()));
         assert_eq!(m.tokenizer.decode(&ids).unwrap(), chat.text(hostile).unwrap());
         assert_eq!((chat.answer("good").unwrap(), chat.end()), (m.tokenizer.encode_words("good").unwrap(), 2));
         assert_eq!(m.tokenizer.decode(&[425, u32::MAX]).unwrap(), "\u{fffd}\u{fffd}");
