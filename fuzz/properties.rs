@@ -1,6 +1,6 @@
 //! What holds for every input, however it was damaged or made up. A broken property panics.
 
-use std::{fs, io::Write, path::Path};
+use std::{fs, io::Write, path::Path, sync::OnceLock};
 
 use emopipe::{
     config::{self, LoadOptions},
@@ -10,7 +10,12 @@ use emopipe::{
     },
     engine::plan::Plan,
     fetch::{Fetcher, Settings, Source},
-    models::{Backbone, Mode, TokenTree, adapters::Untrained, dims, load_decoder, weights::config::Config},
+    models::{
+        self, Adapter, Backbone, Mode, TokenTree,
+        adapters::{CONFIG_FILE, Untrained, WEIGHTS_FILE, load},
+        dims, load_decoder,
+        weights::config::Config,
+    },
     stages,
     store::{Digest, Store},
 };
@@ -225,4 +230,58 @@ pub fn tokenizer(bytes: &[u8]) -> usize {
         }
     }
     encoded
+}
+
+/// Whatever an adapter's configuration holds, the adapter is refused, or it is read and means the same when it is written
+/// and read again. Returns how many layers it changes.
+pub fn adapter_config(bytes: &[u8]) -> usize {
+    let Adapters { model, weights, .. } = adapters();
+    adapter(bytes, weights, model.as_ref())
+}
+
+/// As [`adapter_config`], of the tensors.
+pub fn adapter_weights(bytes: &[u8]) -> usize {
+    let Adapters { model, config, .. } = adapters();
+    adapter(config, bytes, model.as_ref())
+}
+
+/// A tiny model and PEFT's adapter for it.
+struct Adapters {
+    model: Box<dyn Backbone>,
+    config: Vec<u8>,
+    weights: Vec<u8>,
+}
+
+fn adapters() -> &'static Adapters {
+    static ADAPTERS: OnceLock<Adapters> = OnceLock::new();
+    ADAPTERS.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|a| a.join("tests/fixtures/llama-tiny"));
+        let folder = folder.into_iter().find(|f| f.is_dir()).expect("the fixtures");
+        let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
+        let spec = serde_json::from_value(serde_json::json!({ "family": "llama", "dtype": "f32" })).expect("a model");
+        let read = |name: &str| fs::read(folder.join("peft-lora").join(name)).expect("a file");
+        Adapters {
+            model: models::load(&spec, &files.into(), &models::device::open(Default::default()).expect("a CPU"))
+                .expect("a model"),
+            config: read(CONFIG_FILE),
+            weights: read(WEIGHTS_FILE),
+        }
+    })
+}
+
+fn adapter(config: &[u8], weights: &[u8], model: &dyn Backbone) -> usize {
+    let Ok(adapter) = load(config, weights, model) else { return 0 };
+    let saved = adapter.save("tiny").expect("what is read can be written");
+    let again = load(&saved.config, &saved.weights, model).expect("what is written can be read");
+    let changes = |adapter: &dyn Adapter| -> Vec<(String, f64)> {
+        let of = |path: String| adapter.low_rank(&path).map(|low| (path, low.scale));
+        model.modules().into_iter().filter_map(|m| of(m.path)).collect()
+    };
+    let (one, other) = (changes(adapter.as_ref()), changes(again.as_ref()));
+    assert_eq!(one.len(), other.len());
+    for ((path, scale), (same, close)) in one.iter().zip(&other) {
+        assert_eq!(path, same);
+        assert!((scale - close).abs() <= 1e-9 * scale.abs(), "{path}: {scale}, then {close}");
+    }
+    one.len()
 }

@@ -348,6 +348,30 @@ fn gguf() -> Vec<u8> {
     out.into_inner()
 }
 
+#[test]
+fn adapters() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let own = fs::read(folder.join("llama-tiny/peft-lora/adapter_config.json")).unwrap();
+    let spelled = br#"{"peft_type": "LORA", "r": 2, "lora_alpha": 3, "use_rslora": true, "rank_pattern": {"[qv]_proj": 4},
+        "alpha_pattern": {"layers\\.1\\..*": 7.5}, "target_modules": ".*\\.(q|v)_proj", "exclude_modules": [".k_proj"]}"#;
+    let others = ["bert-tiny/peft-lora/adapter_config.json", "llama-tiny/config.json"];
+    let others = others.iter().map(|name| fs::read(folder.join(name)).unwrap());
+    let seeds: Vec<Vec<u8>> = [own, spelled.to_vec()].into_iter().chain(others).collect();
+    assert_eq!(properties::adapter_config(&seeds[1]), 6);
+    run("adapter_config", &seeds, 1500, properties::adapter_config, 6);
+    let weights = |name: &str| fs::read(folder.join(name).join("peft-lora/adapter_model.safetensors")).unwrap();
+    let seeds = [weights("llama-tiny"), weights("bert-tiny")];
+    run("adapter_weights", &seeds, 400, properties::adapter_weights, 6);
+    // Most mutations hit numbers; these hit the header.
+    let (mut random, len) =
+        (Random::new("adapter_header"), u64::from_le_bytes(seeds[0][..8].try_into().unwrap()) as usize);
+    for _ in 0..600 {
+        let header = mutate(&[seeds[0][8..8 + len].to_vec()], &mut random);
+        let size = (header.len() as u64).to_le_bytes();
+        properties::adapter_weights(&[&size, header.as_slice(), &seeds[0][8 + len..]].concat());
+    }
+}
+
 fn gz(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();

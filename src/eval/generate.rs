@@ -138,14 +138,14 @@ mod tests {
         let backbone = backbone();
         let context = backbone.dims.max_positions;
         let prompt: Vec<u32> = (0..context as u32 - 3).map(|i| 10 + i % 200).collect();
-        let answers = generate(&backbone, &Untrained, &[&prompt, &prompt[1..]], u32::MAX, 9, |_| Ok(())).unwrap();
+        let answers = generate(&backbone, &Untrained, &[&prompt[..], &prompt[1..]], u32::MAX, 9, |_| Ok(())).unwrap();
         assert_eq!(answers.iter().map(Vec::len).collect::<Vec<_>>(), [3, 4]);
     }
 
     #[test]
     fn the_work_stops_when_asked() {
         let stop = |_| Err(crate::error::Error::interrupted("stop"));
-        assert!(generate(&backbone(), &Untrained, &[&[1, 2]], 2, 4, stop).is_err());
+        assert!(generate(&backbone(), &Untrained, &[&[1u32, 2][..]], 2, 4, stop).is_err());
     }
 
     /// A real model: rows of sixteen sentences give the same texts as one sentence after the other. Run with `--nocapture`
@@ -189,5 +189,13 @@ mod tests {
         );
         println!("{:?}", model.tokenizer.decode(&many[0]).unwrap());
         assert_eq!(one, many);
+    }
+    #[test]
+    fn a_token_is_never_chosen_from_what_is_no_number() {
+        let mut backbone = backbone();
+        let nan = Tensor::full(f32::NAN, 1, &Device::Cpu).unwrap();
+        backbone.head = backbone.head.slice_assign(&[7..8, 3..4], &nan.reshape((1, 1)).unwrap()).unwrap();
+        let e = generate(&backbone, &Untrained, &[&[1u32, 2][..]], 2, 4, |_| Ok(())).unwrap_err();
+        assert!(e.message.contains("prompt 1") && e.message.contains("NaN"), "{e}");
     }
 }

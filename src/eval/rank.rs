@@ -244,6 +244,6 @@ mod tests {
         let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
         let backbone = crate::models::load_decoder("llama", &files.into(), &candle_core::Device::Cpu).unwrap();
         let stop = |_| Err(crate::error::Error::interrupted("stop"));
-        assert!(rank(&backbone, &crate::models::adapters::Untrained, &[&[1, 2]], &answers(), stop).is_err());
+        assert!(rank(&backbone, &crate::models::adapters::Untrained, &[&[1u32, 2][..]], &answers(), stop).is_err());
     }
 }

@@ -29,6 +29,10 @@ impl Adapter for Frozen<'_> {
         self.0.method()
     }
 
+    fn peft_type(&self) -> Option<&'static str> {
+        self.0.peft_type()
+    }
+
     fn facts(&self) -> Vec<(&'static str, f64)> {
         self.0.facts()
     }

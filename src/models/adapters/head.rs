@@ -198,6 +198,10 @@ impl Adapter for WithHead {
         self.adapter.method()
     }
 
+    fn peft_type(&self) -> Option<&'static str> {
+        self.adapter.peft_type()
+    }
+
     fn facts(&self) -> Vec<(&'static str, f64)> {
         self.adapter.facts()
     }

@@ -100,8 +100,12 @@ impl Lora {
             let alpha = alphas.find(&path)?.unwrap_or(spec.alpha);
             let a = tensors.take(&name(&path, 'A'), &[rank, inputs])?;
             let b = tensors.take(&name(&path, 'B'), &[outputs, rank])?;
-            let divisor = if by_root { (rank as f64).sqrt() } else { rank as f64 };
-            pairs.push(Pair { path, a: Var::from_tensor(&a)?, b: Var::from_tensor(&b)?, scale: alpha / divisor });
+            let scale = alpha / if by_root { (rank as f64).sqrt() } else { rank as f64 };
+            if !(scale as f32).is_finite() {
+                return Err(Error::input(format!("`lora_alpha` or `alpha_pattern` gives {alpha}, which is too much")))
+                    .at(CONFIG_FILE);
+            }
+            pairs.push(Pair { path, a: Var::from_tensor(&a)?, b: Var::from_tensor(&b)?, scale });
         }
         if pairs.is_empty() {
             return Err(Error::input("`target_modules` chooses no linear layer of the backbone")
@@ -250,6 +254,10 @@ impl Adapter for Lora {
 
     fn method(&self) -> &'static str {
         "lora"
+    }
+
+    fn peft_type(&self) -> Option<&'static str> {
+        Some(PEFT_TYPE)
     }
 
     fn facts(&self) -> Vec<(&'static str, f64)> {

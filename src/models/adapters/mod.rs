@@ -78,6 +78,11 @@ pub trait Adapter: Send + Sync {
     /// The name of the adapter's method, as in [`AdapterSpec`].
     fn method(&self) -> &'static str;
 
+    /// What PEFT calls the method, if it knows it.
+    fn peft_type(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Hyper-parameters of the method that the adapter itself shows, under their names in [`AdapterSpec`].
     fn facts(&self) -> Vec<(&'static str, f64)> {
         Vec::new()

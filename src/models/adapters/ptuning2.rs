@@ -240,6 +240,10 @@ impl Adapter for PrefixTuning {
         "ptuning2"
     }
 
+    fn peft_type(&self) -> Option<&'static str> {
+        Some(PEFT_TYPE)
+    }
+
     fn facts(&self) -> Vec<(&'static str, f64)> {
         let rows = match &self.encoder {
             Encoder::Table(table) => table,

@@ -28,7 +28,9 @@ impl Stated {
         let facts = adapter.facts();
         let other = |name: &str| facts.iter().find(|(fact, _)| *fact == name).map(|(_, number)| *number);
         let contradiction = if self.adapter != adapter.method() {
-            Some((format!("`adapter = \"{}\"`", self.adapter), format!("of the kind `{}`", adapter.method())))
+            let peft_type = adapter.peft_type().map(|name| format!(" (`peft_type` {name})")).unwrap_or_default();
+            let is = format!("of the kind `{}`{peft_type}", adapter.method());
+            Some((format!("`adapter = \"{}\"`", self.adapter), is))
         } else if self.head != adapter.head().is_some() {
             Some((head(self.head).to_owned(), format!("one with {}", head(adapter.head().is_some()))))
         } else {

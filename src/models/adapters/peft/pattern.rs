@@ -97,3 +97,38 @@ fn foreign(text: &str) -> Option<&str> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "model.layers.11.self_attn.q_proj";
+
+    #[test]
+    fn patterns_match_as_in_python() {
+        let whole = |text: &str| Pattern::whole("target_modules", text).unwrap().matches(PATH).unwrap();
+        assert!(whole(r".*\.(q|v)_proj") && whole(r"(?i).*Q_PROJ") && whole(r"(?!.*mlp).*_(?:q_)?proj"));
+        assert!(whole(r"model\.layers\.(\d)\1\..*") && whole(r".*[]x_]proj|q"));
+        assert!(!whole("q_proj") && !whole(r".*\.q") && !whole(r"model|.*\.v_proj"));
+        let end = |text: &str| Pattern::end("rank_pattern", text).unwrap().matches(PATH).unwrap();
+        assert!(end("q_proj") && end(r"self_attn\.[qv]_proj") && end(PATH) && end(r"^model\..*q_proj"));
+        assert!(!end("proj") && !end("q_pro") && !end("attn.q_proj"));
+        let layer = |p: Pattern| p.layer(PATH).unwrap();
+        assert_eq!(layer(Pattern::first_number().unwrap()), Some(11));
+        assert_eq!(layer(Pattern::numbered("layers_pattern", "layers").unwrap()), Some(11));
+        assert_eq!(layer(Pattern::numbered("layers_pattern", "blocks").unwrap()), None);
+        assert_eq!(Pattern::first_number().unwrap().layer("layers.11.q_proj").unwrap(), None);
+    }
+
+    #[test]
+    fn what_python_reads_otherwise_is_refused_by_name() {
+        for text in
+            [r"[[a]", r"[a-z&&b]", r"[a--b]", r"[a~~b]", r"\h+", r"\<q", r"a\z", r"\b{start}q", r"[\1]", "(", "*q"]
+        {
+            let e = Pattern::whole("exclude_modules", text).unwrap_err();
+            assert!(e.message.contains("`exclude_modules`") && e.message.contains(text), "{e}");
+        }
+        let endless = Pattern::whole("target_modules", r"(x*)(x*)(x*)(x*)(x*)(x*)\1\2y").unwrap();
+        assert!(endless.matches(&"x".repeat(64)).unwrap_err().message.contains("target_modules"));
+    }
+}
