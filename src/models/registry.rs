@@ -138,8 +138,18 @@ pub fn load_decoder_as(
 
 /// As [`load_decoder`].
 pub fn load_encoder(family_name: &str, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Encoder> {
+    load_encoder_as(family_name, files, Dtype::F32, device)
+}
+
+/// As [`load_encoder`], with matrices in `dtype`.
+pub fn load_encoder_as(
+    family_name: &str,
+    files: &BTreeMap<String, PathBuf>,
+    dtype: Dtype,
+    device: &Device,
+) -> Result<Encoder> {
     match family(family_name)?.build {
-        Build::Encoder(load) => with_own_config(files, Dtype::F32, device, load),
+        Build::Encoder(load) => with_own_config(files, dtype, device, load),
         Build::Decoder(_) => Err(Error::input(format!("`{family_name}` is a family of decoders"))),
     }
 }
