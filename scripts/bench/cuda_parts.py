@@ -24,6 +24,8 @@ MOST_CACHE = 15 << 20
 NOTICE = 15
 PROFILED_LAYERS = 4
 MOST_RUNS = 4
+# How much longer the parts of a rehearsal may take, where the CPU stands in for the GPU.
+SLOWER = 8
 
 MODEL = ["--model", "chatglm2-6b", "--dtype", "bf16"]
 WORK = ["--workload", "sst=benches/workloads/sst.json", "--workload", "long=benches/workloads/long.json", "--batch", "16", "--steps", "10"]
@@ -48,7 +50,6 @@ class Results:
     """The lines of a folder, on disk as soon as they are known."""
 
     def __init__(self, folder, known):
-        folder.mkdir(parents=True, exist_ok=True)
         self.path, self.lines = folder / LINES, []
         self.path.write_text("")
         for line in known:
@@ -73,13 +74,14 @@ class Results:
 
 
 def card():
-    """The GPU that is measured, the first of those that are shown; None where nothing tells."""
-    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    """The name and memory of the GPU that is measured, the first of those that are shown, and its driver; None where nothing tells."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
         told = subprocess.run(query, capture_output=True, text=True, timeout=30).stdout.splitlines()
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return told[0].strip() if told else None
+        return None, None
+    name, comma, driver = told[0].rpartition(", ") if told else ("", "", "")
+    return (name, driver.strip()) if comma else (None, None)
 
 
 class Session:
@@ -90,17 +92,20 @@ class Session:
         # One card: its number means the same to all programs.
         self.environment = {
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "0", **os.environ,
-            "CUDA_CACHE_PATH": str(CACHE), "CUDA_CACHE_MAXSIZE": str(256 << 20), "PYTHONUNBUFFERED": "1",
+            "CUDA_CACHE_PATH": str(CACHE), "CUDA_CACHE_MAXSIZE": str(128 << 20), "PYTHONUNBUFFERED": "1",
             "EMOPIPE_FIXTURES": str(ROOT / "tests" / "fixtures"), "RUST_TEST_THREADS": "1",
         }
-        of = {"program": hashlib.sha256(EMOPIPE.read_bytes()).hexdigest()[:16], "card": card(), "rehearsal": args.rehearse}
+        name, driver = card()
+        of = {"program": hashlib.sha256(EMOPIPE.read_bytes()).hexdigest()[:16], "card": name, "rehearsal": args.rehearse}
+        self.cached = 0
+        args.out.mkdir(parents=True, exist_ok=True)
         known = Results.read(args.resume) if args.resume else []
         known = known if any(of.items() <= line.items() for line in known) else []
         if known:
             self.restore_cache(args.resume)
         self.results = Results(args.out, known)
         self.log = (args.out / LOG).open("a", buffering=1)
-        self.record({"part": "start", **of, "resumed": bool(known), "machine": os.cpu_count()})
+        self.record({"part": "start", **of, "driver": driver, "resumed": bool(known), "processors": os.cpu_count()})
 
     def record(self, line):
         line = {**line, "at": round(time.monotonic() - self.begun, 1)}
@@ -113,7 +118,8 @@ class Session:
 
     def run(self, name, part):
         self.part, begun = name, time.monotonic()
-        self.until = begun + min(part.limit or self.left(), self.left())
+        limit = (part.limit or self.left()) * (SLOWER if self.args.rehearse else 1)
+        self.until = begun + min(limit, self.left())
         if self.left() < NOTICE:
             return self.record({"part": name, "left_out": "no time was left"})
         part(self)
@@ -173,8 +179,11 @@ class Session:
         return max(1, int(self.until - time.monotonic() - NOTICE))
 
     def keep_cache(self):
-        if not CACHE.is_dir() or not any(CACHE.iterdir()):
+        """Packs the driver's translations where there are new ones."""
+        size = sum(path.stat().st_size for path in CACHE.rglob("*") if path.is_file())
+        if size == self.cached:
             return
+        self.cached = size
         packed = ROOT / PACKED_CACHE
         with tarfile.open(packed, "w:xz", preset=1) as archive:
             archive.add(CACHE, CACHE.name)
@@ -186,6 +195,7 @@ class Session:
         if (folder / PACKED_CACHE).exists() and not CACHE.exists():
             with tarfile.open(folder / PACKED_CACHE) as archive:
                 archive.extractall(ROOT)
+            self.keep_cache()
 
 
 def part(limit):
@@ -209,7 +219,9 @@ def suite_command(session, *arguments):
 
 def peer_command(session, *arguments):
     model, work, device = (TINY_MODEL, TINY_WORK, "cpu") if session.args.rehearse else (MODEL, WORK, "cuda")
-    return [session.args.peer, "scripts/bench/peer.py", "suite", "--device", device, *model, *work, *arguments]
+    # The emulator isn't for PyTorch.
+    alone = ["env", "-u", "LD_LIBRARY_PATH"] if session.args.rehearse else []
+    return [*alone, session.args.peer, "scripts/bench/peer.py", "suite", "--device", device, *model, *work, *arguments]
 
 
 def tests(session, title, name, filters, environment):

@@ -66,12 +66,12 @@ def table(lines):
 
 def start(lines):
     name = next((x["device_name"] for x in lines if x.get("program") == "emopipe" and "device_name" in x), None)
-    card = next((x["card"] for x in lines if x.get("card")), None)
+    card = ", driver ".join(next(([x["card"], x["driver"]] for x in lines if x.get("card")), ["no nvidia-smi"]))
     versions = next((x["versions"] for x in lines if "versions" in x), {})
     runs = max([len(of(lines, "emopipe", f"train-{lengths}-{method}")) for lengths in LENGTHS for method in METHODS], default=0)
     if any(x.get("rehearsal") for x in lines):
         yield "A rehearsal on tiny shapes: these figures say nothing.\n"
-    yield (f"One {name or 'GPU'} ({card or 'no nvidia-smi'}); bf16, batch 16; medians of steps, and of {runs} run(s). Peer: "
+    yield (f"One {name or 'GPU'} ({card}); bf16, batch 16; medians of steps, and of {runs} run(s). Peer: "
            + (", ".join(f"{n} {v}" for n, v in versions.items()) or "not measured") + ".")
     if (ceiling := ceiling_of(lines)) is not None:
         size = of(lines, "emopipe", "ceiling")[0]["size"]
