@@ -154,10 +154,7 @@ class Session:
             status = child.wait()
         finally:
             timer.cancel()
-        if ended.is_set():
-            self.record({"part": self.part, "error": f"ended at its time limit: {' '.join(command)}"})
-            return None
-        return status
+        return None if ended.is_set() else status
 
     def figures(self, command, **of):
         """Records the JSON lines that a command prints."""
@@ -171,8 +168,9 @@ class Session:
                 self.record({"part": self.part, **of, **line})
 
         status = self.process(command, of_line, log_output=False)
-        if status:
-            self.record({"part": self.part, **of, "error": f"ended with {status}, see log.txt: {' '.join(map(str, command))}"})
+        if status != 0:
+            why = "ended at its time limit" if status is None else f"ended with {status}, see log.txt"
+            self.record({"part": self.part, **of, "error": f"{why}: {' '.join(map(str, command))}"})
 
     def notice(self):
         """Seconds after which a process of this part should begin nothing more."""
@@ -240,7 +238,7 @@ def tests(session, title, name, filters, environment):
     if status == 0 and passed and not any("SKIPPED" in line for line in text):
         session.record({"part": session.part, "title": title, "passed": passed})
     else:
-        why = f"failed: {', '.join(failed)}" if failed else "skipped, or ended early; see log.txt"
+        why = "ended at its time limit" if status is None else f"failed: {', '.join(failed)}" if failed else "skipped; see log.txt"
         session.record({"part": session.part, "title": title, "error": why})
 
 
@@ -325,8 +323,9 @@ def sanitizer(session):
         lambda line: summary.extend(re.findall(r"ERROR SUMMARY: (.*)", line)))
     if status == 0 and summary:
         session.record({"part": "sanitizer", "clean": True, "summary": summary[-1]})
-    elif status is not None:
-        session.record({"part": "sanitizer", "error": summary[-1] if summary else f"ended with {status}; see log.txt"})
+    else:
+        why = "ended at its time limit" if status is None else summary[-1] if summary else f"ended with {status}; see log.txt"
+        session.record({"part": "sanitizer", "error": why})
 
 
 @part(limit=None)

@@ -17,14 +17,21 @@ def has_figures(lines):
     return any("examples_per_s" in line or "tflops" in line for line in lines if line.get("program") == "emopipe")
 
 
-def failures(lines):
-    """The parts with an error that nothing later made good."""
+def unmended(lines):
+    """The errors that nothing later made good: of pieces and tests those that were never done, of whole parts those of the last call."""
     done = {key(line) for line in lines if "error" not in line}
-    return sorted({line["part"] for line in lines if "error" in line and key(line) not in done})
+    last = max((i for i, line in enumerate(lines) if line["part"] == "start"), default=0)
+    wholes = [line for line in lines[last:] if key(line)[1:] == (None, None)]
+    return [line for line in lines if "error" in line and (line in wholes if key(line)[1:] == (None, None) else key(line) not in done)]
 
 
 def key(line):
     return line["part"], line.get("piece"), line.get("title")
+
+
+def failures(lines):
+    """The parts that failed."""
+    return sorted({line["part"] for line in unmended(lines)})
 
 
 def operations_per_token(shape):
@@ -178,8 +185,7 @@ def profiles(lines):
 
 
 def troubles(lines):
-    done = {key(line) for line in lines if "error" not in line}
-    said = [f"- {x['part']} {x.get('piece') or x.get('title') or ''}: {x['error']}" for x in lines if "error" in x and key(x) not in done]
+    said = [f"- {' '.join(filter(None, key(x)))}: {x['error']}" for x in unmended(lines)]
     said += [f"- {x['part']}: {x['left_out']}" for x in lines if "left_out" in x]
     if said:
         yield "Not measured, and why:"
