@@ -3,7 +3,7 @@
 # make test-packages   what needs a package index: the default run, held to the committed tables
 # make parity      the figures of PyTorch and PEFT, and the ids of SentencePiece, against ours
 # make bench       the engine's overhead, then training and evaluation beside PyTorch and PEFT (EMOPIPE_PEER=python)
-# make bench-cuda  where a GPU is: the tests that need one, then training beside PyTorch and PEFT (EMOPIPE=program built elsewhere)
+# make bench-cuda  where a GPU is: the tests that need one, then training beside PyTorch and PEFT (docs/benchmarks.md: without Rust)
 # make lint        clippy and rustfmt, as CI does
 PIPELINE ?= pipelines/paper.toml
 PROFILE  ?=
@@ -47,7 +47,9 @@ bench: $(BIN)
 	python3 scripts/bench/compare.py $(ARGS)
 
 bench-cuda:
-	python3 scripts/bench/cuda.py $(ARGS)
+	scripts/bench/cuda-pack.sh --folder
+	python3 target/emopipe-cuda/scripts/bench/cuda.py --out target/bench-cuda --resume target/bench-cuda $(ARGS); \
+	measured=$$?; python3 scripts/bench/cuda.py --write target/bench-cuda && exit $$measured
 
 lint:
 	cargo clippy --release --locked --all-targets -- -D warnings

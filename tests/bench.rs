@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::{path::Path, process::Command};
+
 use common::{Project, Ran};
 use serde_json::Value;
 
@@ -78,6 +80,124 @@ fn products_are_measured() {
     assert_eq!((got["device"].as_str(), got["size"].as_u64()), (Some("cpu"), Some(32)));
     assert!(got["tflops"].as_f64().is_some());
 }
+
+const SUITE: [&str; 17] = [
+    "bench",
+    "suite",
+    "--model",
+    "shape.json",
+    "--workload",
+    "sst=workload.json",
+    "--batch",
+    "3",
+    "--steps",
+    "2",
+    "--rows",
+    "4,6",
+    "--size",
+    "16",
+    "--virtual-tokens",
+    "4",
+    "--threads=2",
+];
+
+fn suite(project: &Project, more: &[&str]) -> Vec<Value> {
+    let ran = run(project, &[&SUITE[..], more].concat()).ok();
+    ran.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn the_suite_measures_each_piece_in_one_process() {
+    let project = project();
+    let names = |lines: &[Value]| lines.iter().map(|l| l["piece"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let lines = suite(&project, &[]);
+    let all = ["ceiling", "products-4", "products-6", "train-sst-lora", "train-sst-prefix", "same-lora", "same-prefix"];
+    assert_eq!(names(&lines), all);
+    assert_eq!(lines[1]["products"].as_array().unwrap().len(), 8, "four matrices, both directions");
+    for trained in &lines[3..5] {
+        assert_eq!(trained["step_s"].as_array().unwrap().len(), 2);
+        for phase in ["forward", "backward", "norm", "optimiser"] {
+            assert!(trained["device_s"][phase].as_f64().unwrap() > 0.0, "{trained}");
+            assert!(trained["enqueue_s"][phase].as_f64().unwrap() > 0.0, "{trained}");
+        }
+    }
+    assert!(lines[5..].iter().all(|line| line["same"] == true));
+
+    let asked = suite(&project, &["--only", "profile-sst-lora,ceiling", "--skip", "ceiling", "--layers", "1"]);
+    assert_eq!((names(&asked), asked[0]["layers"].as_u64()), (vec!["profile-sst-lora".to_owned()], Some(1)));
+    assert!(suite(&project, &["--seconds", "0"]).is_empty());
+    assert!(run(&project, &[&SUITE[..], &["--only", "no-such"]].concat()).fails(1).stderr().contains("`--list`"));
+}
+
+#[test]
+fn a_piece_that_fails_is_a_line_and_ends_nothing() {
+    let project = project();
+    // Its prompts are longer than the shape's context.
+    project.write("far.json", &WORKLOAD.replace("[6, 9, 12]", "[6, 9, 1200]"));
+    let ran = run(&project, &[&SUITE[..], &["--workload", "far=far.json", "--skip", "products-4,products-6"]].concat());
+    let ran = ran.fails(1);
+    let lines: Vec<Value> = ran.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let failed: Vec<&str> =
+        lines.iter().filter(|l| l.get("error").is_some()).map(|l| l["piece"].as_str().unwrap()).collect();
+    assert_eq!((lines.len(), failed), (7, vec!["train-far-lora", "train-far-prefix"]));
+    assert!(ran.stderr().contains("train-far-lora"));
+}
+
+/// What packs and orchestrates a benchmark on a GPU, on a program that prints what it was told.
+#[test]
+fn the_orchestrator_keeps_every_line_and_goes_on_where_a_call_ended() {
+    let python = Command::new("python3").arg("--version").output();
+    if !python.is_ok_and(|out| out.status.success()) {
+        eprintln!("SKIPPED: there is no python3");
+        return;
+    }
+    let project = project();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["scripts/bench/cuda.py", "scripts/bench/cuda_parts.py", "scripts/bench/cuda_report.py"] {
+        project.write(name, &std::fs::read_to_string(here.join(name)).unwrap());
+    }
+    for name in ["benches/models/chatglm2-6b.json", "docs/benchmarks.md"] {
+        project.write(name, &std::fs::read_to_string(here.join(name)).unwrap());
+    }
+    project.write("bin/tests/emopipe", "");
+    project.write("bin/emopipe", FAKE);
+    let orchestrate = |arguments: &[&str]| {
+        let mut command = Command::new("python3");
+        command.arg("scripts/bench/cuda.py").args(arguments).current_dir(project.root());
+        Ran(command.output().unwrap())
+    };
+    let told = |folder: &str| project.read(&format!("{folder}/results.jsonl"));
+
+    let first = orchestrate(&["--out", "first", "--only", "suite", "--seconds", "60"]).fails(1);
+    assert!(first.stderr().contains("failed: suite"), "{}", first.stderr());
+    assert!(told("first").contains(r#""piece": "ceiling""#) && told("first").contains("no room"));
+    // The second call is told what need not be done again, and what failed is made good.
+    let second = orchestrate(&["--out", "second", "--resume", "first", "--only", "suite", "--seconds", "60"]).ok();
+    assert!(told("second").contains("--skip ceiling,train-sst-prefix"), "{}", told("second"));
+    assert!(second.stdout().contains("| LoRA, rank 8, SST's lengths | 20.0 |"), "{}", second.stdout());
+    assert_eq!(project.read("second/report.md").trim(), second.stdout().trim());
+
+    orchestrate(&["--write", "second"]).ok();
+    let document = project.read("docs/benchmarks.md");
+    assert!(document.contains("One Some GPU") && document.contains("## Whole runs"), "{document}");
+    // Another program's figures aren't mixed with these.
+    project.write("bin/emopipe", &format!("{FAKE}\n"));
+    orchestrate(&["--out", "third", "--resume", "second", "--only", "suite", "--seconds", "60"]).fails(1);
+    assert!(!told("third").contains("--skip"));
+}
+
+const FAKE: &str = r#"#!/bin/sh
+line() { echo "{\"program\": \"emopipe\", \"device_name\": \"Some GPU\", \"piece\": \"$1\", $2}"; }
+case "$*" in
+*--skip*) line train-sst-lora "\"examples_per_s\": 20, \"arguments\": \"$*\"" ;;
+*)
+  line ceiling "\"size\": 8192, \"tflops\": 100"
+  line train-sst-lora "\"error\": \"no room\""
+  line train-sst-prefix "\"examples_per_s\": 30"
+  exit 1
+  ;;
+esac
+"#;
 
 /// On a machine without a GPU, or in a build without CUDA.
 #[test]

@@ -14,14 +14,20 @@ use emopipe::{
     models::{
         Adapter, AdapterSpec, Backbone, BackboneSpec, ConfigTable, Dtype, Encoder, Mode, TokenTree,
         adapters::{self, CONFIG_FILE, Head, LoraSpec, PrefixInit, PrefixTuningSpec, WEIGHTS_FILE, WithHead},
-        load, load_encoder, reference,
+        load, load_encoder, load_encoder_as, reference,
     },
     train::adamw::{AdamW, AdamWParams, clip_grad_norm, collect},
 };
 use serde_json::{Value, json};
 
 /// Allowed error: the largest difference, relative to the largest number of the expected tensor.
-const TOLERANCE: f64 = 1e-4;
+fn tolerance() -> f64 {
+    match dtype() {
+        Dtype::F32 => 1e-4,
+        // Numbers of 8 bits, in each of a few layers.
+        _ => 5e-2,
+    }
+}
 
 /// Allowed difference between our two paths.
 const EXACT: f64 = 1e-5;
@@ -33,6 +39,11 @@ fn device() -> Device {
         _ => emopipe::engine::Device::Cpu,
     };
     emopipe::models::device::open(device).unwrap()
+}
+
+/// What matrices are kept in: f32, or what `EMOPIPE_DTYPE` says.
+fn dtype() -> Dtype {
+    std::env::var("EMOPIPE_DTYPE").map_or(Dtype::F32, |name| serde_json::from_value(Value::String(name)).unwrap())
 }
 
 struct Fixture {
@@ -84,7 +95,7 @@ fn read_fixtures(root: &Path) -> Vec<Fixture> {
         }
         Fixture {
             name: folder.file_name().unwrap().to_string_lossy().into_owned(),
-            model: load_encoder("bert", &files.into(), &device()).unwrap(),
+            model: load_encoder_as("bert", &files.into(), dtype(), &device()).unwrap(),
             expected,
             meta: read_json(&folder.join("meta.json")),
             folder,
@@ -208,13 +219,17 @@ fn agrees_with_the_reference_implementation() {
         let head = Head::from_tensors("classifier", &weights["classifier.weight"], &weights["classifier.bias"]);
         let bare = WithHead { adapter: Box::new(adapters::Untrained), head: head.unwrap() };
         for (path, compute) in PATHS {
+            // The plain path is for f32.
+            if dtype() != Dtype::F32 && *path == PATHS[0].0 {
+                continue;
+            }
             let mut errors = Errors::default();
             let (logits, loss) = fixture.classify(&bare, *compute);
             errors.note("base.logits", &logits, &fixture.expected["base.logits"]);
             errors.note("base.loss", &loss.reshape(1).unwrap(), &fixture.expected["base.loss"]);
-            errors.check(&format!("{} ({path})", fixture.name), TOLERANCE);
+            errors.check(&format!("{} ({path})", fixture.name), tolerance());
             for condition in fixture.conditions() {
-                train(&fixture, condition, *compute).check(&format!("{} ({path})", fixture.name), TOLERANCE);
+                train(&fixture, condition, *compute).check(&format!("{} ({path})", fixture.name), tolerance());
             }
         }
     }
@@ -260,8 +275,11 @@ fn train(fixture: &Fixture, condition: &str, compute: Compute) -> Errors {
     let expected = ["adamw_losses", "losses"].map(|name| fixture.expected.get(&format!("{condition}.{name}")));
     let expected = expected.into_iter().flatten().next().unwrap();
     errors.note(&format!("{condition}.losses"), &Tensor::cat(&losses, 0).unwrap(), expected);
-    for (name, var) in &parameters {
-        errors.note(&format!("{condition}.after"), var, find(&after, name));
+    // AdamW divides each gradient by its own size, so that of rounding moves a parameter as far as any other.
+    if dtype() == Dtype::F32 {
+        for (name, var) in &parameters {
+            errors.note(&format!("{condition}.after"), var, find(&after, name));
+        }
     }
     errors
 }
@@ -278,7 +296,7 @@ fn loads_and_writes_adapters_as_peft_does() {
         let mut errors = Errors::default();
         let (logits, _) = fixture.classify(adapter.as_ref(), packed);
         errors.note("peft.logits", &logits, &fixture.expected["lora.logits"]);
-        errors.check(&fixture.name, TOLERANCE);
+        errors.check(&fixture.name, tolerance());
 
         let saved = adapter.save("some/model").unwrap();
         let theirs = candle_core::safetensors::load(folder.join(WEIGHTS_FILE), &Device::Cpu).unwrap();

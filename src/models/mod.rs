@@ -36,8 +36,8 @@ pub use encoder::Encoder;
 pub use generate::{greedy, most_likely};
 pub(crate) use ops::buffers::sweep as sweep_buffers;
 pub use registry::{
-    attention_output, dims, is_encoder, load, load_decoder, load_decoder_as, load_encoder, load_random, modules,
-    usual_targets,
+    attention_output, dims, is_encoder, load, load_decoder, load_decoder_as, load_encoder, load_encoder_as,
+    load_random, modules, usual_targets,
 };
 pub use spec::{BackboneSpec, ConfigTable, Dtype, ModelSpec, numerics};
 pub use tree::{Segment, TokenTree};

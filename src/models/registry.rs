@@ -188,9 +188,19 @@ pub fn load_decoder_as(
 
 /// As [`load_decoder`].
 pub fn load_encoder(family_name: &str, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Encoder> {
+    load_encoder_as(family_name, files, Dtype::F32, device)
+}
+
+/// As [`load_encoder`], with matrices in `dtype`.
+pub fn load_encoder_as(
+    family_name: &str,
+    files: &BTreeMap<String, PathBuf>,
+    dtype: Dtype,
+    device: &Device,
+) -> Result<Encoder> {
     let family = family(family_name)?;
     match family.build {
-        Build::Encoder(load) => with(family, &Weights::open(files, &ConfigTable::new())?, Dtype::F32, device, load),
+        Build::Encoder(load) => with(family, &Weights::open(files, &ConfigTable::new())?, dtype, device, load),
         Build::Decoder(_) => Err(Error::input(format!("`{family_name}` is a family of decoders"))),
     }
 }

@@ -1,6 +1,7 @@
 //! cuBLAS: matrix products in plain loops, with sums in single precision (double for doubles).
 
 use crate::driver::check;
+use crate::late;
 use half::{bf16, f16};
 use rayon::prelude::*;
 use std::ffi::{c_char, c_int, c_longlong, c_void};
@@ -106,6 +107,7 @@ fn gemm(
     batches: c_int,
     double: bool,
 ) -> Status {
+    late::go_on();
     if m < 0 || n < 0 || k < 0 || batches < 0 || ta > 2 || tb > 2 {
         eprintln!("cuda-emulator: {what}: m {m}, n {n}, k {k}, batches {batches}, operations {ta} and {tb}");
         return INVALID_VALUE;

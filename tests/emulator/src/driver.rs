@@ -2,6 +2,7 @@
 //! done when it returns.
 
 use crate::exec::{self, Fault, Launch, Options};
+use crate::late;
 use crate::memory::{NOTE_USES, memory};
 use crate::program::Program;
 use crate::ptx::{self, Module, Space};
@@ -309,6 +310,7 @@ pub extern "C" fn cuCtxGetDevice(d: *mut c_int) -> Status {
 }
 #[unsafe(no_mangle)]
 pub extern "C" fn cuCtxSynchronize() -> Status {
+    late::wait();
     sticky()
 }
 #[unsafe(no_mangle)]
@@ -355,10 +357,12 @@ pub extern "C" fn cuStreamDestroy_v2(s: *mut c_void) -> Status {
 }
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamSynchronize(_s: *mut c_void) -> Status {
+    late::wait();
     sticky()
 }
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamQuery(_s: *mut c_void) -> Status {
+    late::wait();
     sticky()
 }
 #[unsafe(no_mangle)]
@@ -403,10 +407,12 @@ pub extern "C" fn cuEventRecord(e: *mut c_void, _s: *mut c_void) -> Status {
 }
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventQuery(_e: *mut c_void) -> Status {
+    late::wait();
     sticky()
 }
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventSynchronize(_e: *mut c_void) -> Status {
+    late::wait();
     sticky()
 }
 #[unsafe(no_mangle)]
@@ -457,6 +463,7 @@ pub extern "C" fn cuMemAllocManaged(p: *mut u64, bytes: usize, _flags: c_uint) -
 }
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemFree_v2(p: u64) -> Status {
+    late::go_on();
     if p == 0 || memory().free(p) {
         return SUCCESS;
     }
@@ -493,7 +500,8 @@ pub extern "C" fn cuMemHostUnregister(_p: *mut c_void) -> Status {
     SUCCESS
 }
 
-fn copy(what: &str, to: u64, from: u64, bytes: usize, to_device: bool, from_device: bool) -> Status {
+/// Whether a copy can be done.
+fn check_copy(what: &str, to: u64, from: u64, bytes: usize, to_device: bool, from_device: bool) -> Status {
     if sticky() != SUCCESS {
         return sticky();
     }
@@ -503,9 +511,16 @@ fn copy(what: &str, to: u64, from: u64, bytes: usize, to_device: bool, from_devi
     if from_device && let Err(e) = check(&format!("{what}, source"), from, bytes) {
         return e;
     }
-    // SAFETY: device addresses are checked; host addresses are the caller's.
-    unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
     SUCCESS
+}
+fn copy(what: &str, to: u64, from: u64, bytes: usize, to_device: bool, from_device: bool) -> Status {
+    late::go_on();
+    let status = check_copy(what, to, from, bytes, to_device, from_device);
+    if status == SUCCESS {
+        // SAFETY: device addresses are checked; host addresses are the caller's.
+        unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
+    }
+    status
 }
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemcpyHtoD_v2(to: u64, from: *const c_void, bytes: usize) -> Status {
@@ -513,6 +528,10 @@ pub extern "C" fn cuMemcpyHtoD_v2(to: u64, from: *const c_void, bytes: usize) ->
 }
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, _s: *mut c_void) -> Status {
+    let status = check_copy("cuMemcpyHtoDAsync", to, from as u64, bytes, true, false);
+    if status != SUCCESS || late::upload(to, from as u64, bytes) {
+        return status;
+    }
     cuMemcpyHtoD_v2(to, from, bytes)
 }
 #[unsafe(no_mangle)]
@@ -521,6 +540,10 @@ pub extern "C" fn cuMemcpyDtoH_v2(to: *mut c_void, from: u64, bytes: usize) -> S
 }
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, _s: *mut c_void) -> Status {
+    let status = check_copy("cuMemcpyDtoHAsync", to as u64, from, bytes, false, true);
+    if status != SUCCESS || late::download(to as u64, from, bytes) {
+        return status;
+    }
     cuMemcpyDtoH_v2(to, from, bytes)
 }
 #[unsafe(no_mangle)]
@@ -548,6 +571,7 @@ pub extern "C" fn cuMemcpyAsync(to: u64, from: u64, bytes: usize, _s: *mut c_voi
 }
 
 fn set<T: Copy>(what: &str, p: u64, v: T, n: usize) -> Status {
+    late::go_on();
     if sticky() != SUCCESS {
         return sticky();
     }
@@ -766,6 +790,7 @@ pub extern "C" fn cuLaunchKernel(
     params: *mut *mut c_void,
     _extra: *mut *mut c_void,
 ) -> Status {
+    late::go_on();
     if sticky() != SUCCESS {
         return sticky();
     }

@@ -8,6 +8,7 @@ pub mod decode;
 pub mod driver;
 pub mod exec;
 pub mod lanes;
+pub mod late;
 pub mod memory;
 pub mod num;
 pub mod program;

@@ -1,6 +1,7 @@
 //! cuRAND: uniform and normal numbers of a generator that isn't cuRAND's.
 
 use crate::driver::check;
+use crate::late;
 use std::ffi::{c_int, c_uint, c_ulonglong, c_void};
 
 type Status = u32;
@@ -39,6 +40,7 @@ fn generator<'a>(g: *mut c_void) -> &'a mut Generator {
 }
 
 fn fill<T>(what: &str, p: *mut T, n: usize, mut next: impl FnMut() -> T) -> Status {
+    late::go_on();
     if check(what, p as u64, n * size_of::<T>()).is_err() {
         return LAUNCH_FAILURE;
     }
