@@ -7,11 +7,11 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-pub use crate::units::bytes;
 use crate::engine::{
     journal::{Entry, Event, Observer},
     schedule::Summary,
 };
+pub use crate::units::bytes;
 
 /// Without a terminal, one line of progress per action at most this often.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(15);

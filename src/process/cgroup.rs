@@ -10,7 +10,8 @@ const MEMORY: &str = "/sys/fs/cgroup/memory";
 
 /// Bytes that the processes of this one's control group may hold together; None where there is no limit.
 pub fn memory_limit() -> Option<u64> {
-    let unified = groups(&membership("self"), UNIFIED, "").into_iter().filter_map(|group| number(&group.join("memory.max")));
+    let unified =
+        groups(&membership("self"), UNIFIED, "").into_iter().filter_map(|group| number(&group.join("memory.max")));
     // The old interface sums up the limits of all groups above.
     let old = read_in_group(MEMORY, "memory", "memory.stat").and_then(|text| field(&text, "hierarchical_memory_limit"));
     unified.chain(old).min()

@@ -34,9 +34,12 @@ pub(super) fn adopt_orphans() {
 pub(super) fn relatives() -> Vec<Relative> {
     let mut children: HashMap<Pid, Vec<Relative>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let stat = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()).and_then(Pid::from_raw).and_then(
-            |pid| parse_stat(pid, &fs::read_to_string(entry.path().join("stat")).ok()?),
-        );
+        let stat = entry
+            .file_name()
+            .to_str()
+            .and_then(|n| n.parse::<i32>().ok())
+            .and_then(Pid::from_raw)
+            .and_then(|pid| parse_stat(pid, &fs::read_to_string(entry.path().join("stat")).ok()?));
         if let Some((parent, relative)) = stat {
             children.entry(parent).or_default().push(relative);
         }

@@ -46,8 +46,7 @@ impl Meter {
         let resident: u64 = held.iter().map(|(now, _)| now).sum();
         if resident > self.peak {
             // Where several share pages, such as the children that a Python program forks, each page counts once.
-            let proportional =
-                if held.len() > 1 { relatives.iter().filter_map(proportional).sum() } else { resident };
+            let proportional = if held.len() > 1 { relatives.iter().filter_map(proportional).sum() } else { resident };
             self.peak = self.peak.max(if proportional > 0 { proportional } else { resident });
         }
         // The kernel remembers what one process held between two looks.

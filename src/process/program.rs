@@ -16,8 +16,8 @@ pub fn this_program(argument: &str) -> Result<Command> {
     let mut command = if Path::new(SELF).exists() {
         Command::new(SELF)
     } else {
-        let path =
-            std::env::current_exe().map_err(|e| Error::environment(format!("can't find emopipe's own program: {e}")))?;
+        let path = std::env::current_exe()
+            .map_err(|e| Error::environment(format!("can't find emopipe's own program: {e}")))?;
         Command::new(path)
     };
     command.arg0(env!("CARGO_PKG_NAME")).arg(argument);

@@ -80,7 +80,9 @@ impl Supervised {
                 self.answer.extend_from_slice(&part[..n]);
                 if self.answer.ends_with(b"\n") { Ok(Some(serde_json::from_slice(&self.answer)?)) } else { Ok(None) }
             }
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => Ok(None),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
+                Ok(None)
+            }
             Err(_) => Err(self.lost()),
         }
     }

@@ -111,9 +111,7 @@ impl Supervisor {
         let signalled = Arc::new(AtomicBool::new(false));
         // The end of a child only has to interrupt the wait for the link.
         let woken = Arc::default();
-        for (signal, flag) in
-            [(SIGTERM, &signalled), (SIGINT, &signalled), (SIGHUP, &signalled), (SIGCHLD, &woken)]
-        {
+        for (signal, flag) in [(SIGTERM, &signalled), (SIGINT, &signalled), (SIGHUP, &signalled), (SIGCHLD, &woken)] {
             signal_hook::flag::register(signal, Arc::clone(flag))
                 .map_err(|e| Error::environment(format!("can't listen for signals: {e}")))?;
         }
@@ -234,7 +232,11 @@ fn start(task: &Task) -> std::io::Result<Pid> {
             command.pre_exec(move || {
                 rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
                 // It may have died before this was set.
-                if rustix::process::getppid() == Some(supervisor) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
+                if rustix::process::getppid() == Some(supervisor) {
+                    Ok(())
+                } else {
+                    Err(rustix::io::Errno::SRCH.into())
+                }
             });
         }
     }

@@ -39,6 +39,7 @@ use tokio::{
 use crate::{
     config::{RemoteConfig, RemotePlace},
     error::{Error, Result},
+    process::threads,
     store::{Digest, FileEntry, Outcome, Store},
 };
 use backend::Backend;
@@ -198,6 +199,8 @@ impl std::fmt::Debug for Remote {
 
 impl Link {
     fn new(settings: &Settings) -> Result<Self> {
+        // The runtime would panic where it gets none.
+        threads::try_one()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("remote")

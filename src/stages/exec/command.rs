@@ -89,9 +89,8 @@ fn log(secrets: &Secrets) -> Result<(Stdio, Option<JoinHandle<()>>)> {
     let failed = |e: std::io::Error| Error::environment(format!("can't read what the command prints: {e}"));
     let (reader, writer) = std::io::pipe().map_err(failed)?;
     let secrets = secrets.clone();
-    let thread = std::thread::Builder::new()
-        .spawn(move || drop(secrets.filter(reader, std::io::stderr())))
-        .map_err(failed)?;
+    let thread =
+        std::thread::Builder::new().spawn(move || drop(secrets.filter(reader, std::io::stderr()))).map_err(failed)?;
     Ok((Stdio::from(writer), Some(thread)))
 }
 

@@ -164,7 +164,8 @@ impl StageKind for Exec {
 fn problems(cx: &ResolveContext, table: &ExecTable) -> Vec<Diagnostic> {
     let node = &cx.action.params;
     let mut found = Vec::new();
-    let mut say = |text: String, key: &str, help: &str| found.push(Diagnostic::new(text).at(span(node, key)).help(help));
+    let mut say =
+        |text: String, key: &str, help: &str| found.push(Diagnostic::new(text).at(span(node, key)).help(help));
     if table.command.first().is_none_or(String::is_empty) {
         say("`command` is empty".into(), "command", "name a program, such as [\"python3\", \"script.py\"]");
     }
