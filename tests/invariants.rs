@@ -222,6 +222,7 @@ const UNKEYED: &[(&str, &str)] = &[
     ("method.checkpoint_every_steps", "when a training is saved can't change where it ends"),
     ("method.checkpoint_every_seconds", "when a training is saved can't change where it ends"),
     ("method.max_loss_rise", "decides whether a training is given up, not what it gives"),
+    ("exec.secret_env", "a secret opens doors, and what lies behind them is no part of the description"),
     ("exec.tolerance", "decides how a repetition is judged, not what it gives"),
 ];
 

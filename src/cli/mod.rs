@@ -86,6 +86,9 @@ fn trace(verbose: u8) {
 }
 
 fn dispatch(cli: Cli) -> Outcome {
+    if !matches!(cli.command, Command::Worker | Command::Supervise | Command::Completions { .. } | Command::Schema) {
+        process::threads::prepare()?;
+    }
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Plan(args) => plan::plan(&args),

@@ -2,7 +2,13 @@
 
 use std::{ffi::OsString, process::Command};
 
-use super::{machine::VISIBLE, worker::SHARES};
+use super::machine::VISIBLE;
+
+/// Variables that tell libraries how many threads they may use.
+pub const THREADS: [&str; 2] = ["RAYON_NUM_THREADS", "POLARS_MAX_THREADS"];
+
+/// Variables that tell an action what of the machine it may use.
+pub const SHARES: [&str; 3] = [THREADS[0], THREADS[1], VISIBLE];
 
 /// Those of emopipe itself, which hold no secrets.
 const OWN: &str = "EMOPIPE_";
@@ -17,7 +23,7 @@ pub fn admits(patterns: &[impl AsRef<str>], name: &str) -> bool {
 
 /// Whether emopipe sets this variable for its workers.
 pub fn is_ours(name: &str) -> bool {
-    name.starts_with(OWN) || SHARES.contains(&name) || name == VISIBLE
+    name.starts_with(OWN) || SHARES.contains(&name)
 }
 
 /// Lets through to a worker what its action names, if it names anything; else everything but what is `withheld`.

@@ -25,11 +25,12 @@ use super::{
     key::Preimage,
     machine,
     plan::{Action, Finished, Forecast, PARALLEL_FROM, Plan, Selection},
-    worker::{self, Environment, Handle, Message, Reporter, no_thread},
+    worker::{self, Environment, Handle, Message, Reporter},
 };
 use crate::{
     config::Spec,
     error::{Category, Error, Result},
+    process::threads::{no_thread, panicked},
     remote::{Pulled, Pushed, Remote},
     store::{Digest, Exports, Outcome, Removed, Store},
     units::bytes,
@@ -659,7 +660,7 @@ impl Scheduler<'_> {
                     let message = match result {
                         Ok(Ok(outcome)) => Message::Done { outcome },
                         Ok(Err(error)) => Message::Failed { error },
-                        Err(_) => Message::Failed { error: Error::internal(format!("{} panicked", order.job.action)) },
+                        Err(payload) => Message::Failed { error: panicked(&order.job.action, payload.as_ref()) },
                     };
                     drop(send.send((i, Signal::Worker(message))));
                 });

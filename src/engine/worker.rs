@@ -5,6 +5,7 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader, Write},
+    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ExitStatus, Stdio},
     sync::{
@@ -21,12 +22,12 @@ use super::{
 };
 use crate::{
     error::{Error, IoAt, Result},
-    process::{self, OomKills},
+    process::{
+        self, OomKills,
+        threads::{FEWER, no_thread, panicked},
+    },
     store::{Outcome, Store},
 };
-
-/// Variables that tell libraries how many threads an action may use.
-pub const SHARES: [&str; 2] = ["RAYON_NUM_THREADS", "POLARS_MAX_THREADS"];
 
 /// What a running action tells the scheduler.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -103,7 +104,8 @@ pub fn serve(registry: Registry) -> Result<()> {
             .and_then(|()| out.flush());
     });
     let done = match watch {
-        Ok(_) => run(&order, registry, &reporter),
+        Ok(_) => std::panic::catch_unwind(AssertUnwindSafe(|| run(&order, registry, &reporter)))
+            .unwrap_or_else(|payload| Err(panicked(&order.job.action, payload.as_ref()))),
         Err(e) => Err(no_thread(&e)),
     };
     (reporter.send)(match done {
@@ -118,6 +120,7 @@ fn run(order: &Order, registry: Registry, progress: &dyn Progress) -> Result<Out
         .iter()
         .find(|k| k.name() == order.job.kind)
         .ok_or_else(|| Error::internal(format!("no stage kind `{}`", order.job.kind)))?;
+    process::threads::prepare()?;
     let store = Store::open(&order.store)?;
     execute(order, *kind, &store, progress)
 }
@@ -168,7 +171,7 @@ pub fn spawn(
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(stderr)
-        .envs(SHARES.map(|name| (name, &threads)))
+        .envs(environment::THREADS.map(|name| (name, &threads)))
         .envs(env.extra.iter().map(|(k, v)| (k, v)));
     // Out of the terminal's process group: Ctrl-C reaches the scheduler, which asks its workers to stop in good order.
     #[cfg(unix)]
@@ -207,15 +210,6 @@ pub fn spawn(
             Err(no_thread(&e))
         }
     }
-}
-
-/// What to do where the system gives no more processes or threads.
-const FEWER: &str =
-    "raise the limit of processes (`ulimit -u`, or that of the container), or run less at once: `--jobs 1`";
-
-/// An error for a thread that couldn't be started.
-pub fn no_thread(e: &std::io::Error) -> Error {
-    Error::environment(format!("can't start a thread: {e}")).help(FEWER)
 }
 
 /// What to say of a worker that ended without a word.

@@ -7,6 +7,8 @@ use std::{
 
 const UNIFIED: &str = "/sys/fs/cgroup";
 const MEMORY: &str = "/sys/fs/cgroup/memory";
+/// The old interface says that there is no limit with a number that no machine has.
+const NO_LIMIT: u64 = 1 << 60;
 
 /// Bytes that the processes of this one's control group may hold together; None where there is no limit.
 pub fn memory_limit() -> Option<u64> {
@@ -14,7 +16,7 @@ pub fn memory_limit() -> Option<u64> {
         groups(&membership("self"), UNIFIED, "").into_iter().filter_map(|group| number(&group.join("memory.max")));
     // The old interface sums up the limits of all groups above.
     let old = read_in_group(MEMORY, "memory", "memory.stat").and_then(|text| field(&text, "hierarchical_memory_limit"));
-    unified.chain(old).min()
+    unified.chain(old).filter(|bytes| *bytes < NO_LIMIT).min()
 }
 
 /// How many processes of this one's control group were ended for want of memory since the group was made.

@@ -11,6 +11,7 @@ mod oom;
 mod program;
 mod supervised;
 mod supervisor;
+pub mod threads;
 
 pub use cgroup::memory_limit;
 pub use oom::OomKills;

@@ -14,6 +14,7 @@ use super::{
     Ended,
     family::{adopt_orphans, end},
     program::this_program,
+    threads::FEWER,
 };
 use crate::error::{Error, Result};
 
@@ -49,7 +50,8 @@ impl Supervised {
     pub fn start(task: &Task, log: Stdio) -> Result<Self> {
         // Should the supervisor be killed, what it watched over becomes ours.
         adopt_orphans();
-        let failed = |e: std::io::Error| Error::environment(format!("can't start a process for the command: {e}"));
+        let failed =
+            |e: std::io::Error| Error::environment(format!("can't start a process for the command: {e}")).help(FEWER);
         let (mut link, theirs) = UnixStream::pair().map_err(failed)?;
         let mut supervisor = this_program("supervise")?;
         supervisor.env_clear().stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::inherit()).stderr(log);

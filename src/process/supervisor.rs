@@ -48,6 +48,8 @@ const POLL: Duration = Duration::from_millis(25);
 pub struct Ended {
     /// Why it didn't begin.
     pub not_started: Option<String>,
+    /// Whether that was for want of processes or memory.
+    pub scarce: bool,
     /// As the system tells it; none where it was never heard.
     pub status: Option<i32>,
     /// Whether one of its processes was killed by somebody else.
@@ -126,7 +128,10 @@ impl Supervisor {
         }
         match start(task) {
             Ok(command) => self.command = Some(command),
-            Err(e) => return Ended { not_started: Some(e.to_string()), ..Ended::default() },
+            Err(e) => {
+                let scarce = matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::OutOfMemory);
+                return Ended { not_started: Some(e.to_string()), scarce, ..Ended::default() };
+            }
         }
         let mut wait = FIRST_POLL;
         while self.any_left() && self.status.is_none() && self.wish == Wish::GoOn {
@@ -137,6 +142,7 @@ impl Supervisor {
         let (left, remaining) = self.wind_down();
         Ended {
             not_started: None,
+            scarce: false,
             status: self.status.map(WaitStatus::as_raw),
             killed: self.killed,
             peak_memory: self.meter.peak(),

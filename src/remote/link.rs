@@ -7,6 +7,7 @@ use tokio::runtime::Runtime;
 use super::{Session, Settings};
 use crate::{
     error::{Error, Result},
+    process::threads,
     store::{Digest, Outcome, Store},
 };
 
@@ -124,6 +125,8 @@ impl std::fmt::Debug for Remote {
 
 impl Link {
     fn new(settings: &Settings) -> Result<Self> {
+        // The runtime would panic where it gets none.
+        threads::try_one()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("remote")

@@ -45,9 +45,11 @@ fn total(parts: &[(&'static str, u64)]) -> u64 {
     parts.iter().map(|(_, bytes)| bytes).sum()
 }
 
-/// `12.34`, in GiB.
+/// `12.34`, in GiB; of less than a hundredth as many digits as it takes.
 fn gib(bytes: u64) -> String {
-    format!("{:.2}", bytes as f64 / (1u64 << 30) as f64)
+    let value = bytes as f64 / (1u64 << 30) as f64;
+    let digits = (2..12).find(|digits| bytes == 0 || value >= 0.1f64.powi(*digits)).unwrap_or(12);
+    format!("{value:.prec$}", prec = digits as usize)
 }
 
 /// `memory.md` and `memory.csv`.
@@ -130,6 +132,15 @@ fn long(rows: &[MemoryRow]) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_size_is_shown_as_nothing() {
+        for (bytes, text) in
+            [(0, "0.00"), (12 << 30, "12.00"), (40 << 20, "0.04"), (5 << 20, "0.005"), (1, "0.000000001")]
+        {
+            assert_eq!(gib(bytes), text);
+        }
+    }
 
     #[test]
     fn rows_say_what_fits() {

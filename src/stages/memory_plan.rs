@@ -87,7 +87,7 @@ impl StageKind for MemoryPlan {
     }
 
     fn version(&self) -> u32 {
-        5
+        6
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {

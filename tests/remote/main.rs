@@ -576,10 +576,10 @@ fn s3_secrets_go_nowhere() {
         false => Fault::None,
     });
     let a = cloud(&proxy, "secrets");
-    // A worker's whole environment and command line become an artifact.
+    // What a command sees of its own environment, and of that of the worker above its supervisor, becomes an artifact.
     let text = a.read("pipeline.toml").replace(
         "echo words >> ran.log; tr 'A-Z' 'a-z' < words.txt >",
-        "cat /proc/$$/environ /proc/$PPID/environ /proc/$PPID/cmdline words.txt >",
+        "W=$(cut -d' ' -f4 /proc/$PPID/stat); cat /proc/$$/environ /proc/$W/environ /proc/$W/cmdline words.txt >",
     );
     a.write("pipeline.toml", &text);
     let ran = signed(&a, &["run", "--until", "words"]).ok();

@@ -13,7 +13,7 @@ use super::secrets::Secrets;
 use crate::{
     engine::Context,
     error::{Error, Result},
-    process::{Ended, Supervised, Task, memory_limit},
+    process::{Ended, Supervised, Task, memory_limit, threads::FEWER},
     units::bytes,
 };
 
@@ -98,8 +98,12 @@ fn log(secrets: &Secrets) -> Result<(Stdio, Option<JoinHandle<()>>)> {
 fn judge(ended: &Ended, shown: &str, declared: u64) -> Result<()> {
     if let Some(why) = &ended.not_started {
         let program = shown.split(' ').next().unwrap_or(shown);
-        return Err(Error::input(format!("can't start `{program}`: {why}"))
-            .help("check the name, and that it is installed, on PATH and may be executed"));
+        let text = format!("can't start `{program}`: {why}");
+        return Err(if ended.scarce {
+            Error::environment(text).help(FEWER)
+        } else {
+            Error::input(text).help("check the name, and that it is installed, on PATH and may be executed")
+        });
     }
     if !ended.remaining.is_empty() {
         let text = format!("`{shown}` started processes that can't be ended: {}", ended.remaining.join(", "));
@@ -140,6 +144,12 @@ fn remarks(ended: &Ended, declared: u64) -> Vec<String> {
             "the command ended and left processes running, which were ended before its outputs were read: {}",
             ended.left.join(", ")
         ));
+    }
+    if ended.ran_short {
+        remarks.push(
+            "while the command ran, the kernel ended a process because memory ran out, perhaps one of the command's"
+                .to_owned(),
+        );
     }
     if ended.peak_memory > declared {
         remarks.push(format!(

@@ -9,7 +9,7 @@ use std::{
 use super::{secrets::Secrets, stage::ExecTable};
 use crate::{
     digest::Digest,
-    engine::{environment, worker},
+    engine::environment,
     error::{Error, Result},
 };
 
@@ -80,7 +80,7 @@ pub(super) fn of_command(
     let reaches = |name: &OsStr| {
         name.to_str().is_some_and(|name| {
             environment::admits(&ALWAYS, name)
-                || worker::SHARES.contains(&name)
+                || environment::SHARES.contains(&name)
                 || passed.contains_key(name)
                 || secret.iter().any(|s| s == name)
         })
