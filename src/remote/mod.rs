@@ -27,7 +27,6 @@ mod transfer;
 
 pub use link::{Pulled, Pushed, Remote};
 pub use settings::Settings;
-use {
-    record::Record,
-    session::{Fault, Session},
-};
+pub use record::listing;
+use record::Record;
+use session::{Fault, Session};
