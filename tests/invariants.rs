@@ -553,6 +553,7 @@ fn options(machine: Resources) -> Options {
         check: false,
         withheld: Vec::new(),
         remote: None,
+        overwrite: false,
         expected: HashMap::new(),
     }
 }

@@ -88,7 +88,8 @@ fn steps(log: &str, root: &Path) -> Vec<Step> {
 
 fn step(call: &str, root: &Path) -> Vec<Step> {
     let Some((name, rest)) = call.split_once('(') else { return Vec::new() };
-    let Some((arguments, answer)) = rest.rsplit_once(") = ") else { return Vec::new() };
+    let Some((arguments, answer)) = rest.rsplit_once("= ") else { return Vec::new() };
+    let arguments = arguments.trim_end().trim_end_matches(')');
     if answer.starts_with('-') {
         return Vec::new();
     }
@@ -250,11 +251,16 @@ fn cuts(before: Disk, steps: &[Step], root: &Path) -> Vec<BTreeMap<PathBuf, Opti
     states
 }
 
-/// What each file finally holds, by its node; a file only ever grows.
+/// What each file finally holds, by its node. A file only ever grows; one that was replaced held the same as what it is
+/// replaced with, since blobs are called by their content.
 fn contents(before: &Disk, steps: &[Step]) -> HashMap<usize, Vec<u8>> {
-    let mut last = Disk { nodes: before.nodes.clone(), names: before.names.clone(), kept: BTreeMap::new() };
-    steps.iter().for_each(|step| last.take(step));
-    last.names.iter().filter_map(|(path, i)| Some((*i, fs::read(path).ok()?))).collect()
+    let mut disk = Disk { nodes: before.nodes.clone(), names: before.names.clone(), kept: BTreeMap::new() };
+    let mut last: HashMap<usize, PathBuf> = HashMap::new();
+    for step in steps {
+        disk.take(step);
+        last.extend(disk.names.iter().map(|(path, node)| (*node, path.clone())));
+    }
+    last.into_iter().filter_map(|(node, path)| Some((node, fs::read(path).ok()?))).collect()
 }
 
 /// Lays a state out in a folder.
@@ -327,7 +333,7 @@ fn whatever_a_power_failure_leaves_every_result_is_whole() {
 fn pins_and_lock_files_are_old_or_new() {
     let project = Project::new(
         "[dataset.d]\ntitle = 'D'\nlanguage = 'x'\nconstruct = 'emotion'\nlicense = 'x'\nread = { format = 'delimited' }\n\
-         fields = { text = 'text', label = 'label' }\nsource.'d.csv' = { url = 'file:d.csv' }\n[dataset.d.schemes.s]\nlabels = ['a', 'b']\n\
+         fields = { text = 'text', label = 'label' }\nsplit = { train = 0.5, test = 0.5 }\nsource.'d.csv' = { url = 'file:d.csv' }\n[dataset.d.schemes.s]\nlabels = ['a', 'b']\n\
          [stages.raw]\nkind = 'download'\nfrom = 'dataset.d'\nexport = 'out'\n",
     );
     project.write("d.csv", "text,label\nx,a\n");
