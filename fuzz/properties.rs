@@ -4,12 +4,15 @@ use std::{fs, path::Path};
 
 use emopipe::{
     config::{self, LoadOptions},
+    engine::lockfile::LockFile,
     engine::plan::Plan,
     fetch::{Fetcher, Settings, Source},
-    stages,
-    engine::lockfile::LockFile,
-    remote,
-    store::{Digest, Exports, Outcome, Store, manifest::{self, Manifest}, names},
+    remote, stages,
+    store::{
+        Digest, Exports, Outcome, Store,
+        manifest::{self, Manifest},
+        names,
+    },
     surroundings::Surroundings,
 };
 

@@ -31,8 +31,7 @@ pub struct Draft(tempfile::NamedTempFile);
 impl Draft {
     /// An empty draft in `folder`, which must be there.
     pub fn new(folder: &Path) -> Result<Self> {
-        let file =
-            tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder).io_at("create a file in", folder)?;
+        let file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder).io_at("create a file in", folder)?;
         // Without locks nobody sweeps by them either.
         Locks::from_env().is_free(file.as_file());
         Ok(Self(file))
@@ -147,7 +146,9 @@ pub fn leftovers(folder: &Path) -> Vec<PathBuf> {
                     || m.modified().is_ok_and(|t| SystemTime::now().duration_since(t).is_ok_and(|d| d > ABANDONED))
             }
             // Earlier versions kept a copy in a folder.
-            Ok(m) if m.is_dir() => fs::read_dir(path).is_ok_and(|mut all| all.all(|e| e.is_ok_and(|e| e.file_name() == "copy"))),
+            Ok(m) if m.is_dir() => {
+                fs::read_dir(path).is_ok_and(|mut all| all.all(|e| e.is_ok_and(|e| e.file_name() == "copy")))
+            }
             _ => false,
         })
         .collect()

@@ -142,7 +142,8 @@ fn a_run_that_fails_removes_nothing() {
     project.write("pipeline.toml", &[stage("a", "out", &[("x", "2")], ""), broken].concat());
     project.emopipe(&["run", "--keep-going"]).fails(1);
     assert_eq!(names(&project, "out"), ["b", "x", "y"]);
-    project.write("pipeline.toml", &[stage("a", "out", &[("x", "2")], ""), stage("b", "out", &[("c", "1")], "")].concat());
+    project
+        .write("pipeline.toml", &[stage("a", "out", &[("x", "2")], ""), stage("b", "out", &[("c", "1")], "")].concat());
     project.emopipe(&["run", "--only", "a"]).ok();
     assert_eq!(names(&project, "out"), ["b", "x"]);
     project.emopipe(&["run"]).ok();
@@ -171,7 +172,10 @@ fn a_kill_between_files_and_manifest_changes_nothing_for_the_next_run() {
     project.write("out/.emopipe-notes.txt", "not ours");
     project.write("pipeline.toml", &stage("a", "out", &[("x", "2"), ("y", "1")], ""));
     project.emopipe(&["run"]).ok();
-    assert_eq!((project.read("out/x").as_str(), names(&project, "out")), ("2\n", [".emopipe-notes.txt", "x", "y"].map(str::to_owned).into()));
+    assert_eq!(
+        (project.read("out/x").as_str(), names(&project, "out")),
+        ("2\n", [".emopipe-notes.txt", "x", "y"].map(str::to_owned).into())
+    );
     // Exports of a folder whose manifest a merge has left open are nobody's guess.
     project.write("out/.emopipe.toml", "<<<<<<< ours\n");
     project.write("pipeline.toml", &stage("a", "out", &[("x", "3"), ("y", "1")], ""));

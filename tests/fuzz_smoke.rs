@@ -130,9 +130,7 @@ fn indexes() {
 
 #[test]
 fn records() {
-    let entry = |name: &str| {
-        serde_json::json!({ "name": name, "digest": emopipe::store::Digest::of(name.as_bytes()), "size": name.len() })
-    };
+    let entry = |name: &str| serde_json::json!({ "name": name, "digest": emopipe::store::Digest::of(name.as_bytes()), "size": name.len() });
     let key = emopipe::store::Digest::of(b"key");
     let seed = |names: &[&str]| {
         let files: Vec<_> = names.iter().map(|name| entry(name)).collect();
@@ -154,7 +152,9 @@ fn records() {
 fn manifests() {
     let x = emopipe::store::Digest::of(b"a");
     let seeds = [
-        format!("# head\n\"a\" = {{ by = \"p::a\", blake3 = \"{x}\" }}\n\"edited\" = {{ by = \"p::a\", blake3 = \"{x}\" }}\n"),
+        format!(
+            "# head\n\"a\" = {{ by = \"p::a\", blake3 = \"{x}\" }}\n\"edited\" = {{ by = \"p::a\", blake3 = \"{x}\" }}\n"
+        ),
         format!("\"../a\" = {{ by = \"p::a\", blake3 = \"{x}\" }}\n"),
         format!("[a]\nby = \"p::\\u0007\"\nblake3 = \"{x}\"\n<<<<<<< ours\n"),
     ];

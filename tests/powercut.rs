@@ -34,14 +34,31 @@ export = "deep/out"
 /// One change of a filesystem, or one sync.
 #[derive(Debug, Clone, PartialEq)]
 enum Step {
-    Create { path: PathBuf },
-    Folder { path: PathBuf },
+    Create {
+        path: PathBuf,
+    },
+    Folder {
+        path: PathBuf,
+    },
     /// So many bytes at the end of a file.
-    Write { path: PathBuf, bytes: usize },
-    Cut { path: PathBuf, to: usize },
-    Rename { from: PathBuf, to: PathBuf },
-    Remove { path: PathBuf },
-    Sync { path: PathBuf },
+    Write {
+        path: PathBuf,
+        bytes: usize,
+    },
+    Cut {
+        path: PathBuf,
+        to: usize,
+    },
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    Remove {
+        path: PathBuf,
+    },
+    Sync {
+        path: PathBuf,
+    },
 }
 
 /// Runs a command of emopipe and returns the steps below `root`; none where there is no `strace`.
@@ -401,7 +418,8 @@ impl Loop {
     fn unmount(&self) -> bool {
         // Whoever was killed a moment ago may still be on its way out.
         (0..50).any(|_| {
-            let gone = Command::new("umount").arg(self.folder()).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+            let gone =
+                Command::new("umount").arg(self.folder()).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
             gone || {
                 std::thread::sleep(Duration::from_millis(100));
                 false
@@ -426,7 +444,9 @@ impl Drop for Loop {
 #[test]
 fn real_cuts_of_a_real_filesystem_lose_nothing_that_was_shown() {
     let Some(disk) = Loop::new() else {
-        eprintln!("SKIPPED real_cuts_of_a_real_filesystem: no right to mount a loop device, or no mkfs.ext4 or python3");
+        eprintln!(
+            "SKIPPED real_cuts_of_a_real_filesystem: no right to mount a loop device, or no mkfs.ext4 or python3"
+        );
         return;
     };
     let text = PIPELINE.replace("[1, 2, 3]", &format!("{:?}", (0..40).collect::<Vec<_>>()));

@@ -145,8 +145,10 @@ pub fn du(args: &DuArgs) -> Outcome {
         }
     }
     let mut out = String::new();
-    let mut rows: Vec<(String, usize, u64)> =
-        stages.into_iter().map(|(stage, u)| (stage, u.results, u.blobs.values().copied().fold(0, u64::saturating_add))).collect();
+    let mut rows: Vec<(String, usize, u64)> = stages
+        .into_iter()
+        .map(|(stage, u)| (stage, u.results, u.blobs.values().copied().fold(0, u64::saturating_add)))
+        .collect();
     rows.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| a.0.cmp(&b.0)));
     for (stage, results, size) in rows {
         let _ = writeln!(out, "{:>10}  {results:>6} results  {stage}", bytes(size));

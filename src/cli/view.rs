@@ -233,7 +233,10 @@ impl Observer for View {
                     self.line(&format!("removed from {folder}/, as nothing makes it any more: {}", files.join(", ")));
                 }
                 if !left.is_empty() {
-                    self.line(&format!("left in {folder}/: nothing makes it any more, but it was edited: {}", left.join(", ")));
+                    self.line(&format!(
+                        "left in {folder}/: nothing makes it any more, but it was edited: {}",
+                        left.join(", ")
+                    ));
                 }
             }
             Event::Exported { action, folder, written } => {

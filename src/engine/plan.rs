@@ -150,7 +150,8 @@ impl Plan {
         let wanted: Vec<usize> =
             (0..actions.len()).filter(|i| goals.is_empty() || goals.contains(&actions[*i].stage)).collect();
         let keep = closure(&actions, wanted);
-        let collisions = exports::collisions(&spec, actions.iter().enumerate().filter(|(i, _)| keep.contains(i)).map(|(_, a)| a));
+        let collisions =
+            exports::collisions(&spec, actions.iter().enumerate().filter(|(i, _)| keep.contains(i)).map(|(_, a)| a));
         if !collisions.is_empty() {
             return Err(collisions);
         }

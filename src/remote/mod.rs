@@ -26,7 +26,7 @@ mod tests;
 mod transfer;
 
 pub use link::{Pulled, Pushed, Remote};
-pub use settings::Settings;
-pub use record::listing;
 use record::Record;
+pub use record::listing;
 use session::{Fault, Session};
+pub use settings::Settings;

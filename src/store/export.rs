@@ -120,7 +120,8 @@ impl<'a> Exports<'a> {
         let (mut wanted, mut obstacles, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for file in &outcome.files {
             let to = path.join(&file.name);
-            let place = if file.name.contains('/') { real_place(&to).io_at("find", &to)? } else { base.join(&file.name) };
+            let place =
+                if file.name.contains('/') { real_place(&to).io_at("find", &to)? } else { base.join(&file.name) };
             if !place.starts_with(base) {
                 return Err(Error::input(format!("{} leads out of its folder through a link", to.display()))
                     .help("remove the link, or export to another folder"));

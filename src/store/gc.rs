@@ -210,7 +210,11 @@ fn blobs_of(known: &Known) -> HashMap<Digest, u64> {
 /// Digest (as the name says), path and size of everything in `blobs`, sorted.
 pub(super) fn blob_files(root: &Path) -> Result<Vec<(Digest, PathBuf, u64)>> {
     let found = named_by_digest(&root.join("blobs"), "")?;
-    Ok(found.into_iter().map(|(digest, path)| (digest, size_below(&path), path)).map(|(d, size, p)| (d, p, size)).collect())
+    Ok(found
+        .into_iter()
+        .map(|(digest, path)| (digest, size_below(&path), path))
+        .map(|(d, size, p)| (d, p, size))
+        .collect())
 }
 
 /// What lies in the folders below `base` and is called by the rest of a digest and `ending`. What has no such name isn't ours

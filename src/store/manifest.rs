@@ -25,7 +25,8 @@ use crate::{
 
 /// The name of the file. No artifact may have a file of this name.
 pub const FILE: &str = ".emopipe.toml";
-const HEAD: &str = "# The files here that emopipe wrote, and what made them. Commit it with them: what it names may be replaced.\n\n";
+const HEAD: &str =
+    "# The files here that emopipe wrote, and what made them. Commit it with them: what it names may be replaced.\n\n";
 
 /// The files of a folder that emopipe wrote, by their names below it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -101,7 +102,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_whatever_the_names() {
-        let names = [("a.b", "p::s"), ("sub/c d", "p:x:s[k=\"v\",l='w']"), ("é#=", "tab\tand\\"), ("\"quoted\"", "''' \"\"\"")];
+        let names =
+            [("a.b", "p::s"), ("sub/c d", "p:x:s[k=\"v\",l='w']"), ("é#=", "tab\tand\\"), ("\"quoted\"", "''' \"\"\"")];
         let before = manifest(&names);
         assert_eq!(Manifest::parse(&before.text()), Ok(before.clone()));
         let dir = tempfile::tempdir().unwrap();

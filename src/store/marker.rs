@@ -19,7 +19,8 @@ use crate::{
 pub(super) const MARKER: &str = "emopipe.store";
 const FIRST_LINE: &str = "emopipe store, layout ";
 const LAYOUT: &str = "1";
-const EXPLANATION: &str = "emopipe made this folder and removes what it no longer needs from it. Keep nothing else here.\n";
+const EXPLANATION: &str =
+    "emopipe made this folder and removes what it no longer needs from it. Keep nothing else here.\n";
 
 /// What a folder is, going by its content.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,7 +82,9 @@ fn kind(root: &Path) -> Result<Kind> {
             Some(LAYOUT) => return Ok(Kind::Marked),
             Some(layout) => {
                 return Err(Error::input(format!("the store {} has layout {layout}, not {LAYOUT}", root.display()))
-                    .help("a later version of emopipe made it; use that one, or name another store with `--store DIR`"));
+                    .help(
+                        "a later version of emopipe made it; use that one, or name another store with `--store DIR`",
+                    ));
             }
             // What a power failure left of it: go by the rest.
             None => {}
@@ -110,7 +113,9 @@ mod tests {
     fn a_folder_with_other_things_under_a_stores_names_is_never_made_one() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("home");
-        for (name, expected) in [("README.md", Kind::Free), ("tmp/thesis.txt", Kind::Foreign), ("blobs/x", Kind::Foreign)] {
+        for (name, expected) in
+            [("README.md", Kind::Free), ("tmp/thesis.txt", Kind::Foreign), ("blobs/x", Kind::Foreign)]
+        {
             let path = root.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();

@@ -59,7 +59,22 @@ mod tests {
         for name in ["a", "a b.txt", "sub/a", ".hidden", "a..b", "é/ñ", "C:x"] {
             assert!(listing(&[name]).is_ok(), "{name}");
         }
-        for name in ["", "/", "/etc/x", "../x", "a/../../x", "a//b", "a/", ".", "./a", "a\\..\\x", "a\nb", "\x1b[2J", "a\0", "\u{85}"] {
+        for name in [
+            "",
+            "/",
+            "/etc/x",
+            "../x",
+            "a/../../x",
+            "a//b",
+            "a/",
+            ".",
+            "./a",
+            "a\\..\\x",
+            "a\nb",
+            "\x1b[2J",
+            "a\0",
+            "\u{85}",
+        ] {
             assert!(listing(&[name]).is_err(), "{name:?}");
         }
         assert!(listing(&[&"n".repeat(256)]).is_err());

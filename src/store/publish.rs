@@ -138,7 +138,9 @@ fn files_below(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
             })?;
             let name = format!("{prefix}{name}");
             if let Some(why) = names::problem(&name) {
-                return Err(Error::input(format!("an output can't be called {name:?}: {why}")).help("give it another name"));
+                return Err(
+                    Error::input(format!("an output can't be called {name:?}: {why}")).help("give it another name")
+                );
             }
             let kind = entry.file_type().io_at("read", &path)?;
             if kind.is_dir() {

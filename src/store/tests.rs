@@ -327,7 +327,8 @@ fn a_line_that_names_a_file_outside_of_its_artifact_is_no_result() {
     let (key, _) = publish(&store, "a", &[("x", "1")]);
     for name in ["../x", "/etc/x", "x\u{1b}[2J", "a/../../x"] {
         let files = json!([{ "name": name, "digest": Digest::of(b"1"), "size": 1 }]);
-        let line = json!({ "t": "result", "key": Digest::of(name.as_bytes()), "action": "s", "files": files }).to_string();
+        let line =
+            json!({ "t": "result", "key": Digest::of(name.as_bytes()), "action": "s", "files": files }).to_string();
         let sum = Digest::of(line.as_bytes()).to_string();
         let mut index = fs::File::options().append(true).open(dir.path().join("index.jsonl")).unwrap();
         writeln!(index, "{} {line}", &sum[..16]).unwrap();
@@ -344,7 +345,8 @@ fn collections_take_only_what_is_called_as_we_call_things() {
     let store = Store::open(dir.path()).unwrap();
     let (key, _) = publish(&store, "a", &[("x", "1")]);
     store.forget(&key).unwrap();
-    let strangers = ["tmp/thesis.txt", "tmp/photos/1.jpg", "locks/k", "work/old/main.c", "memos/x", "runs/mine/x", "blobs/ab/x"];
+    let strangers =
+        ["tmp/thesis.txt", "tmp/photos/1.jpg", "locks/k", "work/old/main.c", "memos/x", "runs/mine/x", "blobs/ab/x"];
     for name in strangers {
         fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
         fs::write(dir.path().join(name), "precious").unwrap();
@@ -355,7 +357,8 @@ fn collections_take_only_what_is_called_as_we_call_things() {
     fs::write(dir.path().join(".emopipe-abc123"), "half an index").unwrap();
     drop(store);
     let store = Store::open_alone(dir.path()).unwrap();
-    let all = Retention { unused_since: Some(u64::MAX), now: u64::MAX, keep: Some(HashSet::new()), ..Retention::default() };
+    let all =
+        Retention { unused_since: Some(u64::MAX), now: u64::MAX, keep: Some(HashSet::new()), ..Retention::default() };
     store.sweep(&store.garbage(&all).unwrap()).unwrap();
     for name in strangers {
         assert!(dir.path().join(name).exists(), "{name}");
@@ -366,7 +369,9 @@ fn collections_take_only_what_is_called_as_we_call_things() {
 
 #[test]
 fn a_store_is_as_open_as_its_folder() {
-    for (mode, folder, file, sealed) in [(0o2775, 0o2775, 0o664, 0o444), (0o700, 0o700, 0o600, 0o400), (0o755, 0o755, 0o644, 0o444)] {
+    for (mode, folder, file, sealed) in
+        [(0o2775, 0o2775, 0o664, 0o444), (0o700, 0o700, 0o600, 0o400), (0o755, 0o755, 0o644, 0o444)]
+    {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("cache");
         fs::create_dir(&root).unwrap();
@@ -376,7 +381,12 @@ fn a_store_is_as_open_as_its_folder() {
         let mode = |path: &std::path::Path| crate::durable::mode(path).unwrap();
         let blob = store.blob(&outcome.files[0].digest);
         assert_eq!(mode(&blob), sealed);
-        for path in [blob.parent().unwrap(), &root.join("locks"), store.staging().unwrap().path(), &store.run_folder("1").unwrap()] {
+        for path in [
+            blob.parent().unwrap(),
+            &root.join("locks"),
+            store.staging().unwrap().path(),
+            &store.run_folder("1").unwrap(),
+        ] {
             assert_eq!(mode(path), folder, "{}", path.display());
         }
         store.forget(&key).unwrap();

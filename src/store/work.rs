@@ -79,4 +79,3 @@ fn unique_process() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}-{}", Digest::of(host.trim().as_bytes()).short(), std::process::id())
 }
-
