@@ -299,6 +299,7 @@ fn overhead() {
             withheld: Vec::new(),
             remote: None,
             expected: Default::default(),
+            overwrite: false,
         };
         let summary = schedule::run(&plan, &store, &options, &mut Nobody, &AtomicUsize::new(0)).unwrap();
         assert_eq!(summary.ran, actions);

@@ -8,7 +8,7 @@ use emopipe::{
         chat::Chat,
         tokenizer::{Files, TextModel},
     },
-    engine::plan::Plan,
+    engine::{lockfile::LockFile, plan::Plan},
     fetch::{Fetcher, Settings, Source},
     models::{
         self, Adapter, Backbone, Mode, TokenTree,
@@ -16,8 +16,13 @@ use emopipe::{
         dims, load_decoder,
         weights::config::Config,
     },
-    stages,
-    store::{Digest, Store},
+    remote, stages,
+    store::{
+        Digest, Exports, Outcome, Store,
+        manifest::{self, Manifest},
+        names,
+    },
+    surroundings::Surroundings,
 };
 
 /// Any bytes are a pipeline file or are explained; a plan of the same bytes is the same plan. Returns its actions.
@@ -50,6 +55,7 @@ pub fn pipeline(bytes: &[u8]) -> usize {
 /// Whatever an index holds, the store opens, and what is published after it is found again. Returns the results in it.
 pub fn index(bytes: &[u8]) -> usize {
     let dir = tempfile::tempdir().expect("a temporary folder");
+    drop(Store::open(dir.path()).expect("a store"));
     fs::write(dir.path().join("index.jsonl"), bytes).expect("a file");
     let key = Digest::of(b"published after the damage");
     let outcome = {
@@ -59,6 +65,11 @@ pub fn index(bytes: &[u8]) -> usize {
         store.publish(key, "stage", folder.path(), &serde_json::json!({})).expect("a result")
     };
     let store = Store::open(dir.path()).expect("the store opens again");
+    for (_, known) in store.results() {
+        for file in known.outcomes.iter().flat_map(|outcome| &outcome.files) {
+            assert_eq!(names::problem(&file.name), None);
+        }
+    }
     assert_eq!(store.lookup(&key), Some(outcome));
     assert_eq!(store.latest_key("stage"), Some(key));
     store.len()
@@ -131,6 +142,61 @@ fn model(files: &[(&str, &[u8])]) -> usize {
             0
         }
     }
+}
+
+/// Whatever a record of a remote store says, it is refused or names possible files. Returns how many.
+pub fn record(bytes: &[u8]) -> usize {
+    let Some((key, bytes)) = bytes.split_first_chunk::<32>() else { return 0 };
+    let Some(files) = remote::listing(bytes, &Digest::from_bytes(*key)) else { return 0 };
+    for file in &files {
+        assert_eq!(names::problem(&file.name), None);
+    }
+    files.len()
+}
+
+/// Whatever a manifest says: it is refused or means what it is written as; and by none of it does anything outside of the
+/// export's folder, or anything that was edited, go away. Returns the files that it names.
+pub fn manifest(bytes: &[u8]) -> usize {
+    let Ok(text) = std::str::from_utf8(bytes) else { return 0 };
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let out = dir.path().join("out");
+    for file in ["a", "out/edited"] {
+        fs::create_dir_all(dir.path().join(file).parent().expect("a folder")).expect("a folder");
+        fs::write(dir.path().join(file), file).expect("a file");
+    }
+    fs::write(out.join(manifest::FILE), text).expect("a file");
+    let store = Store::open(&dir.path().join("cache")).expect("a store");
+    let mut exports = Exports::new(&store, dir.path(), [], false).expect("a project");
+    // The pipeline `p` makes nothing here any more.
+    let placed = exports.place("p::a", "out", &Outcome::new(Vec::new()));
+    let done = placed.and_then(|_| exports.finish("p::", Some(&Default::default())));
+    assert_eq!(fs::read(dir.path().join("a")).ok().as_deref(), Some(&b"a"[..]));
+    assert_eq!(fs::read(out.join("edited")).ok().as_deref(), Some(&b"out/edited"[..]));
+    match Manifest::parse(text) {
+        Ok(manifest) => {
+            assert!(done.is_ok());
+            assert_eq!(Manifest::parse(&manifest.text()).as_ref(), Ok(&manifest));
+            manifest.files.len()
+        }
+        Err(problem) => {
+            assert!(done.is_err() && !problem.is_empty());
+            0
+        }
+    }
+}
+
+/// Whatever a lock file says, it is refused or means what it is written as. Returns the profiles in it.
+pub fn lock(bytes: &[u8]) -> usize {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("p.lock");
+    fs::write(&path, bytes).expect("a file");
+    let Ok(lock) = LockFile::read(&path, &Surroundings::default()) else { return 0 };
+    lock.write(&path).expect("it is written");
+    assert_eq!(LockFile::read(&path, &Surroundings::default()).ok().as_ref(), Some(&lock));
+    for locked in lock.profile.values() {
+        locked.expected();
+    }
+    lock.profile.len()
 }
 
 /// Whatever an archive holds, only the file that was asked for is written, and only where it was asked for.

@@ -1,7 +1,9 @@
 //! Advisory locks, which the kernel releases when their holder dies, and what to do where there are none.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::{File, Permissions, TryLockError},
+    io::ErrorKind,
+    os::unix::fs::PermissionsExt,
     path::Path,
 };
 
@@ -82,10 +84,17 @@ impl Locks {
 
 fn open(path: &Path, mode: u32) -> Result<File> {
     let mut options = File::options();
-    options.create(true).truncate(false).read(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    options.open(path).io_at("open the lock", path)
+    options.read(true).write(true);
+    let opened = match options.open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => match options.create_new(true).open(path) {
+            Ok(file) => file.set_permissions(Permissions::from_mode(mode)).map(|()| file),
+            // Somebody was faster.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => options.create_new(false).open(path),
+            Err(e) => Err(e),
+        },
+        opened => opened,
+    };
+    opened.io_at("open the lock", path)
 }
 
 fn unavailable(e: &std::io::Error) -> bool {

@@ -211,6 +211,49 @@ fn pickles() {
 }
 
 #[test]
+fn records() {
+    let entry = |name: &str| serde_json::json!({ "name": name, "digest": emopipe::store::Digest::of(name.as_bytes()), "size": name.len() });
+    let key = emopipe::store::Digest::of(b"key");
+    let seed = |names: &[&str]| {
+        let files: Vec<_> = names.iter().map(|name| entry(name)).collect();
+        let json = serde_json::json!({ "key": key, "files": files, "preimage": entry("") }).to_string();
+        let sum = emopipe::store::Digest::of(json.as_bytes());
+        [&key.as_bytes()[..], format!("{sum} {json}\n").as_bytes()].concat()
+    };
+    run("record", &[seed(&["a", "sub/b"]), seed(&["../a"]), seed(&[])], 600, properties::record, 2);
+    // Mutations seldom get past the checksum, so the names are mutated before it is made.
+    let names: Vec<Vec<u8>> = ["a/b", "../x", "/etc/x", "a\nb", "a//b"].map(|name| name.as_bytes().to_vec()).into();
+    let mut random = Random::new("names");
+    for _ in 0..600 {
+        let name = mutate(&names, &mut random);
+        properties::record(&seed(&[&String::from_utf8_lossy(&name)]));
+    }
+}
+
+#[test]
+fn manifests() {
+    let x = emopipe::store::Digest::of(b"a");
+    let seeds = [
+        format!(
+            "# head\n\"a\" = {{ by = \"p::a\", blake3 = \"{x}\" }}\n\"edited\" = {{ by = \"p::a\", blake3 = \"{x}\" }}\n"
+        ),
+        format!("\"../a\" = {{ by = \"p::a\", blake3 = \"{x}\" }}\n"),
+        format!("[a]\nby = \"p::\\u0007\"\nblake3 = \"{x}\"\n<<<<<<< ours\n"),
+    ];
+    run("manifest", &seeds.map(String::into_bytes), 600, properties::manifest, 2);
+}
+
+#[test]
+fn lock_files() {
+    let x = emopipe::store::Digest::of(b"x");
+    let seeds = [
+        format!("[profile.default.sources.\"raw[a=b]\"]\n\"x.csv\" = \"{x}\"\n[profile.small.reports]\n"),
+        format!("profile.p.reports = {{ t = {{ \"../x\" = \"{x}\" }} }}\n[other]\n"),
+    ];
+    run("lock", &seeds.map(String::into_bytes), 600, properties::lock, 2);
+}
+
+#[test]
 fn archives() {
     let inner = gz(&tar(&[("m.txt", b"deep"), ("other", b"x")]));
     let files: [(&str, &[u8]); 3] =

@@ -554,6 +554,7 @@ fn options(machine: Resources) -> Options {
         check: false,
         withheld: Vec::new(),
         remote: None,
+        overwrite: false,
         expected: HashMap::new(),
     }
 }

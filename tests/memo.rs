@@ -199,6 +199,13 @@ const CHANGES: &[Change] = &[
     change("a file by hand is gone", |p| fs::remove_file(p.path("data/m/d.txt")).unwrap()),
     change("a report is gone", |p| fs::remove_file(p.path("reports/sum.txt")).unwrap()),
     change("a report was edited", |p| p.write("reports/a.txt", "6\n")),
+    Change {
+        arguments: &["--overwrite"],
+        ..change("a report was edited and may be replaced", |p| p.write("reports/a.txt", "6\n"))
+    },
+    change("it is forgotten which reports are emopipe's", |p| {
+        fs::remove_file(p.path("reports/.emopipe.toml")).unwrap()
+    }),
     change("a blob is gone", |p| fs::remove_file(blob(p, "abracadabra\n")).unwrap()),
     change("a blob was cut", |p| replace(&blob(p, "abracadabra\n"), b"abra")),
     change("a blob of a report has rotted", |p| replace(&blob(p, "5\n2\n"), b"5\n3\n")),

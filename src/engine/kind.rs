@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::machine::Device;
 use crate::{
     config::{ActionSpec, Diagnostic, Entry, Node, Spec},
-    durable,
-    error::{Error, Result},
+    error::{Error, IoAt, Result},
     store::Digest,
 };
 
@@ -258,7 +257,7 @@ impl Context<'_> {
     /// # Errors
     /// If it can't be created.
     pub fn work_folder(&self) -> Result<&Path> {
-        durable::create_folders(self.work)?;
+        std::fs::create_dir_all(self.work).io_at("create", self.work)?;
         Ok(self.work)
     }
 

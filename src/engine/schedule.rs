@@ -181,6 +181,8 @@ struct Found {
     outcome: Option<Outcome>,
     /// Whether its name stands for this key already.
     noted: bool,
+    /// Whether the result's description is there.
+    described: bool,
 }
 
 fn finished(states: &[State], i: usize) -> Option<Finished> {
@@ -384,7 +386,7 @@ impl Scheduler<'_> {
                 if !matches!(self.states[i], State::Waiting) {
                     continue;
                 }
-                let Some(Found { key, outcome, noted }) = found else {
+                let Some(Found { key, outcome, noted, described }) = found else {
                     self.not_available(i);
                     continue;
                 };
@@ -392,6 +394,9 @@ impl Scheduler<'_> {
                     Some(outcome) if self.is_sound(i, &outcome)? => {
                         if !noted {
                             self.store.note_use(key, &self.plan.identity(i))?;
+                        }
+                        if !described {
+                            self.describe_again(i, &key)?;
                         }
                         self.reused += usize::from(self.selected.contains(&i));
                         let action = self.plan.actions[i].name.clone();
@@ -413,15 +418,24 @@ impl Scheduler<'_> {
         Ok(())
     }
 
+    /// Writes the description of a result anew that a repair has taken out.
+    fn describe_again(&self, i: usize, key: &Digest) -> Result<()> {
+        let Some(preimage) = self.preimage(i) else { return Ok(()) };
+        let Action { name, resolved, .. } = &self.plan.actions[i];
+        let record =
+            serde_json::json!({ "action": name, "preimage": preimage, "unkeyed": resolved.unkeyed, "reasons": [] });
+        self.store.write_description(key, &record)
+    }
+
     /// What the store knows of each action, in their order; many are looked up side by side.
     fn look_up(&self, open: Vec<usize>) -> Vec<(usize, Option<Found>)> {
         let (plan, store, states, forced) = (self.plan, self.store, &self.states, &self.forced);
         let one = |i: usize| {
             let key = plan.key(i, |s| finished(states, s));
-            let found = key.map(|key| Found {
-                key,
-                outcome: if forced.contains(&i) { None } else { store.lookup(&key) },
-                noted: store.latest_key(&plan.identity(i)) == Some(key),
+            let found = key.map(|key| {
+                let outcome = if forced.contains(&i) { None } else { store.lookup(&key) };
+                let described = outcome.is_none() || store.is_described(&key);
+                Found { key, outcome, noted: store.latest_key(&plan.identity(i)) == Some(key), described }
             });
             (i, found)
         };

@@ -26,8 +26,7 @@ mod tests;
 mod transfer;
 
 pub use link::{Pulled, Pushed, Remote};
+use record::Record;
+pub use record::listing;
+use session::{Fault, Session};
 pub use settings::Settings;
-use {
-    record::Record,
-    session::{Fault, Session},
-};

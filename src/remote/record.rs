@@ -53,6 +53,11 @@ impl Record {
     }
 }
 
+/// The files that a record names, if it is whole and that of `key`.
+pub fn listing(bytes: &[u8], key: &Digest) -> Option<Vec<FileEntry>> {
+    Record::decode(bytes, key).ok().map(|record| record.outcome.files)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Failures in a row after which the remote is left alone, so that a dead one doesn't hold up every action.
-const PATIENCE: u32 = 3;
+pub(super) const PATIENCE: u32 = 3;
 
 /// Why something of the remote can't be had.
 #[derive(Debug)]

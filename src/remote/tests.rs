@@ -1,8 +1,16 @@
-use std::{fs, path::PathBuf, sync::mpsc::channel};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Arc, mpsc::channel},
+};
 
 use serde_json::json;
 
-use super::*;
+use super::{session::PATIENCE, *};
+use crate::{
+    error::Result,
+    store::{Digest, Outcome, Store},
+};
 
 struct Machine {
     _dir: tempfile::TempDir,

@@ -83,11 +83,13 @@ impl Entered {
         let (locks, modes) = (Locks::from_env(), Modes::of(&root));
         let mut made = false;
         for folder in FOLDERS {
-            made |= modes.create_folder(&root.join(folder))?;
+            let folder = root.join(folder);
+            made |= folder.symlink_metadata().is_err() && modes.create_folder(&folder)?;
         }
         if made {
             durable::sync_folder(&root)?;
         }
+        may_write(&root)?;
         let in_use = lock(locks, &root.join(IN_USE), modes)?;
         Ok(Self { root, locks, modes, in_use })
     }
@@ -140,6 +142,26 @@ impl Entered {
             Err(e) => e.kind() == ErrorKind::NotFound,
         }
     }
+}
+
+/// Says at once what couldn't be written later.
+fn may_write(root: &Path) -> Result<()> {
+    let below = FOLDERS.iter().chain(&[IN_USE, INDEX]).map(|name| root.join(name));
+    for path in [root.to_owned()].into_iter().chain(below) {
+        match rustix::fs::access(&path, rustix::fs::Access::WRITE_OK) {
+            Err(e) if e != rustix::io::Errno::NOENT => return Err(not_writable(root, &path, &e.into())),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn not_writable(root: &Path, path: &Path, e: &std::io::Error) -> Error {
+    let root = root.display();
+    Error::io("write to the store", path, e).help(format!(
+        "make the folder writable, or name another store with `--store DIR` or EMOPIPE_STORE; a group can share this one after \
+         `chgrp -R GROUP {root} && chmod -R g+rwX {root}`"
+    ))
 }
 
 fn being_cleaned(root: &Path) -> Error {

@@ -359,11 +359,12 @@ impl Index {
     fn write(&mut self, line: Line) -> Result<()> {
         let text = encode(&line)?;
         let path = &self.path;
-        let mut options = File::options();
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, self.modes.file);
-        let mut file = options.create(true).read(true).append(true).open(path).io_at("open the index", path)?;
+        let mut file = File::options().create(true).read(true).append(true).open(path).io_at("open the index", path)?;
         let locked = self.locks.wait(&file, path)?;
         let mut end = file.seek(SeekFrom::End(0)).io_at("read the index", path)?;
+        if end == 0 {
+            durable::set_mode(path, self.modes.file).io_at("make the index", path)?;
+        }
         let mut out = Vec::with_capacity(text.len() + 2);
         let whole = end_of_last_line(&mut file, end).io_at("read the index", path)?;
         if whole < end {

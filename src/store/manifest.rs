@@ -73,7 +73,8 @@ impl Manifest {
     pub fn text(&self) -> String {
         let mut text = HEAD.to_owned();
         for (name, Made { by, blake3 }) in &self.files {
-            let (name, by) = (toml_edit::Value::from(name), toml_edit::Value::from(by));
+            let (name, by) = (toml_edit::Key::new(name), toml_edit::Value::from(by));
+            let name = name.display_repr().into_owned();
             text.push_str(&format!("{name} = {{ by = {by}, blake3 = \"{blake3}\" }}\n"));
         }
         text
@@ -119,9 +120,7 @@ mod tests {
         let x = Digest::of(b"x");
         assert_eq!(
             text.strip_prefix(HEAD).unwrap(),
-            format!(
-                "\"a\" = {{ by = \"p::one\", blake3 = \"{x}\" }}\n\"b\" = {{ by = \"p::two\", blake3 = \"{x}\" }}\n"
-            )
+            format!("a = {{ by = \"p::one\", blake3 = \"{x}\" }}\nb = {{ by = \"p::two\", blake3 = \"{x}\" }}\n")
         );
     }
 

@@ -38,6 +38,10 @@ enum Kind {
 /// # Errors
 /// Where it holds something that isn't a store's under the name of a part of one, or the store is of a later version.
 pub(super) fn make(root: &Path) -> Result<()> {
+    if root.exists() && !root.is_dir() {
+        return Err(Error::environment(format!("can't create the store's folder {}: it is a file", root.display()))
+            .help("move it away, or name another store with `--store DIR` or EMOPIPE_STORE"));
+    }
     match kind(root)? {
         Kind::Marked => return Ok(()),
         Kind::Older | Kind::Free => {}

@@ -165,6 +165,11 @@ impl Store {
         serde_json::from_slice(&fs::read(self.preimage_path(key)).ok()?).ok()
     }
 
+    /// Whether the description of a key is there.
+    pub fn is_described(&self, key: &Digest) -> bool {
+        self.preimage_path(key).is_file()
+    }
+
     /// Where the description of a key lies, if it is there.
     pub(super) fn preimage_path(&self, key: &Digest) -> PathBuf {
         description_in(&self.root, key)

@@ -70,19 +70,6 @@ fn a_torn_or_rotten_line_is_skipped_and_the_rest_read() {
 }
 
 #[test]
-fn export_writes_only_what_differs() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&dir.path().join("cache")).unwrap();
-    let (_, outcome) = publish(&store, "a", &[("x", "1"), ("y", "2")]);
-    let target = dir.path().join("reports");
-    assert_eq!(store.export(&outcome, &target).unwrap(), 2);
-    fs::write(target.join("x"), "edited").unwrap();
-    assert_eq!(store.export(&outcome, &target).unwrap(), 1);
-    assert_eq!(fs::read_to_string(target.join("x")).unwrap(), "1");
-    assert_eq!(store.export(&outcome, &target).unwrap(), 0);
-}
-
-#[test]
 fn what_is_owed_to_a_remote_is_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
@@ -257,6 +244,7 @@ fn a_rotten_blob_is_replaced_when_its_bytes_come_again() {
 #[test]
 fn age_and_size_decide_what_goes() {
     let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
     let store = Store::open_alone(dir.path()).unwrap();
     let keys: Vec<Digest> =
         (0..5).map(|i| publish(&store, &i.to_string(), &[("x", &i.to_string().repeat(10))]).0).collect();
@@ -279,6 +267,7 @@ fn age_and_size_decide_what_goes() {
 #[test]
 fn checkpoints_of_unfinished_actions_survive_a_collection_until_they_are_old() {
     let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
     let store = Store::open_alone(dir.path()).unwrap();
     let (done, _) = publish(&store, "a", &[("x", "1")]);
     let open = Digest::of(b"open");
@@ -294,6 +283,137 @@ fn checkpoints_of_unfinished_actions_survive_a_collection_until_they_are_old() {
     let month = 31 * 24 * 3600 * 1000;
     store.sweep(&store.garbage(&Retention { now: now + month, ..Retention::default() }).unwrap()).unwrap();
     assert!(!left(open));
+}
+
+#[test]
+fn what_lies_in_the_place_of_something_else_is_found_and_taken_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let results: Vec<(Digest, Outcome)> =
+        (0..5).map(|i| publish(&store, &i.to_string(), &[("x", &i.to_string())])).collect();
+    let blob = |i: usize| store.blob(&results[i].1.files[0].digest);
+    let description = |i: usize| store.preimage_path(&results[i].0);
+    let link = |path: &std::path::Path| std::os::unix::fs::symlink("nowhere", path).unwrap();
+    fs::remove_file(blob(0)).unwrap();
+    fs::create_dir_all(blob(0).join("full")).unwrap();
+    fs::remove_file(blob(1)).unwrap();
+    link(&blob(1));
+    fs::remove_dir_all(blob(2).parent().unwrap()).unwrap();
+    fs::write(blob(2).parent().unwrap(), "").unwrap();
+    fs::write(description(3), "").unwrap();
+    fs::remove_file(description(4)).unwrap();
+    fs::create_dir(description(4)).unwrap();
+    let shard = dir.path().join("actions/zz");
+    fs::write(&shard, "named like no part of a digest").unwrap();
+    drop(store);
+    let store = Store::open_alone(dir.path()).unwrap();
+    let audit = store.audit(&|_, _| true, &|_, _| {}).unwrap();
+    assert_eq!(audit.damage.len(), 6, "{:?}", audit.damage);
+    let repaired = store.repair(&audit).unwrap();
+    assert_eq!(repaired, Repaired { blobs: 3, results: 3, records: 2, lines: 0, places: 1 });
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.audit(&|_, _| true, &|_, _| {}).unwrap().damage, []);
+    assert!(shard.exists(), "not ours to judge");
+    for i in 0..5 {
+        assert_eq!(publish(&store, &i.to_string(), &[("x", &i.to_string())]), results[i]);
+    }
+}
+
+#[test]
+fn a_line_that_names_a_file_outside_of_its_artifact_is_no_result() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (key, _) = publish(&store, "a", &[("x", "1")]);
+    for name in ["../x", "/etc/x", "x\u{1b}[2J", "a/../../x"] {
+        let files = json!([{ "name": name, "digest": Digest::of(b"1"), "size": 1 }]);
+        let line =
+            json!({ "t": "result", "key": Digest::of(name.as_bytes()), "action": "s", "files": files }).to_string();
+        let sum = Digest::of(line.as_bytes()).to_string();
+        let mut index = fs::File::options().append(true).open(dir.path().join("index.jsonl")).unwrap();
+        writeln!(index, "{} {line}", &sum[..16]).unwrap();
+    }
+    let again = Store::open(dir.path()).unwrap();
+    assert!(again.lookup(&key).is_some());
+    assert_eq!(again.len(), 1);
+    assert_eq!(again.audit(&|_, _| true, &|_, _| {}).unwrap().damage.len(), 4);
+}
+
+#[test]
+fn collections_take_only_what_is_called_as_we_call_things() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (key, _) = publish(&store, "a", &[("x", "1")]);
+    store.forget(&key).unwrap();
+    let strangers =
+        ["tmp/thesis.txt", "tmp/photos/1.jpg", "locks/k", "work/old/main.c", "memos/x", "runs/mine/x", "blobs/ab/x"];
+    for name in strangers {
+        fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
+        fs::write(dir.path().join(name), "precious").unwrap();
+    }
+    let orphan = store.preimage_path(&Digest::of(b"a result that never came"));
+    fs::create_dir_all(orphan.parent().unwrap()).unwrap();
+    fs::write(&orphan, "{}").unwrap();
+    fs::write(dir.path().join(".emopipe-abc123"), "half an index").unwrap();
+    drop(store);
+    let store = Store::open_alone(dir.path()).unwrap();
+    let all =
+        Retention { unused_since: Some(u64::MAX), now: u64::MAX, keep: Some(HashSet::new()), ..Retention::default() };
+    store.sweep(&store.garbage(&all).unwrap()).unwrap();
+    for name in strangers {
+        assert!(dir.path().join(name).exists(), "{name}");
+    }
+    assert!(!orphan.exists() && !dir.path().join(".emopipe-abc123").exists());
+    assert!(store.preimage(&key).is_some(), "the next change is explained against it");
+}
+
+#[test]
+fn a_store_is_as_open_as_its_folder() {
+    for (mode, folder, file, sealed) in
+        [(0o2775, 0o2775, 0o664, 0o444), (0o700, 0o700, 0o600, 0o400), (0o755, 0o755, 0o644, 0o444)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("cache");
+        fs::create_dir(&root).unwrap();
+        crate::durable::set_mode(&root, mode).unwrap();
+        let store = Store::open(&root).unwrap();
+        let (key, outcome) = publish(&store, "a", &[("x", "1")]);
+        let mode = |path: &std::path::Path| crate::durable::mode(path).unwrap();
+        let blob = store.blob(&outcome.files[0].digest);
+        assert_eq!(mode(&blob), sealed);
+        for path in [
+            blob.parent().unwrap(),
+            &root.join("locks"),
+            store.staging().unwrap().path(),
+            &store.run_folder("1").unwrap(),
+        ] {
+            assert_eq!(mode(path), folder, "{}", path.display());
+        }
+        store.forget(&key).unwrap();
+        drop(store);
+        let store = Store::open_alone(&root).unwrap();
+        store.sweep(&store.garbage(&keeping(HashSet::new())).unwrap()).unwrap();
+        publish(&store, "a", &[("x", "1")]);
+        for path in [&root.join("index.jsonl"), &store.preimage_path(&key)] {
+            assert_eq!(mode(path), file, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_store_that_is_read_is_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("cache");
+    let none = Store::open_to_read(&root).unwrap();
+    assert!(none.is_empty() && none.runs().unwrap().is_empty() && !root.exists());
+    assert!(Store::open_existing_to_read(&root).is_err());
+    let (key, _) = publish(&Store::open(&root).unwrap(), "a", &[("x", "1")]);
+    fs::remove_file(root.join("in-use.lock")).unwrap();
+    assert!(Store::open_existing_to_read(&root).unwrap().lookup(&key).is_some());
+    assert!(!root.join("in-use.lock").exists());
+    let alone = Store::open_alone(&root).unwrap();
+    assert!(Store::open_to_read(&root).unwrap_err().message.contains("being cleaned"));
+    drop(alone);
 }
 
 proptest! {

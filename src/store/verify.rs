@@ -155,6 +155,10 @@ impl Store {
         for folder in ["", "memos", "actions", "exports"] {
             durable::sweep(&self.root.join(folder));
         }
+        if repaired.records > 0 {
+            // A run that finds everything at a glance wouldn't see what is to be written anew.
+            entries(&self.root.join("memos"))?.iter().try_for_each(|memo| durable::remove(memo))?;
+        }
         repaired.results = lost.len();
         self.index().compact(lost)?;
         Ok(repaired)

@@ -71,6 +71,8 @@ impl CheckpointFile {
             fault::at("checkpoint-half");
             file.write_all(&bytes)
         })?;
+        // The action's folder was made before anybody knew that something in it must last.
+        durable::sync_folder(durable::parent(durable::parent(&self.path)))?;
         fault::at("checkpoint");
         Ok(())
     }
