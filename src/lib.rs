@@ -14,6 +14,7 @@ pub mod fetch;
 pub mod models;
 pub mod remote;
 pub mod report;
+pub mod secrets;
 pub mod stages;
 pub mod store;
 pub mod surroundings;

@@ -214,6 +214,7 @@ mod tests {
             action: "prepare[task=two]".into(),
             params,
             unkeyed: serde_json::Value::Null,
+            private: serde_json::Value::Null,
             inputs: [(RAW.to_owned(), vec![raw])].into(),
             threads: 1,
             notes: Vec::new(),
