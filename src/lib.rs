@@ -18,6 +18,7 @@ pub mod models;
 pub mod process;
 pub mod remote;
 pub mod report;
+pub mod secrets;
 pub mod stages;
 pub mod store;
 pub mod surroundings;

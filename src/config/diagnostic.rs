@@ -10,6 +10,7 @@ use std::{
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
 
 use super::Span;
+use crate::secrets::masked;
 
 /// The texts of all files that were read, so that spans can be shown.
 #[derive(Debug, Clone, Default)]
@@ -136,10 +137,18 @@ pub fn render_with(diagnostics: &[Diagnostic], sources: &SourceMap, colour: bool
     let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(120).without_syntax_highlighting();
     let mut text = String::new();
+    // Excerpts hold whole lines, and with them what stands beside the problem.
+    let texts = sources.files.iter().map(|(path, text)| (path.clone(), masked(text).into())).collect();
+    let sources = &SourceMap { files: texts };
     for (i, diagnostic) in diagnostics.iter().enumerate() {
         if i > 0 {
             text.push('\n');
         }
+        let diagnostic = &Diagnostic {
+            message: masked(&diagnostic.message),
+            help: diagnostic.help.as_deref().map(masked),
+            ..diagnostic.clone()
+        };
         let report = Report::new(diagnostic, sources);
         if handler.render_report(&mut text, &report).is_err() {
             // Only a span outside of its text can fail; the message still has to reach the user.
@@ -219,6 +228,15 @@ mod tests {
         assert!(!render(&found, &sources()).contains('\u{1b}'));
         assert!(render_with(&found, &sources(), true).contains('\u{1b}'));
         assert_eq!(sources().place(span), "a.toml:2:8");
+    }
+
+    #[test]
+    fn credentials_beside_a_problem_are_not_shown() {
+        let mut sources = SourceMap::default();
+        sources.add("a.toml".into(), "x = { url = \"http://bob:pa55@h/?sig=t0ken\", siz = 1 }\n");
+        let found = [Diagnostic::new("`http://bob:pa55@h` and `siz`").at(Span { file: 0, start: 44, end: 47 })];
+        let text = render(&found, &sources);
+        assert!(!text.contains("pa55") && !text.contains("t0ken") && text.contains("siz = 1"), "{text}");
     }
 
     #[test]

@@ -135,6 +135,8 @@ pub struct Resolved {
     pub params: serde_json::Value,
     /// What the work needs but can't change its bytes (a URL whose content is pinned, say). Not in the key.
     pub unkeyed: serde_json::Value,
+    /// What of it must not be written down, such as an address with a password in it. It reaches the worker and no file.
+    pub private: serde_json::Value,
     /// `cpu-f32`, `cuda-bf16`, ... where the bytes depend on how the device computes.
     pub numerics: Option<String>,
     pub resources: Resources,
@@ -180,6 +182,9 @@ pub struct Job {
     pub action: String,
     pub params: serde_json::Value,
     pub unkeyed: serde_json::Value,
+    /// Like `unkeyed`, and never written down.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub private: serde_json::Value,
     /// By role; several artifacts where a stage gathers.
     pub inputs: BTreeMap<String, Vec<Artifact>>,
     /// Threads that the action may use.

@@ -729,6 +729,7 @@ impl Scheduler<'_> {
                 action: action.name.clone(),
                 params: action.resolved.params.clone(),
                 unkeyed: action.resolved.unkeyed.clone(),
+                private: action.resolved.private.clone(),
                 inputs,
                 threads,
                 memory: action.resolved.resources.memory,

@@ -4,14 +4,13 @@
 //! nothing.
 
 use std::{
-    fs::File,
+    cell::Cell,
+    fs::{self, File},
     io::{BufReader, Read, Write},
     path::Path,
 };
 
-use flate2::read::MultiGzDecoder;
-
-use super::location::plain_path;
+use super::{gunzip::Gunzip, location::plain_path};
 use crate::error::{Error, IoAt, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,7 +70,7 @@ pub(super) fn extract(archive: &Path, shown: &str, wanted: &Wanted, scratch: &Pa
     match Format::of(shown) {
         Some(Format::Zip) => search.zip(file),
         Some(Format::Tar) => search.tar(file),
-        Some(Format::TarGz) => search.tar(MultiGzDecoder::new(file)),
+        Some(Format::TarGz) => search.tar(Gunzip::new(file)),
         None => Err(Error::input(format!("{shown} is no archive of a known kind"))
             .help("known kinds: .whl, .zip, .tar, .tar.gz, .tgz")),
     }
@@ -86,71 +85,144 @@ struct Search<'a> {
     most: u64,
 }
 
+/// An entry that is the member, or an archive that it lies in.
 #[derive(Debug, PartialEq)]
-enum Hit<'m> {
-    File,
-    /// An archive that the member lies in, and the rest of the member's path.
-    Inside(&'m str),
+struct Hit<'m> {
+    /// The rest of the member's path; empty where the entry is the member.
+    rest: &'m str,
+    /// Whether the entry's top folder was left out.
+    below_top: bool,
+}
+
+/// What a search has come to.
+#[derive(Default)]
+struct Found {
+    /// Path of the last entry that was taken, and whether it is as it was asked for.
+    taken: Option<(String, bool)>,
+    outcome: Option<Result<Outcome>>,
+    similar: Vec<String>,
+}
+
+fn plain(entry: &str) -> &str {
+    entry.strip_prefix("./").unwrap_or(entry)
+}
+
+/// Whether the entry's extended header says that the content begins with a map of its holes.
+fn is_sparse(entry: &mut tar::Entry<impl Read>) -> Result<bool> {
+    let Ok(Some(extensions)) = entry.pax_extensions() else { return Ok(false) };
+    Ok(extensions.flatten().any(|extension| extension.key_bytes().starts_with(b"GNU.sparse")))
 }
 
 impl Search<'_> {
+    /// Reads to the end: a later member replaces an earlier one of the same name, and a cut archive has no end.
     fn tar(&self, reader: impl Read) -> Result<Outcome> {
-        let mut similar = Vec::new();
+        let mut found = Found::default();
+        let ended = Cell::new(false);
         // Reading on past what a sane archive holds would only burn time.
-        let mut archive = tar::Archive::new(Bounded { inner: reader, left: self.most });
+        let mut archive = tar::Archive::new(Bounded { inner: reader, left: self.most, ended: &ended });
         for entry in archive.entries().map_err(|e| self.damaged(&e))? {
             let mut entry = entry.map_err(|e| self.damaged(&e))?;
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            let Some(hit) = self.hit(&name, &mut similar) else { continue };
             let kind = entry.header().entry_type();
-            if kind.is_dir() {
+            let Some(hit) = self.hit(&name, &mut found.similar).filter(|_| !kind.is_dir()) else { continue };
+            if !self.replaces(&mut found, &name, &hit)? {
                 continue;
             }
-            if !kind.is_file() {
-                return Err(self.not_regular(&name));
-            }
-            if let Outcome::Found = self.take(&name, hit, &mut entry)? {
-                return Ok(Outcome::Found);
+            found.outcome = Some(if kind.is_gnu_sparse() || is_sparse(&mut entry)? {
+                Err(Error::input(format!("{name} in {} is stored with holes, which isn't read", self.shown))
+                    .help("unpack the archive by hand, and name the file"))
+            } else if !kind.is_file() {
+                Err(self.not_regular(&name))
+            } else {
+                self.take(&name, hit, &mut entry)
+            });
+        }
+        if ended.get() {
+            return Err(self.damaged(&std::io::Error::other("it ends without the mark that ends an archive")));
+        }
+        self.nothing_follows(archive.into_inner())?;
+        self.outcome(found)
+    }
+
+    /// After its end, an archive is padded with zeros.
+    fn nothing_follows(&self, mut rest: impl Read) -> Result<()> {
+        let mut block = vec![0; 64 << 10];
+        loop {
+            match rest.read(&mut block).map_err(|e| self.damaged(&e))? {
+                0 => return Ok(()),
+                n if block[..n].iter().all(|b| *b == 0) => {}
+                _ => return Err(self.damaged(&std::io::Error::other("something follows its end"))),
             }
         }
-        Ok(Outcome::Absent(similar))
     }
 
     fn zip(&self, reader: BufReader<File>) -> Result<Outcome> {
-        let mut similar = Vec::new();
+        let mut found = Found::default();
         let mut archive = zip::ZipArchive::new(reader).map_err(|e| self.damaged(&e))?;
         for i in 0..archive.len() {
             let raw = archive.by_index_raw(i).map_err(|e| self.damaged(&e))?;
             let name = raw.name().map_err(|e| self.damaged(&e))?.into_owned();
-            let Some(hit) = self.hit(&name, &mut similar) else { continue };
-            if raw.is_dir() {
+            let Some(hit) = self.hit(&name, &mut found.similar).filter(|_| !raw.is_dir()) else { continue };
+            if !self.replaces(&mut found, &name, &hit)? {
                 continue;
             }
-            if raw.is_symlink() {
-                return Err(self.not_regular(&name));
-            }
+            let linked = raw.is_symlink();
             drop(raw);
-            let mut entry = archive.by_index(i).map_err(|e| self.damaged(&e))?;
-            if let Outcome::Found = self.take(&name, hit, &mut entry)? {
-                return Ok(Outcome::Found);
+            found.outcome = Some(if linked {
+                Err(self.not_regular(&name))
+            } else {
+                let mut entry = archive.by_index(i).map_err(|e| self.damaged(&e))?;
+                self.take(&name, hit, &mut entry)
+            });
+        }
+        self.outcome(found)
+    }
+
+    /// Whether a hit takes the place of an earlier one. A path as it was asked for goes before one below a top folder.
+    fn replaces(&self, found: &mut Found, name: &str, hit: &Hit) -> Result<bool> {
+        let name = plain(name);
+        let exact = !hit.below_top;
+        match &found.taken {
+            Some((_, before)) if *before && !exact => return Ok(false),
+            Some((earlier, before)) if *before == exact && earlier != name => {
+                return Err(Error::input(format!(
+                    "{} has several files that {} may mean: {earlier} and {name}",
+                    self.shown, self.wanted.member
+                ))
+                .help("name one of them with its whole path"));
+            }
+            _ => {}
+        }
+        found.taken = Some((name.to_owned(), exact));
+        Ok(true)
+    }
+
+    fn outcome(&self, found: Found) -> Result<Outcome> {
+        match found.outcome {
+            None => Ok(Outcome::Absent(found.similar)),
+            Some(Ok(outcome)) => Ok(outcome),
+            Some(Err(e)) => {
+                // What an earlier member left.
+                let _ = fs::remove_file(self.to);
+                Err(e)
             }
         }
-        Ok(Outcome::Absent(similar))
     }
 
     /// Whether the entry is the member or holds it.
     fn hit(&self, entry: &str, similar: &mut Vec<String>) -> Option<Hit<'_>> {
-        let entry = entry.strip_prefix("./").unwrap_or(entry);
+        let entry = plain(entry);
         if !plain_path(entry) {
             return None;
         }
         let without_top = entry.split_once('/').map(|(_, rest)| rest).filter(|_| self.wanted.top_optional);
         let member = self.wanted.member;
-        let hit = [Some(entry), without_top].into_iter().flatten().find_map(|path| {
+        let paths = [Some((entry, false)), without_top.map(|path| (path, true))];
+        let hit = paths.into_iter().flatten().find_map(|(path, below_top)| {
             let rest = member.strip_prefix(path)?;
             match rest.strip_prefix('/') {
-                _ if rest.is_empty() => Some(Hit::File),
-                Some(rest) if Format::of(path).is_some() => Some(Hit::Inside(rest)),
+                _ if rest.is_empty() => Some(Hit { rest, below_top }),
+                Some(rest) if Format::of(path).is_some() => Some(Hit { rest, below_top }),
                 _ => None,
             }
         });
@@ -162,24 +234,19 @@ impl Search<'_> {
     }
 
     fn take(&self, name: &str, hit: Hit, entry: &mut impl Read) -> Result<Outcome> {
-        match hit {
-            Hit::File => {
-                let most = self.wanted.size.map_or(self.most, |size| size.min(self.most));
-                let mut out = File::create(self.to).io_at("create", self.to)?;
-                self.copy(name, entry, &mut out, self.to, most)?;
-                Ok(Outcome::Found)
-            }
-            Hit::Inside(rest) => {
-                let mut inner = tempfile::NamedTempFile::new_in(self.scratch).io_at("write in", self.scratch)?;
-                let path = inner.path().to_owned();
-                self.copy(name, entry, inner.as_file_mut(), &path, self.most)?;
-                let wanted = Wanted { member: rest, top_optional: false, size: self.wanted.size };
-                let outcome = extract(&path, &format!("{}/{name}", self.shown), &wanted, self.scratch, self.to)?;
-                match outcome {
-                    Outcome::Found => Ok(Outcome::Found),
-                    Outcome::Absent(similar) => Err(absent(&format!("{}/{name}", self.shown), rest, &similar)),
-                }
-            }
+        if hit.rest.is_empty() {
+            let most = self.wanted.size.map_or(self.most, |size| size.min(self.most));
+            let mut out = File::create(self.to).io_at("create", self.to)?;
+            self.copy(name, entry, &mut out, self.to, most)?;
+            return Ok(Outcome::Found);
+        }
+        let mut inner = tempfile::NamedTempFile::new_in(self.scratch).io_at("write in", self.scratch)?;
+        let path = inner.path().to_owned();
+        self.copy(name, entry, inner.as_file_mut(), &path, self.most)?;
+        let wanted = Wanted { member: hit.rest, top_optional: false, size: self.wanted.size };
+        match extract(&path, &format!("{}/{name}", self.shown), &wanted, self.scratch, self.to)? {
+            Outcome::Found => Ok(Outcome::Found),
+            Outcome::Absent(similar) => Err(absent(&format!("{}/{name}", self.shown), hit.rest, &similar)),
         }
     }
 
@@ -217,14 +284,17 @@ pub(super) fn absent(archive: &str, member: &str, similar: &[String]) -> Error {
 }
 
 /// Fails, rather than ends, after `left` bytes.
-struct Bounded<R> {
+struct Bounded<'a, R> {
     inner: R,
     left: u64,
+    /// Set when nothing was left to read.
+    ended: &'a Cell<bool>,
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R: Read> Read for Bounded<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
         let n = self.inner.read(buf)?;
+        self.ended.set(self.ended.get() || (n == 0 && !buf.is_empty()));
         self.left = self
             .left
             .checked_sub(n as u64)
@@ -296,7 +366,7 @@ mod tests {
         let bytes = gz(&tar_bytes(&[("zeros", &vec![0; 1 << 20])]));
         let e = run("a.tar.gz", &bytes, "zeros", Some(1000), false).unwrap_err();
         assert!(e.message.contains("more than 1000 bytes"), "{e}");
-        let mut bounded = Bounded { inner: std::io::repeat(0), left: 10 };
+        let mut bounded = Bounded { inner: std::io::repeat(0), left: 10, ended: &Cell::new(false) };
         assert!(std::io::copy(&mut bounded, &mut std::io::sink()).is_err());
         assert!(bound(u64::MAX - 1) == u64::MAX || bound(100) < (1 << 30));
     }
@@ -308,5 +378,63 @@ mod tests {
             let e = run(name, bytes, "zzz", None, false).unwrap_err();
             assert!(e.message.contains("damaged"), "{e}");
         }
+    }
+
+    #[test]
+    fn the_later_of_two_members_is_the_one() {
+        let twice = [("x.txt", &b"old"[..], None), ("y", b"", None), ("./x.txt", b"new", None)];
+        for (name, bytes) in [("a.tar", tar_raw(&twice)), ("a.tar.gz", gz(&tar_raw(&twice)))] {
+            assert_eq!(run(name, &bytes, "x.txt", None, false).unwrap().1, b"new", "{name}");
+        }
+        let linked = tar_raw(&[("x.txt", b"old", None), ("x.txt", b"", Some("y"))]);
+        assert!(run("a.tar", &linked, "x.txt", None, false).unwrap_err().message.contains("link"));
+        let shadowed = tar_raw(&[("x.txt", b"exact", None), ("top/x.txt", b"below", None)]);
+        assert_eq!(run("a.tar", &shadowed, "x.txt", None, true).unwrap().1, b"exact");
+        for bytes in [tar(&[("a/x.txt", "1"), ("b/x.txt", "2")]), tar(&[("a/x.txt", "1"), ("b/x.txt", "1")])] {
+            let e = run("a.tar", &bytes, "x.txt", None, true).unwrap_err();
+            assert!(e.message.contains("a/x.txt and b/x.txt"), "{e}");
+        }
+        let e = run("a.zip", &zip(&[("a/x.txt", "1"), ("b/x.txt", "2")]), "x.txt", None, true).unwrap_err();
+        assert!(e.message.contains("a/x.txt and b/x.txt"), "{e}");
+    }
+
+    #[test]
+    fn an_archive_that_is_cut_or_goes_on_is_damaged_wherever_the_member_is() {
+        let whole = tar(&[("x.txt", "hello"), ("y", "other")]);
+        let damaged = |name: &str, bytes: &[u8]| {
+            let e = run(name, bytes, "x.txt", None, false).unwrap_err();
+            assert!(e.message.contains("damaged"), "{e}");
+        };
+        for end in [512, 600, 1024, 1536, 2040, 2048] {
+            damaged("a.tar", &whole[..end]);
+        }
+        damaged("a.tar", &[&whole[..], b"x"].concat());
+        damaged("a.tar", &[whole.clone(), whole.clone()].concat());
+        assert_eq!(run("a.tar", &[&whole[..], &[0; 9000]].concat(), "x.txt", None, false).unwrap().1, b"hello");
+        let packed = gz(&whole);
+        for end in 1..packed.len() {
+            damaged("a.tgz", &packed[..end]);
+        }
+        damaged("a.tgz", &[&packed[..], b"garbage"].concat());
+        assert_eq!(run("a.tgz", &[&packed[..], &[0; 700]].concat(), "x.txt", None, false).unwrap().1, b"hello");
+        let halves = [gz(&whole[..700]), gz(&whole[700..])].concat();
+        assert_eq!(run("a.tgz", &halves, "x.txt", None, false).unwrap().1, b"hello");
+        let zipped = zip(&[("x.txt", "hello")]);
+        for end in 1..zipped.len() {
+            assert!(run("a.zip", &zipped[..end], "x.txt", None, false).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn files_with_holes_are_refused_in_both_forms() {
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append_pax_extensions([("GNU.sparse.major", &b"1"[..]), ("GNU.sparse.name", b"x.txt")]).unwrap();
+        let mut header = tar::Header::new_ustar();
+        header.set_path("GNUSparseFile.0/x.txt").unwrap();
+        header.set_size(3);
+        header.set_cksum();
+        builder.append(&header, &b"map"[..]).unwrap();
+        let e = run("a.tar", &builder.into_inner().unwrap(), "x.txt", None, true).unwrap_err();
+        assert!(e.message.contains("holes"), "{e}");
     }
 }

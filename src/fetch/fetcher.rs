@@ -3,25 +3,24 @@
 use std::{
     collections::{HashMap, HashSet},
     env, fs,
-    io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use reqwest::Url;
-use sha2::Digest as _;
 
 use super::{
     Source,
     archive::{self, Outcome, Wanted},
+    conceal::{Discreet, Secrets},
+    files::{self, copy_bytes, is_web_page, measure, mismatch, place, sha256},
     hub::Hub,
     index::{self, IndexFile},
     location::{Location, PackageFile, plain_path, shown},
     mirror,
-    source::Sha256,
     watch::{Watch, check_stop},
-    web::{Web, check_plain},
+    web::{Came, Known, Web, check_plain},
 };
 use crate::{
     error::{Category, Error, IoAt, Result},
@@ -86,8 +85,15 @@ struct Body {
     path: PathBuf,
     /// Where its bytes came from, for messages.
     origin: String,
-    /// Whether it was put together from two tries.
-    resumed: bool,
+    came: Came,
+    /// Whether a server sent it, which may send something else in its place.
+    from_afar: bool,
+}
+
+impl Body {
+    fn at_hand(path: PathBuf, origin: String) -> Self {
+        Self { path, origin, came: Came::default(), from_afar: false }
+    }
 }
 
 impl Fetcher {
@@ -114,7 +120,7 @@ impl Fetcher {
             return Err(Error::input(format!("`{name}` is no name for a file in an artifact"))
                 .help("use a relative path without `..`"));
         }
-        let (body, fetched) = self.verified(source, name, work, watch)?;
+        let (body, fetched) = self.discreetly(source, name, work, watch)?;
         let target = into.join(name);
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent).io_at("create", parent)?;
@@ -126,7 +132,7 @@ impl Fetcher {
     /// Downloads `source` and says what it is, for a pin that isn't there yet. An existing BLAKE3 is ignored.
     pub fn digest_of(&self, source: &Source, name: &str, work: &Path, watch: &dyn Watch) -> Result<Fetched> {
         let unpinned = Source { blake3: None, size: None, ..source.clone() };
-        let (body, fetched) = self.verified(&unpinned, name, work, watch)?;
+        let (body, fetched) = self.discreetly(&unpinned, name, work, watch)?;
         fs::remove_file(&body.path).io_at("remove", &body.path)?;
         Ok(fetched)
     }
@@ -162,6 +168,11 @@ impl Fetcher {
         }
     }
 
+    fn discreetly(&self, source: &Source, name: &str, work: &Path, watch: &dyn Watch) -> Result<(Body, Fetched)> {
+        let secrets = Secrets::of(source);
+        secrets.hide_in(self.verified(source, name, work, &Discreet { watch, secrets: &secrets }))
+    }
+
     /// Tries one place after the other, what lies on this machine first; what it returns has passed the pin.
     fn verified(&self, source: &Source, name: &str, work: &Path, watch: &dyn Watch) -> Result<(Body, Fetched)> {
         fs::create_dir_all(work).io_at("create", work)?;
@@ -172,7 +183,7 @@ impl Fetcher {
             check_stop(watch)?;
             let mut result = self.obtain(location, source, work, watch);
             if let Ok(body) = &result
-                && body.resumed
+                && body.came.resumed
                 && mismatch(source, &body.path, measure(&body.path)?)?.is_some()
             {
                 // The file may have changed between the tries without the server saying so.
@@ -183,16 +194,9 @@ impl Fetcher {
             match result {
                 Ok(body) => {
                     let fetched = measure(&body.path)?;
-                    if let Some(difference) = mismatch(source, &body.path, fetched)? {
+                    if let Some(error) = refusal(source, name, &body, fetched)? {
                         fs::remove_file(&body.path).io_at("remove", &body.path)?;
-                        return Err(Error::input(format!(
-                            "{name} from {} is not the file that is pinned\n{difference}",
-                            body.origin
-                        ))
-                        .help(
-                            "nothing was kept. If the publisher has changed the file on purpose, look at it and pin \
-                             the new hash; else use another mirror",
-                        ));
+                        return Err(error);
                     }
                     return Ok((body, fetched));
                 }
@@ -205,38 +209,36 @@ impl Fetcher {
 
     fn obtain(&self, location: &Location, source: &Source, work: &Path, watch: &dyn Watch) -> Result<Body> {
         let path = work.join(format!("{}.new", Digest::of(location.to_string().as_bytes()).short()));
-        if let Location::Package(file) = location {
-            let origin = self.package(file, source, work, &path, watch)?;
-            return Ok(Body { path, origin, resumed: false });
-        }
-        if let Some(copy) = self.mirrored(location) {
+        let at_hand = |origin: String| Ok(Body::at_hand(path.clone(), origin));
+        let from_afar = |came| Ok(Body { came, from_afar: true, ..Body::at_hand(path.clone(), location.to_string()) });
+        if let Some(copy) = self.mirrored(location).filter(|_| !matches!(location, Location::Package(_))) {
             copy_bytes(&copy, &path)?;
-            return Ok(Body { path, origin: copy.display().to_string(), resumed: false });
+            return at_hand(copy.display().to_string());
         }
-        let resumed = match location {
+        match location {
+            Location::Package(file) => at_hand(self.package(file, source, work, &path, watch)?),
             Location::File(original) => {
                 if !original.is_file() {
                     return Err(self.missing(location));
                 }
                 copy_bytes(original, &path)?;
-                false
+                at_hand(location.to_string())
             }
             Location::Hub(file) => {
                 let hub = self.hub()?;
                 if let Some(copy) = hub.cached(file) {
                     copy_bytes(&copy, &path)?;
-                    return Ok(Body { path, origin: format!("{location} ({})", copy.display()), resumed: false });
+                    return at_hand(format!("{location} ({})", copy.display()));
                 }
                 self.online(location)?;
-                hub.download(file, work, &path, watch)?
+                from_afar(Came { resumed: hub.download(file, work, &path, watch)?, encoding: None })
             }
             Location::Web(url) => {
                 self.online(location)?;
-                self.web.download(url, source.size, work, &path, watch)?
+                let known = Known { size: source.size, pinned: source.pin().is_some() };
+                from_afar(self.web.download(url, known, work, &path, watch)?)
             }
-            Location::Package(_) => return Err(Error::internal("packages have a way of their own")),
-        };
-        Ok(Body { path, origin: location.to_string(), resumed })
+        }
     }
 
     /// Writes the member of the package to `to` and says which archive it came from.
@@ -260,7 +262,7 @@ impl Fetcher {
         let mut similar = Vec::new();
 
         for folder in self.settings.mirror.iter().flat_map(|mirror| mirror::places(mirror, &location)) {
-            let names = file_names(&folder);
+            let names = files::names(&folder);
             for name in index::candidates(&names, |name| name, id, &file.member) {
                 let path = folder.join(name);
                 match archive::extract(&path, name, &wanted(name), work, to)? {
@@ -310,7 +312,8 @@ impl Fetcher {
         let mut resumed = false;
         loop {
             if !left_over {
-                resumed = self.web.download(&entry.url, entry.size, work, &path, watch)?;
+                let known = Known { size: entry.size, pinned: entry.sha256.is_some() || source.pin().is_some() };
+                resumed = self.web.download(&entry.url, known, work, &path, watch)?.resumed;
             }
             let Some(stated) = &entry.sha256 else {
                 if source.pin().is_none() {
@@ -427,73 +430,33 @@ impl Fetcher {
     }
 }
 
+/// Why what came isn't taken, if it isn't.
+fn refusal(source: &Source, name: &str, body: &Body, fetched: Fetched) -> Result<Option<Error>> {
+    let difference = mismatch(source, &body.path, fetched)?;
+    let web_page = body.from_afar && !name.to_lowercase().ends_with("html") && is_web_page(&body.path)?;
+    let Some(difference) = difference else {
+        // A pin has vouched for it.
+        return Ok((web_page && source.pin().is_none()).then(|| {
+            Error::input(format!("{name} from {} is a web page (HTML), not data", body.origin))
+                .help("does the server want a login, or say that the file has gone? Look at the address in a browser")
+        }));
+    };
+    let mut message = format!("{name} from {} is not the file that is pinned\n{difference}", body.origin);
+    if web_page {
+        message.push_str("\n  it is a web page (HTML): does the server want a login, or has the file gone?");
+    }
+    if let Some(encoding) = &body.came.encoding {
+        message.push_str(&format!("\n  the server sent it encoded as `{encoding}`, which nobody asked for"));
+    }
+    Ok(Some(Error::input(message).help(
+        "nothing was kept. If the publisher has changed the file on purpose, look at it and pin the new hash; else use another \
+         mirror",
+    )))
+}
+
 /// The poisoned state of these maps can't be wrong: every insertion is one step.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn measure(path: &Path) -> Result<Fetched> {
-    let size = fs::metadata(path).io_at("read", path)?.len();
-    Ok(Fetched { digest: Digest::of_file(path)?, size })
-}
-
-/// The difference between what is pinned and what came, as two lines; none where all that is pinned agrees.
-fn mismatch(source: &Source, path: &Path, came: Fetched) -> Result<Option<String>> {
-    let mut pairs = Vec::new();
-    if let Some(pin) = source.blake3 {
-        pairs.push((format!("BLAKE3 {pin}"), format!("BLAKE3 {}", came.digest)));
-    }
-    if let Some(pin) = source.sha256 {
-        pairs.push((format!("SHA-256 {pin}"), format!("SHA-256 {}", sha256(path)?)));
-    }
-    if let Some(size) = source.size {
-        pairs.push((format!("{size} bytes"), format!("{} bytes", came.size)));
-    }
-    if pairs.iter().all(|(pinned, received)| pinned == received) {
-        return Ok(None);
-    }
-    let (pinned, received): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-    Ok(Some(format!("  pinned   {}\n  received {}", pinned.join(", "), received.join(", "))))
-}
-
-/// Moves a file into place; by copying where the folders are on different filesystems.
-fn place(from: &Path, to: &Path) -> Result<()> {
-    match fs::rename(from, to) {
-        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
-            copy_bytes(from, to)?;
-            fs::remove_file(from).io_at("remove", from)
-        }
-        other => other.io_at("create", to),
-    }
-}
-
-/// Without the permissions, so that a copy of a read-only file can be replaced and removed.
-fn copy_bytes(from: &Path, to: &Path) -> Result<()> {
-    let mut original = fs::File::open(from).io_at("open", from)?;
-    let mut copy = fs::File::create(to).io_at("create", to)?;
-    io::copy(&mut original, &mut copy).io_at("write", to)?;
-    Ok(())
-}
-
-/// Sorted names of the files in a folder; none where it can't be read.
-fn file_names(folder: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut names: Vec<_> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.sort();
-    names
-}
-
-fn sha256(path: &Path) -> Result<Sha256> {
-    let mut file = fs::File::open(path).io_at("open", path)?;
-    let mut hasher = sha2::Sha256::new();
-    let mut block = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut block).io_at("read", path)? {
-            0 => break,
-            n => hasher.update(&block[..n]),
-        }
-    }
-    Ok(Sha256(hasher.finalize().into()))
 }
 
 #[cfg(test)]

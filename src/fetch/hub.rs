@@ -7,13 +7,16 @@ use std::{
 };
 
 use hf_hub::{HFClient, HFClientSync, HFError, HFRepositorySync, RepoType, repository::RepoTreeEntry, split_id};
+use reqwest::Url;
 
 use super::{
-    location::{HubFile, Location},
+    location::{HubFile, Location, shown},
     part::{About, Part},
+    patience::unless_stopped,
+    redirect,
     retry::{Failure, retried},
     watch::Watch,
-    web::{USER_AGENT, root_cause},
+    web::{USER_AGENT, check_plain, root_cause},
 };
 use crate::error::{Error, IoAt, Result};
 
@@ -29,13 +32,26 @@ pub(super) struct Hub {
 impl Hub {
     /// `endpoint` is for tests; `None` is the hub's own configuration.
     pub fn new(endpoint: Option<&str>, backoff: Duration) -> Result<Self> {
-        let mut builder = HFClient::builder().user_agent(USER_AGENT).retry_max_attempts(2).retry_base_delay(backoff);
+        let stated = endpoint.map(str::to_owned).or_else(|| std::env::var("HF_ENDPOINT").ok());
+        if let Some(url) = stated.and_then(|text| text.parse::<Url>().ok())
+            && check_plain(&url, false).is_err()
+            && has_token()
+        {
+            return Err(Error::input(format!(
+                "the hub's address {} is unprotected: anyone on the way could read the token",
+                shown(&url)
+            ))
+            .help("use https:// in HF_ENDPOINT, or take the token away: HF_TOKEN, and what `hf auth login` left"));
+        }
+        let unusable =
+            |e: &dyn std::error::Error| Error::input(format!("can't set up the hub's client: {}", root_cause(e)));
+        let client = redirect::guarded_client().map_err(|e| unusable(&e))?;
+        let mut builder = HFClient::builder().user_agent(USER_AGENT).client(client);
+        builder = builder.retry_max_attempts(2).retry_base_delay(backoff);
         if let Some(endpoint) = endpoint {
             builder = builder.endpoint(endpoint);
         }
-        let client = builder
-            .build_sync()
-            .map_err(|e| Error::input(format!("can't set up the hub's client: {}", root_cause(&e))))?;
+        let client = builder.build_sync().map_err(|e| unusable(&e))?;
         Ok(Self { client, backoff, chunk: CHUNK })
     }
 
@@ -68,7 +84,7 @@ impl Hub {
         }
     }
 
-    fn download_from<T: RepoType>(
+    fn download_from<T: RepoType + Clone + Send + 'static>(
         &self,
         repo: &HFRepositorySync<T>,
         file: &HubFile,
@@ -78,8 +94,10 @@ impl Hub {
     ) -> Result<bool> {
         let place = Location::Hub(file.clone()).to_string();
         let listed = retried(self.backoff, watch, || {
-            let request = repo.get_paths_info().paths(vec![file.file.clone()]).revision(&file.revision);
-            match request.send() {
+            let (asked, wanted) = (repo.clone(), file.clone());
+            let request =
+                move || asked.get_paths_info().paths(vec![wanted.file.clone()]).revision(&wanted.revision).send();
+            match unless_stopped(watch, request)? {
                 Ok(entries) => Ok(Some(entries)),
                 // Endpoints that only pass files on have no listings.
                 Err(HFError::Http { context }) if context.status.is_client_error() => Ok(None),
@@ -109,8 +127,12 @@ impl Hub {
         while writer.have < total {
             let range = writer.have..(writer.have + self.chunk).min(total);
             let bytes = retried(self.backoff, watch, || {
-                let request = repo.download_file_to_bytes().filename(&file.file).revision(&file.revision);
-                let bytes = request.range(range.clone()).send().map_err(|e| failure(&place, e))?;
+                let (asked, wanted, part) = (repo.clone(), file.clone(), range.clone());
+                let request = move || {
+                    let request = asked.download_file_to_bytes().filename(&wanted.file).revision(&wanted.revision);
+                    request.range(part).send()
+                };
+                let bytes = unless_stopped(watch, request)?.map_err(|e| failure(&place, e))?;
                 if bytes.len() as u64 == range.end - range.start {
                     return Ok(bytes);
                 }
@@ -127,7 +149,7 @@ impl Hub {
     }
 
     /// In one go, without a way to continue.
-    fn whole<T: RepoType>(
+    fn whole<T: RepoType + Clone + Send + 'static>(
         &self,
         repo: &HFRepositorySync<T>,
         file: &HubFile,
@@ -138,11 +160,25 @@ impl Hub {
     ) -> Result<()> {
         let folder = tempfile::tempdir_in(work).io_at("write in", work)?;
         let path = retried(self.backoff, watch, || {
-            let request = repo.download_file().filename(&file.file).revision(&file.revision);
-            request.local_dir(folder.path()).send().map_err(|e| failure(place, e))
+            let (asked, wanted, into) = (repo.clone(), file.clone(), folder.path().to_owned());
+            let request = move || {
+                let request = asked.download_file().filename(&wanted.file).revision(&wanted.revision);
+                request.local_dir(into).send()
+            };
+            unless_stopped(watch, request)?.map_err(|e| failure(place, e))
         })?;
         fs::rename(&path, to).io_at("rename", &path)
     }
+}
+
+/// Whether the hub's client would send a token.
+fn has_token() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let home =
+        || set("HF_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache/huggingface")));
+    let file = set("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| Some(home()?.join("token")));
+    ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"].iter().any(|name| set(name).is_some())
+        || file.is_some_and(|file| file.is_file())
 }
 
 fn failure(place: &str, e: HFError) -> Failure {

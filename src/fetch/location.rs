@@ -4,7 +4,11 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use reqwest::Url;
 
-use crate::error::{Error, Result};
+use super::mirror::percent_decoded;
+use crate::{
+    error::{Error, Result},
+    secrets::{is_secret_name, masked},
+};
 
 /// A parsed source URL.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +42,7 @@ impl FromStr for Location {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = |why: &str| Err(Error::input(format!("`{text}` is not a source URL: {why}")).help(FORMS));
+        let bad = |why: &str| Err(Error::input(format!("`{}` is not a source URL: {why}", masked(text))).help(FORMS));
         if let Some(rest) = text.strip_prefix("hf://") {
             return match hub(rest) {
                 Some(file) => Ok(Self::Hub(file)),
@@ -96,14 +100,38 @@ pub(super) fn plain_path(path: &str) -> bool {
     !path.contains(['\\', '\0']) && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
-/// The URL as it may be shown: without credentials.
+/// The URL as it may be shown and kept: without user and password, and without the values of its query, any of which may
+/// be a token.
 pub(super) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     // Both fail only for URLs that can't have credentials.
     let _ = url.set_username("");
     let _ = url.set_password(None);
-    url.into()
+    let Some(query) = url.query().map(str::to_owned) else { return url.into() };
+    url.set_query(None);
+    let names = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) => format!("{name}=..."),
+        None => "...".to_owned(),
+    });
+    format!("{url}?{}", names.collect::<Vec<_>>().join("&"))
 }
+
+/// What in a URL may be a credential, as it stands there and decoded: password (or the user where there is none), and values
+/// of the query.
+pub(super) fn credentials(url: &Url) -> Vec<String> {
+    let user = url.password().or(Some(url.username()).filter(|user| !user.is_empty()));
+    let values = url.query().unwrap_or_default().split('&').filter_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or(("", pair));
+        (is_secret_name(name) || value.len() >= LONG).then_some(value)
+    });
+    let written = user.into_iter().chain(values).filter(|value| value.len() >= SHORTEST);
+    written.flat_map(|value| [value.to_owned(), percent_decoded(value)]).collect()
+}
+
+/// Shorter values would tear ordinary words apart, and protect nothing.
+const SHORTEST: usize = 4;
+/// From so many characters on a value may be a token whatever its name.
+const LONG: usize = 12;
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -125,7 +153,7 @@ mod tests {
     #[test]
     fn every_form_is_read_and_shown_again() {
         for text in [
-            "https://example.org/a/b.txt?x=1",
+            "https://example.org/a/b.txt",
             "hf://org/repo@main/sub/file.bin",
             "hf://datasets/org/repo@0123abc/file.csv",
             "file:/data/x.csv",
@@ -157,7 +185,12 @@ mod tests {
 
     #[test]
     fn credentials_are_never_shown() {
-        let location: Location = "https://user:secret@example.org/x".parse().unwrap();
-        assert_eq!(location.to_string(), "https://example.org/x");
+        let shown = |text: &str| text.parse::<Location>().unwrap().to_string();
+        assert_eq!(shown("https://user:secret@example.org/x"), "https://example.org/x");
+        assert_eq!(shown("https://example.org/x?t0ken&a=secret&b="), "https://example.org/x?...&a=...&b=...");
+        for text in ["http://user:secret@[bad", "http://user:sec/ret@x:y", "https://h/x?sig=secret#y"] {
+            let e = text.parse::<Location>().unwrap_err();
+            assert!(!e.message.contains("ret"), "{e}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     index,
     location::{HubFile, Location, PackageFile, plain_path},
 };
+use crate::secrets::is_secret_name;
 
 /// The hub's part of a mirror, whatever endpoint is configured.
 const HUB: &str = "huggingface.co";
@@ -42,7 +43,8 @@ fn relative(location: &Location) -> Vec<String> {
 fn web(url: &Url) -> Vec<String> {
     let Some(host) = url.host_str() else { return Vec::new() };
     let mut path = url.path().trim_start_matches('/').to_owned();
-    if let Some(query) = url.query() {
+    // A signature is no part of a file's name: nobody has the same one again.
+    if let Some(query) = url.query().filter(|query| !is_signed(query)) {
         path = format!("{path}?{query}");
     }
     let mut hosts = vec![host.to_owned()];
@@ -51,6 +53,10 @@ fn web(url: &Url) -> Vec<String> {
     }
     let decoded = percent_decoded(&path);
     hosts.iter().flat_map(|host| [format!("{host}/{path}"), format!("{host}/{decoded}")]).collect()
+}
+
+fn is_signed(query: &str) -> bool {
+    query.split('&').any(|pair| is_secret_name(pair.split('=').next().unwrap_or_default()))
 }
 
 fn hub(h: &HubFile) -> String {
@@ -101,6 +107,12 @@ mod tests {
         assert!(relative(&"file:/x".parse().unwrap()).is_empty());
         let escaped = relative(&"https://example.org/a%20b".parse().unwrap());
         assert_eq!(escaped, ["example.org/a%20b", "example.org/a b"]);
+    }
+
+    #[test]
+    fn a_signature_is_no_part_of_a_name() {
+        assert_eq!(first("https://example.org/a?id=1"), "example.org/a?id=1");
+        assert_eq!(first("https://example.org/a?X-Amz-Date=1&X-Amz-Signature=2"), "example.org/a");
     }
 
     #[test]

@@ -4,13 +4,19 @@
 //! in a work folder, then compared with its pin (BLAKE3, SHA-256 or both), and only then moved to where others see it. Nothing that is
 //! downloaded is ever executed.
 
+mod address;
 mod archive;
+mod conceal;
 mod fetcher;
+mod files;
+mod gunzip;
 mod hub;
 mod index;
 mod location;
 mod mirror;
 mod part;
+mod patience;
+mod redirect;
 mod retry;
 mod source;
 #[cfg(test)]
@@ -19,5 +25,6 @@ mod watch;
 mod web;
 
 pub use fetcher::{Fetched, Fetcher, Settings};
+pub use files::sha256;
 pub use source::{Pin, Sha256, Source};
 pub use watch::Watch;

@@ -73,6 +73,12 @@ impl Part {
     }
 }
 
+/// Bytes for which the filesystem of `folder` has room.
+pub(super) fn room(folder: &Path) -> Result<u64> {
+    let found = rustix::fs::statvfs(folder).map_err(std::io::Error::from).io_at("measure the free space of", folder)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 pub(super) struct Writer<'a> {
     file: File,
     path: &'a Path,

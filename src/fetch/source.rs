@@ -9,7 +9,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::location::Location;
+use super::location::{Location, credentials};
 use crate::{
     error::{Error, Result},
     store::Digest,
@@ -98,6 +98,25 @@ impl Source {
             }
         }
         self
+    }
+
+    /// The same source as it may be kept: its addresses without credentials.
+    pub fn without_credentials(mut self) -> Self {
+        for url in self.url.iter_mut().chain(&mut self.mirrors) {
+            if let Ok(location) = url.parse::<Location>() {
+                *url = location.to_string();
+            }
+        }
+        self
+    }
+
+    /// What in its addresses may be a credential, as it stands there and decoded.
+    pub(super) fn credentials(&self) -> Vec<String> {
+        let urls = self.url.iter().chain(&self.mirrors).filter_map(|url| match url.parse() {
+            Ok(Location::Web(url)) => Some(url),
+            _ => None,
+        });
+        urls.flat_map(|url| credentials(&url)).collect()
     }
 
     /// The main place and its mirrors, in the order in which they are tried.

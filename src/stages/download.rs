@@ -61,12 +61,14 @@ impl StageKind for Download {
         let size = selected.iter().filter_map(|entry| entry.source.size).sum();
         let mut files = serde_json::Map::new();
         let mut origins = serde_json::Map::new();
+        let mut private = serde_json::Map::new();
         for entry in selected {
             let absent = entry.absent();
             match entry.source.pin() {
                 Some(pin) => {
                     files.insert(entry.name.clone(), json!(pin));
-                    origins.insert(entry.name, json!(entry.source));
+                    private.insert(entry.name.clone(), json!(entry.source));
+                    origins.insert(entry.name, json!(entry.source.without_credentials()));
                 }
                 None if absent.is_some() => keyless = true,
                 None => unpinned.push(
@@ -88,6 +90,7 @@ impl StageKind for Download {
             // What can change the artifact: names and contents. Where the bytes come from can't.
             params: json!({ "files": files }),
             unkeyed: json!(origins),
+            private: json!(private),
             resources: Resources { cores: 1, memory: 256 << 20, gpus: 0 },
             work: Some(Arc::new(Transfer(size))),
             retries: 3,
@@ -108,12 +111,12 @@ impl StageKind for Download {
 
 /// File name and source of everything that a resolved action would fetch; nothing for other kinds.
 pub fn to_fetch(kind: &str, resolved: &Resolved) -> BTreeMap<String, Source> {
-    let sources = (kind == Download.name()).then(|| serde_json::from_value(resolved.unkeyed.clone()).ok());
+    let sources = (kind == Download.name()).then(|| serde_json::from_value(resolved.private.clone()).ok());
     sources.flatten().unwrap_or_default()
 }
 
 fn download(cx: &Context, fetcher: &Fetcher) -> Result<()> {
-    let pinned: BTreeMap<String, Source> = serde_json::from_value(cx.job.unkeyed.clone())
+    let pinned: BTreeMap<String, Source> = serde_json::from_value(cx.job.private.clone())
         .map_err(|e| Error::internal(format!("sources of {}: {e}", cx.job.action)))?;
     for (name, source) in &pinned {
         fetcher.check_reachable(source, name)?;
@@ -368,6 +371,9 @@ mod tests {
         assert_eq!(one.params["files"]["a.txt"], json!(Digest::of(b"a")));
         assert_eq!(one.unkeyed["b.txt"]["url"], "file:/root/b.txt");
         assert_eq!(one.retries, 3);
+        let secret = resolve(&definition("https://u:pa55@example.org/a?sig=t0ken"), "from = \"dataset.d\"").unwrap();
+        assert_eq!(secret.unkeyed["a.txt"]["url"], "https://example.org/a?sig=...");
+        assert_eq!(secret.private["a.txt"]["url"], "https://u:pa55@example.org/a?sig=t0ken");
         let part = resolve(&definition("https://example.org/a"), "from = \"dataset.d\"\nonly = [\"b.txt\"]").unwrap();
         assert_eq!(part.params["files"].as_object().map(|files| files.len()), Some(1));
     }
@@ -432,6 +438,7 @@ mod tests {
             action: "download".into(),
             params: resolved.params,
             unkeyed: resolved.unkeyed,
+            private: resolved.private,
             inputs: BTreeMap::new(),
             threads: 1,
             memory: 0,

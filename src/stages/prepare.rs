@@ -218,6 +218,7 @@ mod tests {
             action: "prepare[task=two]".into(),
             params,
             unkeyed: serde_json::Value::Null,
+            private: serde_json::Value::Null,
             inputs: [(RAW.to_owned(), vec![raw])].into(),
             threads: 1,
             memory: 0,

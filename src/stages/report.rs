@@ -291,6 +291,7 @@ mod tests {
             action: "tables".to_owned(),
             params: serde_json::to_value(layout).unwrap(),
             unkeyed: serde_json::Value::Null,
+            private: serde_json::Value::Null,
             inputs: [(EVALUATIONS.to_owned(), vec![Artifact { digest: Digest::of(b"e"), files }])].into(),
             threads: 1,
             memory: 0,

@@ -149,6 +149,7 @@ impl Workplace {
             action: format!("{}[test]", kind.name()),
             params: resolved.params,
             unkeyed: resolved.unkeyed,
+            private: resolved.private,
             inputs,
             threads,
             memory: 0,

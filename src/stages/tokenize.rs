@@ -298,6 +298,7 @@ mod tests {
             action: "tokenize[test]".to_owned(),
             params,
             unkeyed: Value::Null,
+            private: Value::Null,
             inputs,
             threads: 1,
             memory: 0,

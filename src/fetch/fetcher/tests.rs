@@ -1,9 +1,12 @@
 use std::{cell::Cell, time::Instant};
 
+use sha2::Digest as _;
 use tempfile::TempDir;
 
 use super::*;
-use crate::fetch::testing::*;
+use crate::fetch::{Sha256, testing::*};
+
+mod distrust;
 
 /// Folders and settings of one test.
 struct Lab {
@@ -45,7 +48,7 @@ impl Lab {
 
     /// Names in the work folder.
     fn kept(&self) -> Vec<String> {
-        file_names(&self.path("work"))
+        files::names(&self.path("work"))
     }
 }
 
