@@ -18,3 +18,4 @@ pub mod stages;
 pub mod store;
 pub mod surroundings;
 pub mod train;
+pub mod visible;

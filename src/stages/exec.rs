@@ -122,6 +122,10 @@ impl StageKind for Exec {
         })
     }
 
+    fn executes(&self) -> bool {
+        true
+    }
+
     fn run(&self, cx: &Context) -> Result<()> {
         let params: Params = cx.params()?;
         let unkeyed: Unkeyed = serde_json::from_value(cx.job.unkeyed.clone())?;

@@ -27,7 +27,7 @@ use crate::{
 };
 
 pub use download::{SourceEntry, to_fetch, unpinned};
-pub use evaluate::Evaluate;
+pub use evaluate::{Evaluate, METRICS_FILE};
 pub use local::{locate, pin};
 pub use train::Train;
 
