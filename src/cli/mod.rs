@@ -215,9 +215,11 @@ fn many_problems(found: &[Diagnostic], more: usize, sources: &SourceMap, pipelin
     let text = config::render_with(shown, sources, terminal::colours(&std::io::stderr()));
     let (all, file) = (found.len() + more, visible_line(&pipeline.display().to_string()).into_owned());
     let plural = if all == 1 { "" } else { "s" };
+    // Where there are very many, not all are looked for.
+    let at_least = if all < 100 { "" } else { "at least " };
     let last = match all - shown.len() {
         0 => format!("{all} problem{plural} in {file}"),
-        rest => format!("{all} problems in {file}: these are the first, {rest} more aren't shown"),
+        rest => format!("{at_least}{all} problems in {file}: these are the first, and {rest} more aren't shown"),
     };
     Failure::Pipeline(format!("{text}\n{last}\n"))
 }

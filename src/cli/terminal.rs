@@ -148,7 +148,10 @@ pub fn is_live() -> bool {
 /// Whether a stream is to have colours: <https://no-color.org>, `CLICOLOR` and `TERM`.
 pub fn colours(stream: &impl IsTerminal) -> bool {
     let set = |name: &str| std::env::var(name).unwrap_or_default();
-    stream.is_terminal() && set("NO_COLOR").is_empty() && set("CLICOLOR") != "0" && !["", "dumb"].contains(&&*set("TERM"))
+    stream.is_terminal()
+        && set("NO_COLOR").is_empty()
+        && set("CLICOLOR") != "0"
+        && !["", "dumb"].contains(&&*set("TERM"))
 }
 
 /// Why standard output is incomplete, if it is: nothing to show where its reader has gone away, and an error otherwise.

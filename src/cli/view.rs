@@ -123,8 +123,7 @@ pub struct View {
 impl View {
     /// A view that can say how good results are, if it has their store.
     pub fn new(store: Option<&Arc<Store>>) -> Self {
-        let board =
-            Board { began: Instant::now(), done: 0, total: 0, what: String::new(), active: Vec::new() };
+        let board = Board { began: Instant::now(), done: 0, total: 0, what: String::new(), active: Vec::new() };
         Self {
             board: Live::new(board, Board::lines),
             live: terminal::is_live(),

@@ -19,7 +19,7 @@ pub(super) const MOST: usize = 100;
 const MOST_BYTES: usize = 512 << 20;
 
 /// What a value takes beside its text, roughly.
-const NODE: usize = 64;
+pub(super) const NODE: usize = 64;
 
 /// The texts of all files that were read, so that spans can be shown.
 #[derive(Debug, Clone, Default)]
@@ -153,10 +153,13 @@ impl Sink {
         self.made = self.made.saturating_add(bytes);
         if self.made > MOST_BYTES {
             self.push(
-                Diagnostic::new(format!("with all names filled in, this pipeline is larger than {} MiB", MOST_BYTES >> 20))
-                    .at(span)
-                    .label("the limit is reached here")
-                    .help("put long texts into files, list fewer values in matrices, or name a value fewer times"),
+                Diagnostic::new(format!(
+                    "with all names filled in, this pipeline is larger than {} MiB",
+                    MOST_BYTES >> 20
+                ))
+                .at(span)
+                .label("the limit is reached here")
+                .help("put long texts into files, list fewer values in matrices, or name a value fewer times"),
             );
         }
         self.made <= MOST_BYTES
@@ -237,7 +240,7 @@ impl Excerpt {
     /// Lines before and behind the span that may be looked at.
     const AROUND: usize = 3;
     /// Longer lines aren't for people.
-    const WIDEST: usize = 4096;
+    const WIDEST: usize = 400;
 
     /// The text up to a little behind the span, so that lines keep their numbers. Of what lies further before only the line
     /// ends stay.
@@ -246,7 +249,8 @@ impl Excerpt {
         let (start, end) = (whole(span.start), whole(span.end).max(whole(span.start)));
         let lines_before = text[..start].rmatch_indices('\n').map(|(i, _)| i + 1);
         let from = lines_before.take(Self::AROUND).last().unwrap_or(0);
-        let from = (from.max(start.saturating_sub(Self::WIDEST))..=start).find(|i| text.is_char_boundary(*i)).unwrap_or(start);
+        let from =
+            (from.max(start.saturating_sub(Self::WIDEST))..=start).find(|i| text.is_char_boundary(*i)).unwrap_or(start);
         let end = (end.min(start + Self::WIDEST)..=end).find(|i| text.is_char_boundary(*i)).unwrap_or(end);
         let to = text[end..].match_indices('\n').map(|(i, _)| end + i).take(Self::AROUND).last().unwrap_or(text.len());
         let to = (end..=to.min(end + Self::WIDEST)).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(end);
@@ -327,7 +331,7 @@ mod tests {
         let at = |start| Span { file: 0, start, end: start };
         sink.extend([Diagnostic::new("b").at(at(5)), Diagnostic::new("a").at(at(1)), Diagnostic::new("b").at(at(5))]);
         sink.push(Diagnostic::new("c"));
-        let messages: Vec<_> = sink.finish().into_iter().map(|d| d.message).collect();
+        let messages: Vec<_> = sink.finish().0.into_iter().map(|d| d.message).collect();
         assert_eq!(messages, ["c", "a", "b"]);
     }
 }

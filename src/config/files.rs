@@ -168,7 +168,9 @@ impl Files<'_> {
                 Diagnostic::new(format!("{} is no pipeline file: it isn't TOML", shown(path).display()))
                     .at(first)
                     .label("TOML doesn't know this")
-                    .help("data is named by a dataset card (docs/datasets.md); docs/pipeline-files.md shows a pipeline"),
+                    .help(
+                        "data is named by a dataset card (docs/datasets.md); docs/pipeline-files.md shows a pipeline",
+                    ),
             );
             return Table::new();
         }

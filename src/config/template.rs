@@ -6,7 +6,7 @@
 
 use super::{
     Diagnostic, Key, Node, SourceMap, Span, Table, Value,
-    diagnostic::{MOST, Sink},
+    diagnostic::{MOST, NODE, Sink},
     matrix::{Axis, Definitions},
     suggest::help_for,
 };
@@ -146,7 +146,9 @@ impl Template {
             };
             match found {
                 Ok(Part::Text(text)) if sink.make_bytes(text.len(), span) => literal.push_str(&text),
-                Ok(Part::Hole(hole)) if sink.make_bytes(hole.values.iter().flatten().map(String::len).sum(), span) => {
+                Ok(Part::Hole(hole))
+                    if sink.make_bytes(hole.values.iter().flatten().map(|text| NODE + text.len()).sum(), span) =>
+                {
                     parts.push(Part::Text(std::mem::take(&mut literal)));
                     parts.push(Part::Hole(hole));
                 }

@@ -184,6 +184,12 @@ impl Plan {
         self.actions[i].inputs.values().flatten().copied()
     }
 
+    /// Names of the actions that `i` reads, by role.
+    pub fn makers(&self, i: usize) -> BTreeMap<String, Vec<String>> {
+        let names = |sources: &Vec<usize>| sources.iter().map(|s| self.actions[*s].name.clone()).collect();
+        self.actions[i].inputs.iter().map(|(role, sources)| (role.clone(), names(sources))).collect()
+    }
+
     /// Actions that read `i`.
     pub fn readers(&self, i: usize) -> impl Iterator<Item = usize> + '_ {
         self.graph.edges_directed(NodeIndex::new(i), Direction::Outgoing).map(|e| self.graph[e.target()])
@@ -468,9 +474,8 @@ fn resolve_all(spec: &Spec, registry: Registry) -> (Vec<(&StageSpec, &ActionSpec
         let Some(kind) = registry.iter().find(|k| k.name() == stage.kind) else { continue };
         described.extend(stage.actions.iter().map(|action| (stage, action, *kind)));
     }
-    let one = |(stage, action, kind): &(&StageSpec, &ActionSpec, &'static dyn StageKind)| {
-        resolve(spec, stage, action, *kind)
-    };
+    let one =
+        |(stage, action, kind): &(&StageSpec, &ActionSpec, &'static dyn StageKind)| resolve(spec, stage, action, *kind);
     let resolved: Vec<Result<Action, Vec<Diagnostic>>> = if described.len() < PARALLEL_FROM {
         described.iter().map(one).collect()
     } else {

@@ -9,6 +9,7 @@ use super::{
     format::{self, MISSING},
     layout::{Choice, Layout, Named, Publication, TableLayout, TaskColumns},
     published::{self, Gap, Line},
+    text::on_lines,
 };
 use crate::{
     error::{Error, Result},
@@ -270,6 +271,7 @@ impl Report {
     /// If two evaluations fill the same cell, those of one task were made on different examples, or a prediction names
     /// no label.
     pub fn build(layout: &Layout, evidence: &Evidence) -> Result<Self> {
+        let (layout, evidence) = (&on_lines(layout)?, &evidence.on_lines()?);
         let groups = group(evidence)?;
         let models = models(evidence)?;
         let baseline = layout.methods.iter().find(|m| m.name == layout.baseline).cloned().ok_or_else(|| {

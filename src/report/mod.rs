@@ -17,6 +17,7 @@ mod svg;
 mod template;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use build::Report;
 pub use datasets::{DatasetEntry, DatasetLayout, Published, dataset_table};
