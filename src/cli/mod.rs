@@ -116,6 +116,14 @@ fn usage_or_help(said: &clap::Error) -> u8 {
     u8::try_from(said.exit_code()).unwrap_or(2)
 }
 
+/// Whether there is such a command line, without doing what it says.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+    Cli::try_parse_from(arguments).map(drop).map_err(|e| e.to_string())
+}
+
 fn log_filter(verbose: u8) -> EnvFilter {
     let default = ["warn", "emopipe=info", "emopipe=debug", "debug"][usize::from(verbose.min(3))];
     EnvFilter::try_from_env("EMOPIPE_LOG").unwrap_or_else(|_| EnvFilter::new(default))

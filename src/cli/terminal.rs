@@ -147,11 +147,12 @@ pub fn is_live() -> bool {
 
 /// Whether a stream is to have colours: <https://no-color.org>, `CLICOLOR` and `TERM`.
 pub fn colours(stream: &impl IsTerminal) -> bool {
-    let set = |name: &str| std::env::var(name).unwrap_or_default();
-    stream.is_terminal()
-        && set("NO_COLOR").is_empty()
-        && set("CLICOLOR") != "0"
-        && !["", "dumb"].contains(&&*set("TERM"))
+    stream.is_terminal() && colours_wanted(|name| std::env::var(name).unwrap_or_default())
+}
+
+fn colours_wanted(variable: impl Fn(&str) -> String) -> bool {
+    let can = !["", "dumb"].contains(&&*variable("TERM"));
+    can && variable("NO_COLOR").is_empty() && variable("CLICOLOR") != "0"
 }
 
 /// Why standard output is incomplete, if it is: nothing to show where its reader has gone away, and an error otherwise.
@@ -212,6 +213,18 @@ mod tests {
         assert_eq!(bars.drawn((5, 24)), "0123\nabc\n\n");
         assert_eq!(bars.erased(80), "\r\x1b[3A\x1b[J", "what was cut doesn't come back by itself");
         assert_eq!(bars.drawn((80, 3)), "0123456789\nabc\n", "never higher than the terminal");
+    }
+
+    #[test]
+    fn colours_are_left_out_where_they_are_not_wanted() {
+        let wanted = |set: &[(&str, &str)]| {
+            colours_wanted(|name| set.iter().find(|(n, _)| *n == name).map_or("", |(_, value)| value).to_owned())
+        };
+        assert!(wanted(&[("TERM", "xterm-256color")]));
+        assert!(wanted(&[("TERM", "xterm"), ("CLICOLOR", "1"), ("NO_COLOR", "")]));
+        for out in [("NO_COLOR", "1"), ("CLICOLOR", "0"), ("TERM", "dumb"), ("TERM", "")] {
+            assert!(!wanted(&[out, ("TERM", "xterm")]), "{out:?}");
+        }
     }
 
     #[test]

@@ -247,12 +247,12 @@ impl Excerpt {
     fn of(text: &str, span: Span) -> Self {
         let whole = |i: u32| (0..=(i as usize).min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
         let (start, end) = (whole(span.start), whole(span.end).max(whole(span.start)));
-        let lines_before = text[..start].rmatch_indices('\n').map(|(i, _)| i + 1);
-        let from = lines_before.take(Self::AROUND).last().unwrap_or(0);
+        let mut lines_before = text[..start].rmatch_indices('\n').map(|(i, _)| i + 1);
+        let from = lines_before.nth(Self::AROUND - 1).unwrap_or(0);
         let from =
             (from.max(start.saturating_sub(Self::WIDEST))..=start).find(|i| text.is_char_boundary(*i)).unwrap_or(start);
         let end = (end.min(start + Self::WIDEST)..=end).find(|i| text.is_char_boundary(*i)).unwrap_or(end);
-        let to = text[end..].match_indices('\n').map(|(i, _)| end + i).take(Self::AROUND).last().unwrap_or(text.len());
+        let to = text[end..].match_indices('\n').map(|(i, _)| end + i).nth(Self::AROUND - 1).unwrap_or(text.len());
         let to = (end..=to.min(end + Self::WIDEST)).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(end);
         let mut out = "\n".repeat(text[..from].matches('\n').count());
         out.push_str(&visible(&text[from..start]));

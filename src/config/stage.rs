@@ -76,19 +76,16 @@ impl<'a> Stage<'a> {
             );
             Vec::new()
         });
-        // A stage that is too much for the rest of the pipeline has no actions; that has been said.
-        let combinations = if sink.make_bytes(combinations.len() * ACTION, place) { combinations } else { Vec::new() };
-        if combinations.is_empty()
-            && sink.is_empty()
-            && axes.iter().all(|axis| !axis.values.is_empty())
-            && !exclusions.is_empty()
-        {
+        if combinations.is_empty() && axes.iter().all(|axis| !axis.values.is_empty()) && !exclusions.is_empty() {
             sink.push(
                 Diagnostic::new(format!("`exclude` drops every combination of the matrix of `{name}`"))
                     .at(exclude.map(|e| e.span))
                     .help("drop fewer, or leave the stage out"),
             );
         }
+        // A stage that is too much for the rest of the pipeline has no actions; that has been said.
+        let room = sink.make_bytes(combinations.len() * ACTION, place);
+        let combinations = if room { combinations } else { Vec::new() };
         Self { name, span: node.span, table, axes, combinations }
     }
 
