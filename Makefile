@@ -1,6 +1,7 @@
 # make reproduce   build, run the pipeline, render the tables into reports/
 # make test        run every test
 # make test-packages   what needs a package index: the default run, held to the committed tables
+# make install     put `emopipe` on the PATH of this user (~/.cargo/bin)
 # make parity      the figures of PyTorch and PEFT, and the ids of SentencePiece, against ours
 # make bench       the engine's overhead, then training and evaluation beside PyTorch and PEFT (EMOPIPE_PEER=python)
 # make bench-cuda  where a GPU is: the tests that need one, then training beside PyTorch and PEFT (docs/benchmarks.md: without Rust)
@@ -14,7 +15,7 @@ ARGS     ?=
 BIN     := target/release/emopipe
 SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find build src -type f)
 
-.PHONY: build reproduce plan test test-packages parity bench bench-cuda lint
+.PHONY: build reproduce plan install test test-packages parity bench bench-cuda lint
 
 build: $(BIN)
 
@@ -27,6 +28,9 @@ reproduce: $(BIN)
 
 plan: $(BIN)
 	@$(BIN) plan $(PIPELINE) $(if $(PROFILE),--profile $(PROFILE)) $(if $(MIRROR),--mirror $(MIRROR)) $(if $(DATA),--data $(DATA)) $(ARGS)
+
+install:
+	cargo install --path . --locked
 
 test:
 	cargo test --release --locked

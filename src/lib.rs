@@ -24,3 +24,4 @@ pub mod store;
 pub mod surroundings;
 pub mod train;
 pub mod units;
+pub mod visible;

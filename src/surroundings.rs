@@ -6,8 +6,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
-    os::unix::ffi::OsStrExt,
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::{ffi::OsStrExt, fs::FileTypeExt},
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -15,10 +16,22 @@ use std::{
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{digest::Digest, error::Result};
+use crate::{
+    digest::Digest,
+    error::{IoAt, Result},
+};
 
 /// Fewer files aren't worth a second thread.
 const PARALLEL_FROM: usize = 64;
+
+/// Stars in a pattern: each multiplies what it is compared with.
+const MOST_STARS: usize = 8;
+
+/// Files that a pattern is followed to.
+const MOST_MATCHES: usize = 20_000;
+
+/// Bytes of a text that people write.
+const MOST_TEXT: u64 = 16 << 20;
 
 /// Answers questions about the file system and the environment, and notes them.
 #[derive(Debug, Default)]
@@ -58,9 +71,9 @@ impl Surroundings {
         self.notes().texts.iter().cloned().collect()
     }
 
-    /// The text of a file.
+    /// The text of a regular file of at most [`MOST_TEXT`] bytes.
     pub fn read_to_string(&self, path: &Path) -> io::Result<String> {
-        let text = fs::read_to_string(path);
+        let text = text_of(path);
         if text.is_ok() {
             self.notes().texts.insert(path.to_owned());
         }
@@ -77,6 +90,7 @@ impl Surroundings {
         if let Some(Some(known)) = self.notes().seen.contents.get(path) {
             return Ok(*known);
         }
+        regular(path).io_at("read", path)?;
         let digest = Digest::of_file(path)?;
         self.note(|seen| &mut seen.contents, path, Some(digest));
         Ok(digest)
@@ -150,7 +164,9 @@ impl Seen {
 /// Whether a file has this content, or isn't there.
 fn is(path: &Path, digest: Option<&Digest>) -> bool {
     match digest {
-        Some(digest) => Digest::of_file(path).is_ok_and(|found| found == *digest),
+        Some(digest) => {
+            regular(path).and_then(|_| Ok(Digest::of_file(path).is_ok_and(|found| found == *digest))).unwrap_or(false)
+        }
         None => fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound),
     }
 }
@@ -159,9 +175,38 @@ fn variable(name: &str) -> Option<Digest> {
     Some(Digest::of(std::env::var_os(name)?.as_bytes()))
 }
 
+/// Opens a file that is one: what waits for a writer, never ends or acts when it is read is none.
+///
+/// # Errors
+/// `InvalidInput` for folders, pipes, sockets and devices; whatever else keeps a file from being opened.
+pub fn regular(path: &Path) -> io::Result<File> {
+    let kind = fs::metadata(path)?.file_type();
+    let what = match () {
+        () if kind.is_file() => return File::open(path),
+        () if kind.is_dir() => "a folder",
+        () if kind.is_fifo() => "a pipe",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what} and no regular file")))
+}
+
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    regular(path)?.take(MOST_TEXT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST_TEXT {
+        let message = format!("it has more than {} MiB", MOST_TEXT >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    String::from_utf8(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.utf8_error()))
+}
+
 fn matching(pattern: &str) -> Result<(Vec<PathBuf>, Vec<glob::GlobError>), glob::PatternError> {
     let (mut found, mut unreadable) = (Vec::new(), Vec::new());
-    for path in glob::glob(pattern)? {
+    if pattern.matches('*').count() > MOST_STARS {
+        return Err(glob::PatternError { pos: 0, msg: "it has too many stars" });
+    }
+    for path in glob::glob(pattern)?.take(MOST_MATCHES) {
         match path {
             Ok(path) => found.push(path),
             Err(e) => unreadable.push(e),

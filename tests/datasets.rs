@@ -170,7 +170,7 @@ fn files_to_be_fetched_by_hand_are_asked_for_together_and_before_anything_runs()
     }
     assert_eq!(fs::read_dir(project.path("cache/runs")).unwrap().count(), 0, "nothing began");
 
-    let planned = project.emopipe(&["plan", "--profile", "small"]).fails(2);
+    let planned = project.emopipe(&["plan", "--profile", "small"]).ok();
     assert!(planned.stdout().contains("run     table-1"), "{}", planned.stdout());
     assert!(planned.stderr().contains("3 problems"), "{}", planned.stderr());
     project.emopipe(&["status", "--profile", "small"]).ok();

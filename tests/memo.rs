@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 const PIPELINE: &str = r#"
-include = ["parts/*.toml"]
+include = [{ path = "parts/*.toml", stages = true }]
 [pipeline]
 name = "letters"
 [model.m]

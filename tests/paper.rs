@@ -16,7 +16,7 @@ const SMALL: &str = "tests/fixtures/datasets/paper";
 
 /// What is laid over the paper: a stand-in for the backbone, hand-written data, few steps, the CPU.
 const OVERLAY: &str = r#"
-include = ["paper.toml"]
+include = [{ path = "paper.toml", stages = true }]
 
 [pipeline]
 default_profile = "tiny"

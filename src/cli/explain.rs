@@ -135,7 +135,8 @@ fn cell(store: &Store, lineage: &Lineage, forecasts: &[Forecast], name: &str, ou
         let path = store.blob(&figures.digest);
         for row in csv::Reader::from_reader(&fs::read(&path).io_at("read", &path)?[..]).deserialize() {
             let row: std::collections::HashMap<String, String> = row.map_err(Error::input)?;
-            let column = |c: &str| row.get(c).map(String::as_str).unwrap_or_default();
+            // A name that a spreadsheet would take for a formula has an apostrophe there.
+            let column = |c: &str| row.get(c).map_or("", |text| text.strip_prefix('\'').unwrap_or(text));
             cells.insert(format!("{}:{}:{}", column("method"), column("task"), column("metric")));
             if [column("method"), column("task"), column("metric")] != [method, task, metric] {
                 continue;

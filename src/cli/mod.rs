@@ -7,23 +7,27 @@ mod diff;
 mod explain;
 mod fit;
 mod graph;
+mod live;
 mod lock;
 mod pin;
 mod plan;
 mod remote;
 mod run;
+mod scores;
 mod status;
+mod terminal;
 mod tidy;
 mod verify;
 mod view;
 
 use std::{
-    io::{IsTerminal, Write},
+    collections::HashSet,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
 
 use crate::{
     config::{self, Diagnostic, LoadOptions, RemoteConfig, SourceMap},
@@ -31,8 +35,13 @@ use crate::{
     error::{Category, Error, Result},
     process, stages,
     store::Store,
+    visible::visible_line,
 };
 use args::{Cli, Command, PipelineArgs};
+use terminal::{hanging, print};
+
+/// Problems of a pipeline that are shown; the others may be gone when these are.
+const PROBLEMS_SHOWN: usize = 20;
 
 /// Why a command ended without success.
 enum Failure {
@@ -52,37 +61,72 @@ impl From<Error> for Failure {
 
 type Outcome = Result<(), Failure>;
 
-/// Parses the command line and runs it. Exit codes: 0 done, 1 something failed, 2 wrong usage or pipeline, 130 interrupted.
+/// Parses the command line and runs it. Exit codes: 0 done, 1 something failed (also what was to be printed and couldn't be),
+/// 2 wrong usage or pipeline, 130 interrupted.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    trace(cli.verbose);
-    match dispatch(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Pipeline(text)) => {
-            eprint!("{text}");
-            ExitCode::from(2)
+    let code = match Cli::try_parse() {
+        Ok(cli) => {
+            terminal::adopt(log_filter(cli.verbose));
+            ended(dispatch(cli))
         }
-        Err(Failure::Error(e)) => {
-            eprintln!("error: {}", e.message);
-            if let Some(help) = &e.help {
-                eprintln!("  help: {help}");
-            }
-            ExitCode::from(1)
+        Err(usage) => usage_or_help(&usage),
+    };
+    match terminal::lost_output() {
+        Some(error) => {
+            error.iter().for_each(complain);
+            if code == 0 { ExitCode::from(1) } else { ExitCode::from(code) }
         }
-        Err(Failure::Actions) => ExitCode::from(1),
-        Err(Failure::Interrupted) => ExitCode::from(130),
+        None => ExitCode::from(code),
     }
 }
 
-fn trace(verbose: u8) {
-    use tracing_subscriber::EnvFilter;
+/// Says how a command ended, where it didn't end well; the exit code.
+fn ended(outcome: Outcome) -> u8 {
+    match outcome {
+        Ok(()) => 0,
+        Err(Failure::Pipeline(text)) => {
+            terminal::say_painted(&text);
+            2
+        }
+        Err(Failure::Error(e)) => {
+            complain(&e);
+            1
+        }
+        Err(Failure::Actions) => 1,
+        Err(Failure::Interrupted) => 130,
+    }
+}
+
+/// Says what went wrong and what to do.
+fn complain(error: &Error) {
+    terminal::say(&format!("error: {}", hanging(&error.message)));
+    if let Some(help) = &error.help {
+        terminal::say(&format!("  help: {}", hanging(help)));
+    }
+}
+
+/// What the command line's parser says: help and version where they belong, mistakes without what they could do to a terminal.
+fn usage_or_help(said: &clap::Error) -> u8 {
+    let text = said.render();
+    match said.use_stderr() {
+        true => terminal::say(text.to_string().trim_end_matches('\n')),
+        false if terminal::colours(&std::io::stdout()) => terminal::print_verbatim(&text.ansi().to_string()),
+        false => terminal::print_verbatim(&text.to_string()),
+    }
+    u8::try_from(said.exit_code()).unwrap_or(2)
+}
+
+/// Whether there is such a command line, without doing what it says.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+    Cli::try_parse_from(arguments).map(drop).map_err(|e| e.to_string())
+}
+
+fn log_filter(verbose: u8) -> EnvFilter {
     let default = ["warn", "emopipe=info", "emopipe=debug", "debug"][usize::from(verbose.min(3))];
-    let filter = EnvFilter::try_from_env("EMOPIPE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    EnvFilter::try_from_env("EMOPIPE_LOG").unwrap_or_else(|_| EnvFilter::new(default))
 }
 
 fn dispatch(cli: Cli) -> Outcome {
@@ -114,18 +158,12 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "emopipe", &mut out);
-            print(&String::from_utf8_lossy(&out));
+            terminal::print_verbatim(&String::from_utf8_lossy(&out));
             Ok(())
         }
         Command::Worker => Ok(worker::serve(stages::REGISTRY)?),
         Command::Supervise => Ok(process::serve()?),
     }
-}
-
-/// Prints to standard output; a reader that has gone away (`emopipe ... | head`) is no error.
-fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Reads a pipeline and plans it; all problems come back together, rendered.
@@ -159,27 +197,43 @@ fn load_all(args: &PipelineArgs) -> Result<Planned, Failure> {
         stages::locate(spec, &data);
         stages::pin(spec)?;
     }
-    match loaded.spec.map(|spec| Plan::new(spec, stages::REGISTRY)) {
-        Some(Ok(plan)) if found.is_empty() => {
+    let planned = match loaded.spec {
+        Some(spec) if found.is_empty() => Plan::new(spec, stages::REGISTRY).map(Some),
+        // What the stages' kinds have to say is worth hearing all the same.
+        Some(spec) => Err(Plan::problems(&spec, stages::REGISTRY)),
+        None => Ok(None),
+    };
+    match planned {
+        Ok(Some(plan)) => {
             let (sources, profiles, remote) = (loaded.sources, loaded.profiles, loaded.remote);
             return Ok(Planned { plan, sources, profiles, remote });
         }
-        Some(Err(more)) => {
-            for problem in more {
-                if !found.iter().any(|p| p.message == problem.message && p.span == problem.span) {
-                    found.push(problem);
-                }
-            }
+        Ok(None) => {}
+        Err(more) => {
+            let known: HashSet<_> = found.iter().map(|p| (p.message.clone(), p.span)).collect();
+            found.extend(more.into_iter().filter(|p| !known.contains(&(p.message.clone(), p.span))));
         }
-        _ => {}
     }
-    Err(problems(&found, &loaded.sources, &args.pipeline))
+    Err(many_problems(&found, loaded.more, &loaded.sources, &args.pipeline))
 }
 
 fn problems(found: &[Diagnostic], sources: &SourceMap, pipeline: &Path) -> Failure {
-    let text = config::render_with(found, sources, std::io::stderr().is_terminal());
-    let plural = if found.len() == 1 { "" } else { "s" };
-    Failure::Pipeline(format!("{text}\n{} problem{plural} in {}\n", found.len(), pipeline.display()))
+    many_problems(found, 0, sources, pipeline)
+}
+
+/// The first of these problems and of `more`, rendered, and how many there are.
+fn many_problems(found: &[Diagnostic], more: usize, sources: &SourceMap, pipeline: &Path) -> Failure {
+    let shown = &found[..found.len().min(PROBLEMS_SHOWN)];
+    let text = config::render_with(shown, sources, terminal::colours(&std::io::stderr()));
+    let (all, file) = (found.len() + more, visible_line(&pipeline.display().to_string()).into_owned());
+    let plural = if all == 1 { "" } else { "s" };
+    // Where there are very many, not all are looked for.
+    let at_least = if all < 100 { "" } else { "at least " };
+    let last = match all - shown.len() {
+        0 => format!("{all} problem{plural} in {file}"),
+        rest => format!("{at_least}{all} problems in {file}: these are the first, and {rest} more aren't shown"),
+    };
+    Failure::Pipeline(format!("{text}\n{last}\n"))
 }
 
 /// The store of a plan: `--store`, EMOPIPE_STORE, or `cache` in the pipeline's root.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Failure, Outcome, args::PipelineArgs, data_folder, print, problems};
+use super::{Failure, Outcome, args::PipelineArgs, data_folder, many_problems, print, problems};
 use crate::{
     config::{self, LoadOptions},
     error::Error,
@@ -14,7 +14,7 @@ pub fn pin(args: &PipelineArgs) -> Outcome {
     let options = LoadOptions { profile: args.profile.clone(), set: args.set.clone() };
     let loaded = config::load(&args.pipeline, &options, &stages::vocabulary());
     let Some(mut spec) = loaded.spec.filter(|_| loaded.diagnostics.is_empty()) else {
-        return Err(problems(&loaded.diagnostics, &loaded.sources, &args.pipeline));
+        return Err(many_problems(&loaded.diagnostics, loaded.more, &loaded.sources, &args.pipeline));
     };
     let data = data_folder(args, &spec.pipeline.root)?;
     stages::locate(&mut spec, &data);

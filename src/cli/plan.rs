@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::{
-    Outcome, Planned,
+    Failure, Outcome, Planned,
     args::PlanArgs,
     fit::{Assessed, Machine, nearest_profile},
     load_all, open_store_to_read, print, problems,
     run::selection,
+    terminal::say_painted,
     view::{bytes, duration},
 };
 use crate::{
@@ -36,8 +37,14 @@ pub fn plan(args: &PlanArgs) -> Outcome {
         outlook(&assessed, &times, &mut out);
     }
     print(&out);
+    // What people still have to fetch is no mistake of the pipeline: a run says so, too, and doesn't begin.
     let missing = plan.missing(&selected, &forced, &store);
-    if missing.is_empty() { Ok(()) } else { Err(problems(&missing, &sources, &args.pipeline.pipeline)) }
+    if let Failure::Pipeline(text) = problems(&missing, &sources, &args.pipeline.pipeline)
+        && !missing.is_empty()
+    {
+        say_painted(&text);
+    }
+    Ok(())
 }
 
 /// Where forecasts of time come from.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io::IsTerminal,
     sync::{
         Arc,
         mpsc::{RecvTimeoutError, Sender, channel},
@@ -10,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use indicatif::ProgressBar;
-
 use super::{
     Failure, Outcome, Planned,
     args::{PullArgs, PushArgs},
-    load_all, open_store, print, problems,
+    live::Live,
+    load_all, open_store, problems,
+    terminal::{hanging, print, say},
     view::bytes,
 };
 use crate::{
@@ -69,18 +68,16 @@ struct Tally {
 }
 
 impl Tally {
-    fn fail(&mut self, bar: &ProgressBar, action: &str, error: &Error) {
+    fn fail(&mut self, action: &str, error: &Error) {
         self.failed += 1;
-        bar.suspend(|| {
-            eprintln!("{action}: {}", error.message);
-            if let Some(help) = &error.help {
-                eprintln!("  help: {help}");
-            }
-        });
+        say(&format!("{action}: {}", hanging(&error.message)));
+        if let Some(help) = &error.help {
+            say(&format!("  help: {}", hanging(help)));
+        }
     }
 
-    fn end(&self, bar: &ProgressBar, moved: &str, there: &str, absent: &str) -> Outcome {
-        bar.finish_and_clear();
+    fn end(&self, bar: &Live<String>, moved: &str, there: &str, absent: &str) -> Outcome {
+        bar.close();
         let mut parts = vec![format!("{} results {moved}, {}", self.moved, bytes(self.bytes))];
         for (count, what) in [(self.there, there), (self.absent, absent), (self.failed, "failed")] {
             if count > 0 {
@@ -92,16 +89,10 @@ impl Tally {
     }
 }
 
-fn spinner() -> ProgressBar {
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
-}
-
 /// Starts requests and collects their answers, each with the action that it is about.
 struct Answers<'a, T> {
     remote: &'a Remote,
-    bar: ProgressBar,
+    bar: Live<String>,
     send: Sender<(usize, T)>,
     receive: std::sync::mpsc::Receiver<(usize, T)>,
     open: usize,
@@ -110,7 +101,7 @@ struct Answers<'a, T> {
 impl<'a, T: Send + 'static> Answers<'a, T> {
     fn new(remote: &'a Remote) -> Self {
         let (send, receive) = channel();
-        Self { remote, bar: spinner(), send, receive, open: 0 }
+        Self { remote, bar: Live::new(String::new(), |line| vec![line.clone()]), send, receive, open: 0 }
     }
 
     /// The function that a request about action `i` is to be answered with.
@@ -124,7 +115,7 @@ impl<'a, T: Send + 'static> Answers<'a, T> {
     fn next(&mut self) -> Option<(usize, T)> {
         while self.open > 0 {
             let (received, sent) = self.remote.traffic();
-            self.bar.set_message(format!("{} results under way, {} moved", self.open, bytes(received + sent)));
+            *self.bar.state() = format!("{} results under way, {} moved", self.open, bytes(received + sent));
             match self.receive.recv_timeout(Duration::from_millis(200)) {
                 Ok(answer) => {
                     self.open -= 1;
@@ -170,9 +161,9 @@ pub fn push(args: &PushArgs) -> Outcome {
             Ok(Pushed::Differs) => {
                 let error = Error::environment("the remote has another result for the same inputs and parameters")
                     .help("`emopipe push --force` replaces it");
-                tally.fail(&answers.bar, &plan.actions[i].name, &error);
+                tally.fail(&plan.actions[i].name, &error);
             }
-            Err(error) => tally.fail(&answers.bar, &plan.actions[i].name, &error),
+            Err(error) => tally.fail(&plan.actions[i].name, &error),
         }
     }
     tally.end(&answers.bar, "sent", "already there", "not computed yet")
@@ -255,15 +246,15 @@ impl Fetch<'_> {
             Asked::Pulled(Ok(Pulled::Damaged(why))) => {
                 let error = Error::environment(format!("the remote's result is damaged: {why}"))
                     .help("`emopipe run` computes it anew and replaces it");
-                return self.tally.fail(&self.answers.bar, name, &error);
+                return self.tally.fail(name, &error);
             }
             Asked::Pulled(Ok(Pulled::GivenUp)) => {
                 let error = Error::environment("not tried, since the remote failed several times in a row");
-                return self.tally.fail(&self.answers.bar, name, &error);
+                return self.tally.fail(name, &error);
             }
-            Asked::Pulled(Err(error)) => return self.tally.fail(&self.answers.bar, name, &error),
+            Asked::Pulled(Err(error)) => return self.tally.fail(name, &error),
             Asked::Seen(Err(error)) => {
-                return eprintln!("{name}: {}", error.message);
+                return say(&format!("{name}: {}", hanging(&error.message)));
             }
         };
         for reader in self.found(i, artifact) {

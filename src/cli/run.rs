@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    io::IsTerminal,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -14,7 +13,9 @@ use super::{
     Failure, Outcome, Planned,
     args::{RunArgs, SelectionArgs},
     fit::{Assessed, Machine, nearest_profile, refusal},
-    load_all, lock, open_store, problems, remote, store_folder, verify,
+    load_all, lock, open_store, problems, remote, store_folder,
+    terminal::say,
+    verify,
     view::View,
 };
 use crate::{
@@ -36,10 +37,10 @@ pub fn run(args: &RunArgs) -> Outcome {
     let given = allowed(args, machine::resources());
     let question = question(args);
     if let Some((store, memo)) = question.as_ref().and_then(|question| memo::recall(question, given)) {
-        let mut view = View::new(std::io::stderr().is_terminal());
+        let mut view = View::new(None);
         // If the journal can't be written, the long way says so.
         if let Ok(summary) = memo.replay(&store, started, &mut view) {
-            view.finish(&summary);
+            view.finish(&summary, memo.scores());
             return Ok(());
         }
     }
@@ -50,11 +51,11 @@ pub fn run(args: &RunArgs) -> Outcome {
         let audit = verify::audit(&store)?;
         if !audit.damage.is_empty() {
             let done = store.repair(&audit)?;
-            eprintln!(
+            say(&format!(
                 "{} damaged places in the store: {} results are computed again",
                 audit.damage.len(),
                 done.results
-            );
+            ));
         }
     }
     let remote = if args.offline { None } else { remote::settings(remote, &plan.spec.surroundings)? };
@@ -84,11 +85,12 @@ pub fn run(args: &RunArgs) -> Outcome {
         overwrite: args.overwrite,
     };
     let stop = listen()?;
-    let mut view = View::new(std::io::stderr().is_terminal());
+    let mut view = View::new(Some(&store));
     let summary = schedule::run(&plan, &store, &options, &mut view, &stop)?;
-    view.finish(&summary);
+    let scores = view.scores();
+    view.finish(&summary, &scores);
     if let Some(question) = &question
-        && let Err(e) = memo::remember(question, &plan, &store, given, &summary)
+        && let Err(e) = memo::remember(question, &plan, &store, given, &summary, scores)
     {
         tracing::debug!("no memo: {}", e.message);
     }
@@ -180,9 +182,11 @@ fn environment(args: &RunArgs, surroundings: &Surroundings) -> Result<Vec<(Strin
     Ok(env)
 }
 
-/// Counts SIGINT and SIGTERM instead of dying of them.
+/// Counts SIGINT and SIGTERM instead of dying of them, and goes on when the terminal closes.
 pub fn listen() -> Result<Arc<AtomicUsize>, Error> {
     let stop = Arc::new(AtomicUsize::new(0));
+    let deaf = |e| Error::environment(format!("can't listen for signals: {e}"));
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default()).map_err(deaf)?;
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         let count = Arc::clone(&stop);
         // SAFETY: the handler only adds to an atomic, which is allowed in a signal handler.
@@ -191,7 +195,7 @@ pub fn listen() -> Result<Arc<AtomicUsize>, Error> {
                 count.fetch_add(1, Ordering::Relaxed);
             })
         }
-        .map_err(|e| Error::environment(format!("can't listen for signals: {e}")))?;
+        .map_err(deaf)?;
     }
     Ok(stop)
 }

@@ -1,8 +1,7 @@
 //! `emopipe verify`: is every byte of the store what it was, and would the same work give it again?
 
-use std::{fmt::Write, io::IsTerminal, path::Path, sync::Arc};
+use std::{fmt::Write, path::Path, sync::Arc};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
@@ -10,9 +9,11 @@ use super::{
     Failure, Outcome,
     args::{PipelineArgs, VerifyArgs},
     fit::Machine,
-    load, print,
+    live::{Live, bar},
+    load, open_store,
     run::listen,
     store_folder,
+    terminal::print,
     view::{View, bytes},
 };
 use crate::{
@@ -70,17 +71,11 @@ fn pipeline_args(args: &VerifyArgs, pipeline: &Path) -> PipelineArgs {
 
 /// Reads the whole store, with a bar on a terminal.
 pub fn audit(store: &Store) -> Result<Audit> {
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-    bar.set_style(
-        ProgressStyle::with_template("verify [{bar:32}] {bytes}/{total_bytes}  {bytes_per_sec}  {eta}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
-    let audit = store.audit(&key::describes, &|done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    });
-    bar.finish_and_clear();
-    audit
+    let lines = |(done, total): &(u64, u64)| {
+        vec![format!("verify {} {}/{}", bar(*done, *total, 32), bytes(*done), bytes(*total))]
+    };
+    let read = Live::new((0, 0), lines);
+    store.audit(&key::describes, &|done, total| *read.state() = (done, total))
 }
 
 fn report(audit: &Audit) -> String {
@@ -138,9 +133,9 @@ fn rerun(args: &VerifyArgs, pipeline: &PipelineArgs, plan: &Plan) -> Outcome {
         expected: Default::default(),
     };
     let stop = listen()?;
-    let mut view = View::new(std::io::stderr().is_terminal());
+    let mut view = View::new(None);
     let summary = schedule::run(plan, &store, &options, &mut view, &stop)?;
-    view.finish(&summary);
+    view.finish(&summary, &[]);
     let mut out = String::new();
     for (action, file) in &summary.differing {
         let _ = writeln!(

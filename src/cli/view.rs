@@ -2,16 +2,24 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use crate::engine::{
-    journal::{Entry, Event, Observer},
-    schedule::Summary,
+use super::{
+    live::{Live, bar},
+    scores::Scores,
+    terminal::{self, hanging, say},
 };
 pub use crate::units::bytes;
+use crate::{
+    engine::{
+        journal::{Entry, Event, Observer},
+        schedule::Summary,
+    },
+    error::Error,
+    store::Store,
+};
 
 /// Without a terminal, one line of progress per action at most this often.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
@@ -19,9 +27,35 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
 /// Results that the remote lacks in the last words; the journal has all.
 const UNPUSHED_SHOWN: usize = 10;
 
-struct Active {
-    bar: ProgressBar,
+/// What stands at the bottom of the terminal.
+struct Board {
     began: Instant,
+    done: u64,
+    total: u64,
+    /// The pipeline, or what is done after all actions.
+    what: String,
+    active: Vec<Active>,
+}
+
+impl Board {
+    fn lines(&self) -> Vec<String> {
+        let seconds = self.began.elapsed().as_secs();
+        let clock = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+        let overall = bar(self.done, self.total, 32);
+        let mut lines = vec![format!("{clock} {overall} {}/{} actions  {}", self.done, self.total, self.what)];
+        lines.extend(self.active.iter().map(Active::line));
+        lines
+    }
+}
+
+/// An action that is running.
+struct Active {
+    action: String,
+    began: Instant,
+    done: u64,
+    total: u64,
+    /// How far it is; empty before the first progress.
+    text: String,
     /// Steps done when the first progress came, and when: a resumed action doesn't start at 0.
     first: Option<(u64, Instant)>,
     said: Instant,
@@ -30,6 +64,43 @@ struct Active {
 }
 
 impl Active {
+    fn new(action: &str) -> Self {
+        let now = Instant::now();
+        Self {
+            action: action.to_owned(),
+            began: now,
+            done: 0,
+            total: 0,
+            text: String::new(),
+            first: None,
+            said: now,
+            measured: HashMap::new(),
+        }
+    }
+
+    fn line(&self) -> String {
+        let so_far = match self.text.as_str() {
+            "" => format!("{} s", self.began.elapsed().as_secs()),
+            text => text.to_owned(),
+        };
+        format!("  {} {} {so_far}", short(&self.action), bar(self.done, self.total, 8))
+    }
+
+    fn progress(&mut self, done: u64, total: u64, unit: &str, note: &str) {
+        let (from, since) = *self.first.get_or_insert((done, Instant::now()));
+        let rate = (done - from.min(done)) as f64 / since.elapsed().as_secs_f64().max(1e-3);
+        let left = if rate > 0.0 { duration((total.saturating_sub(done)) as f64 / rate) } else { "?".to_owned() };
+        let (count, rate) = if unit == "byte" {
+            (format!("{}/{}", bytes(done), bytes(total)), format!("{}/s", bytes(rate as u64)))
+        } else {
+            (format!("{unit} {done}/{total}"), format!("{rate:.2}/s"))
+        };
+        let note = if note.is_empty() { String::new() } else { format!("  {note}") };
+        // A narrow terminal cuts the line: what matters most comes first.
+        self.text = format!("{count}  {left} left{note}  {rate}");
+        (self.done, self.total) = (done, total);
+    }
+
     /// Its memory at the worst moment beside what was planned, where both are known.
     fn memory(&self) -> String {
         let of = |name: &str| self.measured.get(name).map(|n| bytes(*n as u64));
@@ -41,126 +112,151 @@ impl Active {
 }
 
 pub struct View {
-    bars: MultiProgress,
-    overall: ProgressBar,
-    terminal: bool,
-    active: HashMap<String, Active>,
+    board: Live<Board>,
+    /// Whether there are bars; plain lines say as much where there are none.
+    live: bool,
     exported: Vec<(String, String, usize)>,
     /// When a line last told that results are being sent.
     pushing: Option<Instant>,
+    scores: Scores,
 }
 
 impl View {
-    pub fn new(terminal: bool) -> Self {
-        let target = if terminal { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
-        let bars = MultiProgress::with_draw_target(target);
-        let overall = bars.add(ProgressBar::new(0));
-        overall.set_style(style("{elapsed_precise} [{bar:32}] {pos}/{len} actions  {msg}"));
-        Self { bars, overall, terminal, active: HashMap::new(), exported: Vec::new(), pushing: None }
-    }
-
-    fn line(&self, text: &str) {
-        if self.terminal {
-            // Where the terminal is gone there is nobody to tell.
-            let _ = self.bars.println(text);
-        } else {
-            eprintln!("{text}");
+    /// A view that can say how good results are, if it has their store.
+    pub fn new(store: Option<&Arc<Store>>) -> Self {
+        let board = Board { began: Instant::now(), done: 0, total: 0, what: String::new(), active: Vec::new() };
+        Self {
+            board: Live::new(board, Board::lines),
+            live: terminal::is_live(),
+            exported: Vec::new(),
+            pushing: None,
+            scores: store.map_or_else(Scores::default, Scores::of),
         }
     }
 
-    /// The last words: what was done, what failed and what to do, where the reports are.
-    pub fn finish(&mut self, summary: &Summary) {
-        self.overall.finish_and_clear();
+    /// How good the results are, a line each.
+    pub fn scores(&self) -> Vec<String> {
+        self.scores.lines()
+    }
+
+    /// The last words: what was done, how good it is, what failed and what to do, where the reports are.
+    pub fn finish(&mut self, summary: &Summary, scores: &[String]) {
+        self.board.close();
         for (name, error) in &summary.failed {
-            eprintln!("\nfailed: {name}\n  {}", error.message);
-            if let Some(help) = &error.help {
-                eprintln!("  help: {help}");
-            }
+            say(&format!("\nfailed: {name}\n  {}", hanging(&error.message)));
+            help(error, "  ");
         }
         if !summary.failed.is_empty() {
-            eprintln!();
+            say("");
         }
-        let time = duration(summary.elapsed.as_secs_f64());
-        if summary.ran == 0 && summary.failed.is_empty() && summary.skipped == 0 && !summary.interrupted {
-            match summary.remote.pulled {
-                (0, _) => eprintln!("nothing to do: all {} results are in the store ({time})", summary.reused),
-                (n, size) => eprintln!(
-                    "nothing to compute: all {} results are in the store, {n} of them from the remote, {} ({time})",
-                    summary.reused,
-                    bytes(size)
-                ),
-            }
-        } else {
-            let mut parts = vec![format!("{} ran", summary.ran), format!("{} reused", summary.reused)];
-            if !summary.failed.is_empty() {
-                parts.push(format!("{} failed", summary.failed.len()));
-            }
-            if summary.skipped > 0 {
-                parts.push(format!("{} not run", summary.skipped));
-            }
-            let end = if summary.interrupted { "interrupted; the next run goes on from here: " } else { "" };
-            eprintln!("{end}{} in {time}", parts.join(", "));
-            let (pulled, size) = summary.remote.pulled;
-            if pulled > 0 {
-                eprintln!("{pulled} of the reused results came from the remote, {}", bytes(size));
-            }
-        }
-        let (pushed, size) = summary.remote.pushed;
-        if pushed > 0 {
-            eprintln!("{pushed} results sent to the remote, {}", bytes(size));
-        }
-        let unpushed = &summary.remote.unpushed;
-        if !unpushed.is_empty() {
-            eprintln!(
-                "{} results weren't sent to the remote; the next run, or `emopipe push`, tries again:",
-                unpushed.len()
-            );
-            for (name, error) in unpushed.iter().take(UNPUSHED_SHOWN) {
-                eprintln!("  {name}: {}", error.message);
-            }
-            if let Some(more) = unpushed.len().checked_sub(UNPUSHED_SHOWN).filter(|n| *n > 0) {
-                eprintln!("  and {more} more");
-            }
-        }
+        scores.iter().for_each(|line| say(line));
+        say(&outcome(summary));
+        shared(summary);
         for (action, folder, written) in &self.exported {
             let what = match written {
                 0 => "up to date".to_owned(),
                 1 => "1 file written".to_owned(),
                 n => format!("{n} files written"),
             };
-            eprintln!("{action}: {folder}/ ({what})");
+            say(&format!("{action}: {folder}/ ({what})"));
         }
     }
 
-    fn progress(&mut self, action: &str, done: u64, total: u64, unit: &str, note: &str) {
-        let Some(active) = self.active.get_mut(action) else { return };
-        let (from, since) = *active.first.get_or_insert((done, Instant::now()));
-        let rate = (done - from.min(done)) as f64 / since.elapsed().as_secs_f64().max(1e-3);
-        let left = if rate > 0.0 { duration((total.saturating_sub(done)) as f64 / rate) } else { "?".to_owned() };
-        let (count, rate) = if unit == "byte" {
-            (format!("{}/{}", bytes(done), bytes(total)), format!("{}/s", bytes(rate as u64)))
-        } else {
-            (format!("{unit} {done}/{total}"), format!("{rate:.2}/s"))
+    fn active(&self, action: &str, change: impl FnOnce(&mut Active)) {
+        if let Some(active) = self.board.state().active.iter_mut().find(|a| a.action == action) {
+            change(active);
+        }
+    }
+
+    fn progress(&self, action: &str, done: u64, total: u64, unit: &str, note: &str) {
+        let mut line = None;
+        self.active(action, |active| {
+            active.progress(done, total, unit, note);
+            if !self.live && active.said.elapsed() >= PLAIN_INTERVAL {
+                active.said = Instant::now();
+                line = Some(format!("  {action}: {}", active.text));
+            }
+        });
+        line.iter().for_each(|line| say(line));
+    }
+
+    /// Takes an action off the board.
+    fn end(&self, action: &str) -> Option<Active> {
+        let mut board = self.board.state();
+        let position = board.active.iter().position(|a| a.action == action)?;
+        Some(board.active.remove(position))
+    }
+
+    fn count(&self, actions: u64) {
+        self.board.state().done += actions;
+    }
+
+    fn finished(&mut self, action: &str, key: &crate::store::Digest, size: u64) {
+        let ended = self.end(action);
+        self.count(1);
+        let took = ended.as_ref().map_or(0.0, |active| active.began.elapsed().as_secs_f64());
+        let memory = ended.map_or_else(String::new, |active| active.memory());
+        let score = self.scores.note(action, key).and_then(|()| self.scores.last());
+        let score = score.map_or_else(String::new, |score| format!("  {score}"));
+        say(&format!("done   {action}  {}  {}{memory}{score}", duration(took), bytes(size)));
+    }
+}
+
+/// What there is to do about an error, below it.
+fn help(error: &Error, indent: &str) {
+    if let Some(help) = &error.help {
+        say(&format!("{indent}help: {}", hanging(help)));
+    }
+}
+
+/// How a run ended, in a line.
+fn outcome(summary: &Summary) -> String {
+    let time = duration(summary.elapsed.as_secs_f64());
+    let (pulled, size) = summary.remote.pulled;
+    if summary.ran == 0 && summary.failed.is_empty() && summary.skipped == 0 && !summary.interrupted {
+        return match pulled {
+            0 => format!("nothing to do: all {} results are in the store ({time})", summary.reused),
+            n => format!(
+                "nothing to compute: all {} results are in the store, {n} of them from the remote, {} ({time})",
+                summary.reused,
+                bytes(size)
+            ),
         };
-        let note = if note.is_empty() { String::new() } else { format!("  {note}") };
-        // A narrow terminal cuts the line: what matters most comes first.
-        let text = format!("{count}  {left} left{note}  {rate}");
-        active.bar.set_length(total);
-        active.bar.set_position(done);
-        active.bar.set_message(text.clone());
-        let say = !self.terminal && active.said.elapsed() >= PLAIN_INTERVAL;
-        if say {
-            active.said = Instant::now();
-            self.line(&format!("  {action}: {text}"));
-        }
     }
+    let mut parts = vec![format!("{} ran", summary.ran), format!("{} reused", summary.reused)];
+    if !summary.failed.is_empty() {
+        parts.push(format!("{} failed", summary.failed.len()));
+    }
+    if summary.skipped > 0 {
+        parts.push(format!("{} not run", summary.skipped));
+    }
+    let end = if summary.interrupted { "interrupted; the next run goes on from here: " } else { "" };
+    let pulled = match pulled {
+        0 => String::new(),
+        n => format!("\n{n} of the reused results came from the remote, {}", bytes(size)),
+    };
+    format!("{end}{} in {time}{pulled}", parts.join(", "))
+}
 
-    fn end(&mut self, action: &str) -> Option<Active> {
-        let active = self.active.remove(action)?;
-        active.bar.finish_and_clear();
-        self.bars.remove(&active.bar);
-        self.overall.inc(1);
-        Some(active)
+/// What was sent to the remote, and what wasn't.
+fn shared(summary: &Summary) {
+    let (pushed, size) = summary.remote.pushed;
+    if pushed > 0 {
+        say(&format!("{pushed} results sent to the remote, {}", bytes(size)));
+    }
+    let unpushed = &summary.remote.unpushed;
+    if unpushed.is_empty() {
+        return;
+    }
+    say(&format!(
+        "{} results weren't sent to the remote; the next run, or `emopipe push`, tries again:",
+        unpushed.len()
+    ));
+    for (name, error) in unpushed.iter().take(UNPUSHED_SHOWN) {
+        say(&format!("  {name}: {}", hanging(&error.message)));
+    }
+    if let Some(more) = unpushed.len().checked_sub(UNPUSHED_SHOWN).filter(|n| *n > 0) {
+        say(&format!("  and {more} more"));
     }
 }
 
@@ -168,66 +264,56 @@ impl Observer for View {
     fn observe(&mut self, entry: &Entry) {
         match &entry.event {
             Event::RunStarted { actions, profile, pipeline, .. } => {
-                self.overall.set_length(*actions as u64);
-                self.overall
-                    .set_message(profile.as_ref().map_or_else(|| pipeline.clone(), |p| format!("{pipeline} ({p})")));
+                let mut board = self.board.state();
+                board.total = *actions as u64;
+                board.what = profile.as_ref().map_or_else(|| pipeline.clone(), |p| format!("{pipeline} ({p})"));
             }
-            Event::Reused { .. } => self.overall.inc(1),
-            Event::Unchanged { results, .. } => self.overall.inc(*results as u64),
-            Event::Pulled { action, bytes: size, .. } => self.line(&format!("pulled {action}  {}", bytes(*size))),
+            Event::Reused { action, key, .. } => {
+                self.count(1);
+                let _ = self.scores.note(action, key);
+            }
+            Event::Unchanged { results, .. } => self.count(*results as u64),
+            Event::Pulled { action, bytes: size, .. } => say(&format!("pulled {action}  {}", bytes(*size))),
             Event::RemoteFailed { action, error } => {
-                self.line(&format!("remote {action}: {}", error.message));
-                if let Some(help) = &error.help {
-                    self.line(&format!("       help: {help}"));
-                }
+                say(&format!("remote {action}: {}", hanging(&error.message)));
+                help(error, "       ");
             }
             Event::Pushing { results, sent } => {
-                self.overall.set_message(format!("sending {results} results to the remote, {} so far", bytes(*sent)));
-                if !self.terminal && self.pushing.is_none_or(|t| t.elapsed() >= PLAIN_INTERVAL) {
+                let what = format!("sending {results} results to the remote, {} so far", bytes(*sent));
+                if !self.live && self.pushing.is_none_or(|t| t.elapsed() >= PLAIN_INTERVAL) {
                     self.pushing = Some(Instant::now());
-                    self.line(&format!("sending {results} results to the remote, {} so far", bytes(*sent)));
+                    say(&what);
                 }
+                self.board.state().what = what;
             }
             Event::Started { action, threads, reasons, attempt, .. } => {
-                let bar = self.bars.add(ProgressBar::new(0));
-                bar.set_style(style("  {prefix} [{bar:8}] {wide_msg}"));
-                bar.set_prefix(short(action));
-                let now = Instant::now();
-                let active = Active { bar, began: now, first: None, said: now, measured: HashMap::new() };
-                self.active.insert(action.clone(), active);
-                if !self.terminal {
+                self.board.state().active.push(Active::new(action));
+                if !self.live {
                     let why = reasons.first().map_or_else(String::new, |r| format!(": {r}"));
                     let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
                     let plural = if *threads == 1 { "" } else { "s" };
-                    self.line(&format!("start  {action} ({threads} thread{plural}{again}){why}"));
+                    say(&format!("start  {action} ({threads} thread{plural}{again}){}", hanging(&why)));
                 }
             }
             Event::Progress { action, done, total, unit, note } => self.progress(action, *done, *total, unit, note),
-            Event::Waiting { action } => self.line(&format!("wait   {action}: another run computes it")),
-            Event::Message { action, text } => self.line(&format!("       {action}: {text}")),
-            Event::Finished { action, bytes: size, .. } => {
-                let ended = self.end(action);
-                let took = ended.as_ref().map_or(0.0, |active| active.began.elapsed().as_secs_f64());
-                let memory = ended.map_or_else(String::new, |active| active.memory());
-                self.line(&format!("done   {action}  {}  {}{memory}", duration(took), bytes(*size)));
-            }
+            Event::Waiting { action } => say(&format!("wait   {action}: another run computes it")),
+            Event::Message { action, text } => say(&format!("       {action}: {}", hanging(text))),
+            Event::Finished { action, key, bytes: size, .. } => self.finished(action, key, *size),
             Event::Retrying { action, error, in_seconds } => {
                 self.end(action);
-                self.overall.dec(1);
-                self.line(&format!("retry  {action} in {in_seconds:.0} s: {}", error.message));
+                say(&format!("retry  {action} in {in_seconds:.0} s: {}", hanging(&error.message)));
             }
             Event::Failed { action, error, log } => {
-                if self.end(action).is_none() {
-                    self.overall.inc(1);
-                }
-                self.line(&format!("FAILED {action}: {}", error.message));
+                self.end(action);
+                self.count(1);
+                say(&format!("FAILED {action}: {}", hanging(&error.message)));
                 if let Some(log) = log {
-                    self.line(&format!("       its output: {log}"));
+                    say(&format!("       its output: {log}"));
                 }
             }
             Event::Skipped { action, because } => {
-                self.overall.inc(1);
-                self.line(&format!("skip   {action}: {because} failed"));
+                self.count(1);
+                say(&format!("skip   {action}: {because} failed"));
             }
             Event::Removed { folder, files, left } => {
                 if !files.is_empty() {
@@ -244,9 +330,9 @@ impl Observer for View {
                 self.exported.push((action.clone(), folder.clone(), *written))
             }
             Event::Measured { action, name, value } => {
-                if let Some(active) = self.active.get_mut(action) {
+                self.active(action, |active| {
                     active.measured.insert(name.clone(), *value);
-                }
+                });
             }
             Event::Pushed { .. } | Event::RunFinished { .. } => {}
         }
@@ -258,10 +344,6 @@ fn short(action: &str) -> String {
     let Some((stage, axes)) = action.split_once('[') else { return action.to_owned() };
     let values: Vec<&str> = axes.split(',').map(|axis| axis.split_once('=').map_or(axis, |(_, value)| value)).collect();
     format!("{stage}[{}", values.join(","))
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
 
 /// `0.04 s`, `12 s`, `3m05s`, `2h10m`.

@@ -14,17 +14,18 @@ use serde::{
     },
 };
 
-use super::{Diagnostic, Key, Node, Span, Value, suggest::help_for, suggest::suggest};
+use super::{Diagnostic, Key, Node, Span, Value, diagnostic::MOST, suggest::help_for, suggest::suggest};
 
 /// Reads `node` as a `T`.
 ///
 /// # Errors
-/// Every unknown key and wrong type of the tree, and one missing key per table.
+/// Every unknown key and wrong type of the tree, and one missing key per table; of very many the first.
 pub fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, Vec<Diagnostic>> {
     let omitted = RefCell::new(HashSet::new());
     let mut meant = HashSet::new();
     let mut found = Vec::new();
-    loop {
+    // Every round reads the whole tree.
+    for _ in 0..2 * MOST {
         let reader = Reader { node, name: None, index: None, omitted: &omitted };
         let fault = match T::deserialize(reader) {
             Ok(value) if found.is_empty() => return Ok(value),
@@ -41,10 +42,11 @@ pub fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, Vec<Diagnostic>>
             }
             found.push(fault.diagnostic(place));
         }
-        if std::ptr::eq(culprit, node) || !omitted.borrow_mut().insert(culprit) {
-            return Err(found);
+        if found.len() >= MOST || std::ptr::eq(culprit, node) || !omitted.borrow_mut().insert(culprit) {
+            break;
         }
     }
+    Err(found)
 }
 
 /// What [`from_node`] has to say against `node` as a `T`.

@@ -9,8 +9,20 @@ use std::{
 
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
 
-use super::Span;
-use crate::secrets::masked;
+use super::{Node, Span, Value};
+use crate::{
+    secrets::masked,
+    visible::{visible, visible_line},
+};
+
+/// Problems that are kept; whoever has more mends these first.
+pub(super) const MOST: usize = 100;
+
+/// Bytes that the values of all actions may take together, each value counting [`NODE`] bytes and its text.
+const MOST_BYTES: usize = 512 << 20;
+
+/// What a value takes beside its text, roughly.
+pub(super) const NODE: usize = 64;
 
 /// The texts of all files that were read, so that spans can be shown.
 #[derive(Debug, Clone, Default)]
@@ -98,16 +110,22 @@ impl Display for Diagnostic {
     }
 }
 
-/// Collects diagnostics, each once.
+/// Collects diagnostics, each once, and bounds what a file can make of itself.
 #[derive(Default)]
 pub(super) struct Sink {
     found: Vec<Diagnostic>,
     seen: HashSet<(String, Option<Span>)>,
+    /// Problems beyond those that are kept.
+    more: usize,
+    /// Bytes of the values that were made so far.
+    made: usize,
 }
 
 impl Sink {
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if self.seen.insert((diagnostic.message.clone(), diagnostic.span)) {
+        if self.is_full() {
+            self.more += 1;
+        } else if self.seen.insert((diagnostic.message.clone(), diagnostic.span)) {
             self.found.push(diagnostic);
         }
     }
@@ -120,14 +138,53 @@ impl Sink {
         self.found.is_empty()
     }
 
-    /// All of them: those without a place first, then by place.
-    pub fn finish(mut self) -> Vec<Diagnostic> {
+    /// Whether there are more problems than anyone mends at once: what only finds further ones can be left out.
+    pub fn is_full(&self) -> bool {
+        self.found.len() >= MOST
+    }
+
+    /// Notes that a copy of `node` is made; whether there is room for it. A file whose values multiply is told so once.
+    pub fn make(&mut self, node: &Node) -> bool {
+        self.make_bytes(size(node), node.span)
+    }
+
+    /// As [`Self::make`], for so many bytes of text at `span`.
+    pub fn make_bytes(&mut self, bytes: usize, span: Span) -> bool {
+        if self.made > MOST_BYTES {
+            return false;
+        }
+        self.made = self.made.saturating_add(bytes);
+        if self.made > MOST_BYTES {
+            self.push(
+                Diagnostic::new(format!(
+                    "with all names filled in, this pipeline is larger than {} MiB",
+                    MOST_BYTES >> 20
+                ))
+                .at(span)
+                .label("the limit is reached here")
+                .help("put long texts into files, list fewer values in matrices, or name a value fewer times"),
+            );
+        }
+        self.made <= MOST_BYTES
+    }
+
+    /// All of them: those without a place first, then by place; and how many there are beside.
+    pub fn finish(mut self) -> (Vec<Diagnostic>, usize) {
         self.found.sort_by_key(|d| d.span.map(|s| (s.file, s.start)));
-        self.found
+        (self.found, self.more)
     }
 }
 
-/// All diagnostics with their source lines, without colour.
+fn size(node: &Node) -> usize {
+    NODE + match &node.value {
+        Value::Str(text) => text.len(),
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::Table(table) => table.iter().map(|(key, (_, child))| NODE + key.len() + size(child)).sum(),
+        Value::Bool(_) | Value::Int(_) | Value::Float(_) => 0,
+    }
+}
+
+/// All diagnostics with their source lines, without colour. Control characters of whatever they quote are escaped.
 pub fn render(diagnostics: &[Diagnostic], sources: &SourceMap) -> String {
     render_with(diagnostics, sources, false)
 }
@@ -152,38 +209,81 @@ pub fn render_with(diagnostics: &[Diagnostic], sources: &SourceMap, colour: bool
         let report = Report::new(diagnostic, sources);
         if handler.render_report(&mut text, &report).is_err() {
             // Only a span outside of its text can fail; the message still has to reach the user.
-            let _ = writeln!(text, "{diagnostic}");
+            let _ = writeln!(text, "{report}");
         }
     }
     text
 }
 
-/// A diagnostic in miette's terms.
+/// A diagnostic in miette's terms, safe to show.
 #[derive(Debug)]
-struct Report<'a> {
-    diagnostic: &'a Diagnostic,
-    source: Option<NamedSource<Arc<str>>>,
+struct Report {
+    diagnostic: Diagnostic,
+    source: Option<NamedSource<String>>,
+    /// First byte and length in the source.
+    label: (usize, usize),
 }
 
-impl<'a> Report<'a> {
-    fn new(diagnostic: &'a Diagnostic, sources: &SourceMap) -> Self {
-        let source = diagnostic
-            .span
-            .and_then(|span| sources.files.get(span.file as usize))
-            .map(|(path, text)| NamedSource::new(shown(path).display().to_string(), text.clone()));
-        Self { diagnostic, source }
+impl Report {
+    fn new(of: &Diagnostic, sources: &SourceMap) -> Self {
+        let diagnostic = Diagnostic {
+            message: visible(&of.message).into_owned(),
+            label: of.label.as_deref().map(|label| visible_line(label).into_owned()),
+            span: of.span,
+            help: of.help.as_deref().map(|help| visible(help).into_owned()),
+        };
+        let place = of.span.and_then(|span| Some((span, sources.files.get(span.file as usize)?)));
+        let Some((span, (path, text))) = place else { return Self { diagnostic, source: None, label: (0, 0) } };
+        let excerpt = Excerpt::of(text, span);
+        let name = visible_line(&shown(path).display().to_string()).into_owned();
+        Self { diagnostic, label: excerpt.label, source: Some(NamedSource::new(name, excerpt.text)) }
     }
 }
 
-impl Display for Report<'_> {
+/// A file's text as it is shown around a span.
+struct Excerpt {
+    text: String,
+    /// First byte and length in `text`.
+    label: (usize, usize),
+}
+
+impl Excerpt {
+    /// Lines before and behind the span that may be looked at.
+    const AROUND: usize = 3;
+    /// Longer lines aren't for people.
+    const WIDEST: usize = 400;
+
+    /// The text up to a little behind the span, so that lines keep their numbers. Of what lies further before only the line
+    /// ends stay.
+    fn of(text: &str, span: Span) -> Self {
+        let whole = |i: u32| (0..=(i as usize).min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+        let (start, end) = (whole(span.start), whole(span.end).max(whole(span.start)));
+        let mut lines_before = text[..start].rmatch_indices('\n').map(|(i, _)| i + 1);
+        let from = lines_before.nth(Self::AROUND - 1).unwrap_or(0);
+        let from =
+            (from.max(start.saturating_sub(Self::WIDEST))..=start).find(|i| text.is_char_boundary(*i)).unwrap_or(start);
+        let end = (end.min(start + Self::WIDEST)..=end).find(|i| text.is_char_boundary(*i)).unwrap_or(end);
+        let to = text[end..].match_indices('\n').map(|(i, _)| end + i).nth(Self::AROUND - 1).unwrap_or(text.len());
+        let to = (end..=to.min(end + Self::WIDEST)).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(end);
+        let mut out = "\n".repeat(text[..from].matches('\n').count());
+        out.push_str(&visible(&text[from..start]));
+        let label = out.len();
+        out.push_str(&visible(&text[start..end]));
+        let length = out.len() - label;
+        out.push_str(&visible(&text[end..to]));
+        Self { text: out, label: (label, length) }
+    }
+}
+
+impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Display::fmt(self.diagnostic, f)
+        Display::fmt(&self.diagnostic, f)
     }
 }
 
-impl std::error::Error for Report<'_> {}
+impl std::error::Error for Report {}
 
-impl miette::Diagnostic for Report<'_> {
+impl miette::Diagnostic for Report {
     fn help<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
         self.diagnostic.help.as_ref().map(|help| Box::new(help) as _)
     }
@@ -194,10 +294,8 @@ impl miette::Diagnostic for Report<'_> {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         self.source.as_ref()?;
-        let span = self.diagnostic.span?;
-        let label =
-            LabeledSpan::new(self.diagnostic.label.clone(), span.start as usize, (span.end - span.start) as usize);
-        Some(Box::new(std::iter::once(label)))
+        let (start, length) = self.label;
+        Some(Box::new(std::iter::once(LabeledSpan::new(self.diagnostic.label.clone(), start, length))))
     }
 }
 
@@ -253,7 +351,7 @@ mod tests {
         let at = |start| Span { file: 0, start, end: start };
         sink.extend([Diagnostic::new("b").at(at(5)), Diagnostic::new("a").at(at(1)), Diagnostic::new("b").at(at(5))]);
         sink.push(Diagnostic::new("c"));
-        let messages: Vec<_> = sink.finish().into_iter().map(|d| d.message).collect();
+        let messages: Vec<_> = sink.finish().0.into_iter().map(|d| d.message).collect();
         assert_eq!(messages, ["c", "a", "b"]);
     }
 }

@@ -6,6 +6,9 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::{Diagnostic, SourceMap, StageSpec, diagnostic::Sink, stage::Edge};
 
+/// Stages of a circle that are spelled out.
+const SHOWN: usize = 8;
+
 /// Reports every group of stages that need each other, with one circle spelled out.
 pub(super) fn report_cycles(names: &[&str], edges: &[Edge], sources: &SourceMap, sink: &mut Sink) {
     let mut graph = DiGraph::<(), ()>::new();
@@ -19,16 +22,20 @@ pub(super) fn report_cycles(names: &[&str], edges: &[Edge], sources: &SourceMap,
     }
     // Without recursion: a chain of stages may be very long.
     for group in petgraph::algo::kosaraju_scc(&graph) {
-        let Some(start) = group.iter().map(|n| n.index()).min() else { continue };
+        let Some(start) = group.iter().map(|n| n.index()).min().filter(|_| !sink.is_full()) else { continue };
         // Almost every stage is a group of its own, through which no circle leads unless it needs itself.
         if group.len() == 1 && from[start].iter().all(|edge| edge.to != start) {
             continue;
         }
         let Some(circle) = circle_through(start, &from) else { continue };
-        let mut chain: Vec<_> = circle.iter().map(|edge| names[edge.from]).collect();
+        let mut chain: Vec<_> = circle.iter().take(SHOWN).map(|edge| names[edge.from]).collect();
+        if circle.len() > SHOWN {
+            chain.push("...");
+        }
         chain.push(names[start]);
         let steps = circle
             .iter()
+            .take(SHOWN)
             .map(|edge| format!("`{}` needs `{}` at {}", names[edge.from], names[edge.to], sources.place(edge.span)));
         sink.push(
             Diagnostic::new(format!("stages need each other in a circle: {}", chain.join(" -> ")))

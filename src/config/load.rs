@@ -17,6 +17,7 @@ use super::{
     remote,
     stage::{Expander, Stage},
     suggest::help_for,
+    trust::report_untrusted,
 };
 use crate::surroundings::Surroundings;
 
@@ -29,6 +30,8 @@ pub struct Loaded {
     pub remote: RemoteConfig,
     pub sources: SourceMap,
     pub diagnostics: Vec<Diagnostic>,
+    /// Problems beyond those, where there are very many.
+    pub more: usize,
     /// Names of the file's profiles, in its order.
     pub profiles: Vec<String>,
 }
@@ -51,7 +54,8 @@ pub fn load(path: &Path, options: &LoadOptions, vocabulary: &Vocabulary) -> Load
             specify(path, root, profile, vocabulary, surroundings.clone(), &sources, &mut sink)
         },
     );
-    Loaded { spec, remote, sources, diagnostics: sink.finish(), profiles }
+    let (diagnostics, more) = sink.finish();
+    Loaded { spec, remote, sources, diagnostics, more, profiles }
 }
 
 /// The top-level tables that there can be.
@@ -142,7 +146,17 @@ fn merged(
     sink: &mut Sink,
 ) -> Option<(Table, Option<String>)> {
     let is_named = |name: &str| layout.is_named(name);
-    let mut files = Files { surroundings, sources, sink, broken: Default::default(), named: &is_named };
+    let known = |name: &str| ["include", "profile"].contains(&name) || layout.tables().contains(&name);
+    let mut files = Files {
+        surroundings,
+        sources,
+        sink,
+        broken: Default::default(),
+        trusted: Default::default(),
+        named: &is_named,
+        known: &known,
+        bytes: 0,
+    };
     let mut root = files.read(path)?;
     layout.prune(&mut root, &["profile"], files.sink);
     let profiles = take_profiles(&mut root, layout, files.sink);
@@ -169,7 +183,8 @@ fn merged(
             return None;
         }
     }
-    let broken = files.broken;
+    let Files { broken, trusted, .. } = files;
+    report_untrusted(&root, &trusted, &layout.vocabulary.stage_kinds, sources, sink);
     if !broken.is_empty() {
         // References into a file that could be read in part only can't be judged; what stands alone in others can.
         let (definitions, _) = take_definitions(&mut root, layout.vocabulary);
@@ -222,6 +237,9 @@ fn take_profiles(root: &mut Table, layout: &Layout, sink: &mut Sink) -> Option<T
     Some(profiles)
 }
 
+/// Keys in a path of `--set`.
+const DEEPEST: usize = 64;
+
 /// Lays the values of `--set` over everything else.
 fn set(root: &mut Table, settings: &[(String, String)], layout: &Layout, sources: &mut SourceMap, sink: &mut Sink) {
     if settings.is_empty() {
@@ -244,6 +262,10 @@ fn set(root: &mut Table, settings: &[(String, String)], layout: &Layout, sources
             continue;
         };
         let keys: Vec<_> = keys.iter().map(toml_edit::Key::get).collect();
+        if keys.len() > DEEPEST {
+            sink.push(Diagnostic::new(format!("a path of more than {DEEPEST} keys leads nowhere")).at(key_span));
+            continue;
+        }
         if let Err(diagnostic) = settable(root, &keys, layout) {
             sink.push(diagnostic.at(key_span));
             continue;

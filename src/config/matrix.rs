@@ -12,6 +12,9 @@ pub(super) type Definitions = IndexMap<String, IndexMap<String, Node>>;
 /// More combinations than anyone means; the next one would only fill the memory.
 const MOST_COMBINATIONS: usize = 1_000_000;
 
+/// Comparisons of combinations with exclusions that are worth the wait.
+const MOST_EXCLUDED: usize = 100_000_000;
+
 /// One dimension of a matrix.
 pub(super) struct Axis {
     pub name: String,
@@ -161,6 +164,9 @@ impl<'a> Lists<'a> {
         };
         if let Some(names) = self.definitions.get(axis) {
             if !names.contains_key(&text) {
+                if sink.is_full() {
+                    return None;
+                }
                 let known: Vec<_> = names.keys().map(String::as_str).collect();
                 sink.push(Diagnostic::new(format!("there is no {axis} `{text}`")).at(node.span).help(help_for(
                     &text,
@@ -206,6 +212,9 @@ impl<'a> Lists<'a> {
         let mut dropped = Vec::new();
         for (name, (key, node)) in table {
             let Some(axis) = axes.iter().position(|axis| axis.name == *name) else {
+                if sink.is_full() {
+                    continue;
+                }
                 let known: Vec<_> = axes.iter().map(|axis| axis.name.as_str()).collect();
                 sink.push(
                     Diagnostic::new(format!("`{name}` is no axis of this stage"))
@@ -235,7 +244,7 @@ impl Exclusion {
 /// All combinations, as indices into the axes' values; the last axis runs fastest. `None` if there are too many.
 pub(super) fn combinations(axes: &[Axis], exclusions: &[Exclusion]) -> Option<Vec<Vec<usize>>> {
     let total = axes.iter().try_fold(1usize, |n, axis| n.checked_mul(axis.values.len()))?;
-    if total > MOST_COMBINATIONS {
+    if total > MOST_COMBINATIONS || total.saturating_mul(exclusions.len()) > MOST_EXCLUDED {
         return None;
     }
     let mut kept = Vec::new();

@@ -29,6 +29,9 @@ pub(super) fn unite(
         {
             above.retain(|entry, (again, _)| {
                 let Some((first, _)) = below.get(entry) else { return true };
+                if sink.is_full() {
+                    return false;
+                }
                 sink.push(
                     Diagnostic::new(format!("`{name}.{entry}` is defined in two files"))
                         .at(again.span)

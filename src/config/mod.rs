@@ -5,7 +5,7 @@
 //! runs nothing. [`load`] is the way in; `docs/pipeline-files.md` is the reference for users. In order:
 //!
 //! 1. `files`, `parse`: a file and its includes become one table. Later files win over earlier ones and the including
-//!    file over its includes, but a definition or a stage is written in one file only.
+//!    file over its includes, but a definition or a stage is written in one file only; `trust` says what may come from where.
 //! 2. `pipeline`, `merge`: the chosen profile is laid over it (what it inherits, its files, its own tables), then
 //!    `--set`. Tables are merged key by key, all else is replaced.
 //! 3. `matrix`: axes get their values, stages their combinations.
@@ -34,6 +34,7 @@ mod size;
 mod stage;
 mod suggest;
 mod template;
+mod trust;
 
 pub use de::{Spanned, check, from_node};
 pub use diagnostic::{Diagnostic, SourceMap, render, render_with};
@@ -64,6 +65,8 @@ pub struct Entry {
     /// Checks a table of this kind on its own (unknown keys, wrong types); for stage kinds, without the common keys.
     pub check: Check,
     pub schema: Describe,
+    /// Whether a stage of this kind runs commands that its table names.
+    pub executes: bool,
 }
 
 pub type Check = Box<dyn Fn(&Node) -> Vec<Diagnostic>>;
@@ -72,7 +75,12 @@ pub type Describe = Box<dyn Fn(&mut schemars::SchemaGenerator) -> schemars::Sche
 impl Entry {
     /// A table that is checked and described by its serde type alone.
     pub fn of<T: serde::de::DeserializeOwned + schemars::JsonSchema + 'static>(name: &'static str) -> Self {
-        Self { name, check: Box::new(check::<T>), schema: Box::new(|generator| generator.subschema_for::<T>()) }
+        Self {
+            name,
+            check: Box::new(check::<T>),
+            schema: Box::new(|generator| generator.subschema_for::<T>()),
+            executes: false,
+        }
     }
 }
 

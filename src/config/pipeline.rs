@@ -1,5 +1,7 @@
 //! The tables that belong to the file as a whole: `[pipeline]` and the heads of `[profile.NAME]`.
 
+use std::collections::HashMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -28,6 +30,9 @@ pub(super) struct PipelineTable {
 /// Keys of a profile that say how it comes about; all others are tables to lay over the file.
 pub(super) const PROFILE_KEYS: [&str; 3] = ["description", "inherits", "include"];
 
+/// Profiles of a circle that are spelled out.
+const SHOWN: usize = 8;
+
 /// The profile `name` and those that it inherits from, the innermost base first.
 pub(super) fn lineage<'a>(
     profiles: Option<&'a Table>,
@@ -37,6 +42,7 @@ pub(super) fn lineage<'a>(
 ) -> Vec<(&'a str, &'a Node)> {
     let known: Vec<_> = profiles.into_iter().flat_map(|p| p.keys().map(String::as_str)).collect();
     let mut chain: Vec<(&str, &Node)> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     let mut wanted = (name.to_owned(), asked_at);
     loop {
         let (name, span) = &wanted;
@@ -48,8 +54,11 @@ pub(super) fn lineage<'a>(
             );
             break;
         };
-        if let Some(from) = chain.iter().position(|(seen, _)| seen == name) {
-            let mut circle: Vec<_> = chain[from..].iter().map(|(name, _)| *name).collect();
+        if let Some(from) = places.insert(name, chain.len()) {
+            let mut circle: Vec<_> = chain[from..].iter().take(SHOWN).map(|(name, _)| *name).collect();
+            if chain.len() - from > SHOWN {
+                circle.push("...");
+            }
             circle.push(name);
             sink.push(
                 Diagnostic::new(format!("profiles inherit from each other: {}", circle.join(" -> ")))

@@ -142,7 +142,7 @@ fn user_config_at(path: PathBuf, surroundings: &Surroundings) -> UserConfig {
             sink.push(Diagnostic::new(format!("unknown table `{name}`")).at(key.span).help(help));
         }
     }
-    config.diagnostics = sink.finish();
+    config.diagnostics = sink.finish().0;
     config
 }
 

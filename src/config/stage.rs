@@ -29,6 +29,9 @@ pub struct ResourceRequest {
     pub gpus: Option<u32>,
 }
 
+/// Bytes that an action takes beside its values, roughly.
+const ACTION: usize = 256;
+
 /// A stage whose matrix is known, so that others can refer to its axes.
 pub(super) struct Stage<'a> {
     name: &'a str,
@@ -64,9 +67,11 @@ impl<'a> Stage<'a> {
         let exclusions = exclude.map(|node| lists.exclusions(node, &axes, sink)).unwrap_or_default();
         let place = matrix.map_or(node.span, |m| m.span);
         let combinations = combinations(&axes, &exclusions).unwrap_or_else(|| {
+            let sizes: Vec<_> = axes.iter().map(|axis| axis.values.len().to_string()).collect();
             sink.push(
                 Diagnostic::new(format!("the matrix of `{name}` has more combinations than can be meant"))
                     .at(place)
+                    .label(sizes.join(" x "))
                     .help("leave out an axis, or list fewer values"),
             );
             Vec::new()
@@ -78,6 +83,9 @@ impl<'a> Stage<'a> {
                     .help("drop fewer, or leave the stage out"),
             );
         }
+        // A stage that is too much for the rest of the pipeline has no actions; that has been said.
+        let room = sink.make_bytes(combinations.len() * ACTION, place);
+        let combinations = if room { combinations } else { Vec::new() };
         Self { name, span: node.span, table, axes, combinations }
     }
 
@@ -119,6 +127,9 @@ impl Expander<'_> {
         let mut checked_resources = resources.as_ref().map(|r| Checked::new(r, stage.axes.len()));
         let mut actions = Vec::with_capacity(stage.combinations.len());
         for combination in &stage.combinations {
+            if sink.is_full() {
+                break;
+            }
             let filled_params = params.fill(combination, sink);
             if let (Some(node), Some(kind)) = (&filled_params, kind)
                 && checked_params.is_new(combination)
@@ -322,6 +333,9 @@ impl Links<'_> {
     fn check(&mut self, reference: &StageRef, sink: &mut Sink) -> bool {
         let name = reference.stage.as_str();
         let Some((to, _, stage)) = self.expander.stages.get_full(name) else {
+            if sink.is_full() {
+                return false;
+            }
             let known: Vec<_> = self.expander.stages.keys().copied().collect();
             sink.push(
                 Diagnostic::new(format!("there is no stage `{name}`"))

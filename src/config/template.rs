@@ -6,7 +6,7 @@
 
 use super::{
     Diagnostic, Key, Node, SourceMap, Span, Table, Value,
-    diagnostic::Sink,
+    diagnostic::{MOST, NODE, Sink},
     matrix::{Axis, Definitions},
     suggest::help_for,
 };
@@ -107,8 +107,9 @@ impl Template {
         };
         if let [Piece::Name(name)] = pieces[..] {
             return match lookup(name, span, scope) {
-                Ok(Found::Param(node)) => Self::Fixed(node.clone()),
-                Ok(Found::Axis(hole)) => Self::Whole(hole),
+                Ok(Found::Param(node)) if sink.make(node) => Self::Fixed(node.clone()),
+                Ok(Found::Axis(hole)) if hole.values.iter().flatten().all(|node| sink.make(node)) => Self::Whole(hole),
+                Ok(_) => Self::Broken,
                 Err(diagnostic) => {
                     sink.push(diagnostic);
                     Self::Broken
@@ -119,6 +120,10 @@ impl Template {
         let mut literal = String::new();
         let mut broken = false;
         for piece in pieces {
+            if sink.is_full() {
+                broken = true;
+                break;
+            }
             let found = match piece {
                 Piece::Text(text) => {
                     literal.push_str(text);
@@ -140,10 +145,16 @@ impl Template {
                 }),
             };
             match found {
-                Ok(Part::Text(text)) => literal.push_str(&text),
-                Ok(hole) => {
+                Ok(Part::Text(text)) if sink.make_bytes(text.len(), span) => literal.push_str(&text),
+                Ok(Part::Hole(hole))
+                    if sink.make_bytes(hole.values.iter().flatten().map(|text| NODE + text.len()).sum(), span) =>
+                {
                     parts.push(Part::Text(std::mem::take(&mut literal)));
-                    parts.push(hole);
+                    parts.push(Part::Hole(hole));
+                }
+                Ok(_) => {
+                    broken = true;
+                    break;
                 }
                 Err(diagnostic) => {
                     sink.push(diagnostic);
@@ -164,8 +175,11 @@ impl Template {
     /// The value for one combination of axis values; `None` after a problem, which is reported.
     pub fn fill(&self, combination: &[usize], sink: &mut Sink) -> Option<Node> {
         let (value, span) = match self {
-            Self::Fixed(node) => return Some(node.clone()),
-            Self::Whole(hole) => return hole.value(combination, sink).cloned(),
+            Self::Fixed(node) => return sink.make(node).then(|| node.clone()),
+            Self::Whole(hole) => {
+                let node = hole.value(combination, sink)?;
+                return sink.make(node).then(|| node.clone());
+            }
             Self::Text(parts, span) => {
                 let mut text = String::new();
                 for part in parts {
@@ -173,6 +187,9 @@ impl Template {
                         Part::Text(literal) => text.push_str(literal),
                         Part::Hole(hole) => text.push_str(hole.value(combination, sink)?),
                     }
+                }
+                if !sink.make_bytes(text.len(), *span) {
+                    return None;
                 }
                 (Value::Str(text), span)
             }
@@ -284,12 +301,17 @@ fn lookup<'a>(name: &str, span: Span, scope: &Scope<'a>) -> Result<Found<'a>, Di
                         .at(place())
                         .help(format!("write `${{{first}}}`")));
                 };
+                let mut faults = 0;
                 values
                     .iter()
                     .map(|v| match definitions.get(&v.text) {
+                        Some(_) if faults > MOST => Err(Box::new(Diagnostic::new(format!("no `{name}`")).at(span))),
                         Some(definition) => field_of(definition, field, &format!("{first}.{}", v.text), scope.sources)
                             .cloned()
-                            .map_err(|d| Box::new(d.at(place()))),
+                            .map_err(|d| {
+                                faults += 1;
+                                Box::new(d.at(place()))
+                            }),
                         None => Err(Box::new(Diagnostic::new(format!("unknown {first} `{}`", v.text)).at(v.node.span))),
                     })
                     .collect()

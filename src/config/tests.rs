@@ -248,7 +248,7 @@ fn included_files_are_merged_and_own_values_win() {
     let folder = Folder::new(&[
         (
             "p.toml",
-            "include = ['parts/*.toml', 'parts/a.toml']\n[pipeline]\nname = 'own'\n[profile.mini]\ninclude = ['mini/m.toml']\nparams.b = 9\n",
+            "include = [{ path = 'parts/*.toml', stages = true }, 'parts/a.toml']\n[pipeline]\nname = 'own'\n[profile.mini]\ninclude = ['mini/m.toml']\nparams.b = 9\n",
         ),
         ("parts/a.toml", "[pipeline]\nname = 'a'\ndescription = 'd'\nroot = '../store'\n[task.t]\ndataset = 'x'\n"),
         (
@@ -793,12 +793,13 @@ fn include_problems() {
       ╰────
      help: paths in `include` are relative to the file that includes
 
-     × `include` must list strings, not a whole number
+     × `include` must list strings or tables, not a whole number
       ╭─[p.toml:1:47]
     1 │ include = ['a.toml', 'none.toml', 'x/*.toml', 3]
       ·                                               ─
     2 │ [task.t]
       ╰────
+     help: write "FILE" or `{ path = "FILE", stages = true }`
 
      × `task.t` is defined in two files
       ╭─[p.toml:2:7]

@@ -95,8 +95,11 @@ mod tests {
         )
         .unwrap();
 
-        let any =
-            Entry { name: "any", check: Box::new(|_| Vec::new()), schema: Box::new(|_| schemars::json_schema!(true)) };
+        let any = Entry {
+            check: Box::new(|_| Vec::new()),
+            schema: Box::new(|_| schemars::json_schema!(true)),
+            ..Entry::of::<Task>("any")
+        };
         let vocabulary = Vocabulary { definitions: definitions().into_iter().collect(), stage_kinds: vec![any] };
         let loaded = load(&path, &LoadOptions::default(), &vocabulary);
         let found: Vec<_> = loaded.diagnostics.iter().map(|d| &d.message).collect();

@@ -40,10 +40,10 @@ pub fn accept(plan: &Plan, store: &Store, targets: &[usize], note: &str) -> Resu
                 .help("run it instead")
         })?;
         let old = store.preimage(&from).as_ref().and_then(Preimage::of_record);
-        found.push((identity, name, preimage, from, outcome, old));
+        found.push((i, identity, name, preimage, from, outcome, old));
     }
     let mut accepted = Vec::new();
-    for (identity, name, preimage, from, outcome, old) in found {
+    for (i, identity, name, preimage, from, outcome, old) in found {
         let reasons = old.map(|old| differences(&old, preimage)).unwrap_or_default();
         let record = serde_json::json!({
             "action": name,
@@ -51,6 +51,7 @@ pub fn accept(plan: &Plan, store: &Store, targets: &[usize], note: &str) -> Resu
             "previous": from,
             "reasons": reasons,
             "accepted": note,
+            "makers": plan.makers(i),
         });
         let acceptance = Acceptance { from, note: note.to_owned() };
         store.accept(preimage.key(), &identity, &outcome, acceptance, &record)?;

@@ -1,6 +1,7 @@
 //! Runs one action and publishes its result. The same code serves the scheduler's own threads and worker processes.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -25,6 +26,9 @@ pub struct Order {
     /// Key that the action stood for before.
     pub previous: Option<Digest>,
     pub run: String,
+    /// Names of the actions that made the inputs, by role, in the order of the job's artifacts.
+    #[serde(default)]
+    pub makers: BTreeMap<String, Vec<String>>,
     pub store: PathBuf,
     pub purpose: Purpose,
     /// Files of the inputs whose bytes nobody has compared with their names in this run.
@@ -82,6 +86,7 @@ pub fn execute(order: &Order, kind: &dyn StageKind, store: &Store, progress: &dy
         "previous": order.previous,
         "reasons": order.reasons,
         "run": order.run,
+        "makers": order.makers,
     });
     let outcome = store.publish(order.key, &order.identity, &out, &record)?;
     if outcome.files.is_empty() {

@@ -55,6 +55,11 @@ pub trait StageKind: Sync {
         false
     }
 
+    /// Whether a stage of this kind runs commands that its table names: such tables are taken from trusted files only.
+    fn executes(&self) -> bool {
+        false
+    }
+
     /// Does the work. Writes its files under `cx.out`; everything else is read from `cx.job`.
     fn run(&self, cx: &Context) -> Result<()>;
 }
@@ -65,6 +70,7 @@ pub fn vocabulary_entry(kind: &'static dyn StageKind) -> Entry {
         name: kind.name(),
         check: Box::new(|node| kind.check(node)),
         schema: Box::new(|generator| kind.schema(generator)),
+        executes: kind.executes(),
     }
 }
 

@@ -53,6 +53,13 @@ impl<'a> Lineage<'a> {
         self.makers.get(artifact)?.last().map(|i| self.results[*i].0)
     }
 
+    /// As [`Self::maker`], preferring the action of that name: several may have made the same bytes.
+    fn maker_called(&self, artifact: &Digest, name: Option<&str>) -> Option<Digest> {
+        let makers = self.makers.get(artifact)?;
+        let called = |i: &&usize| name.is_some_and(|name| is_called(&self.results[**i].1.action, name));
+        makers.iter().rev().find(called).or(makers.last()).map(|i| self.results[*i].0)
+    }
+
     /// The earlier action of the same stage that differs in the fewest fields, and these.
     pub fn nearest(&self, key: &Digest) -> Option<(String, Vec<Reason>)> {
         let (_, known) = self.results.iter().find(|(k, _)| k == key)?;
@@ -75,17 +82,26 @@ impl<'a> Lineage<'a> {
     /// Everything that a key's result was made from, as an indented list down to files and where they came from.
     pub fn tree(&self, key: &Digest) -> String {
         let mut out = String::new();
-        self.write(key, "", 0, &mut HashSet::new(), &mut out);
+        self.write(key, ("", None), 0, &mut HashSet::new(), &mut out);
         out
     }
 
-    fn write(&self, key: &Digest, role: &str, depth: usize, seen: &mut HashSet<Digest>, out: &mut String) {
+    /// The pair is the role in which the result was read, and what its reader calls it.
+    fn write(
+        &self,
+        key: &Digest,
+        (role, name): (&str, Option<&str>),
+        depth: usize,
+        seen: &mut HashSet<Digest>,
+        out: &mut String,
+    ) {
         let indent = "  ".repeat(depth);
         let role = if role.is_empty() { String::new() } else { format!("{role}: ") };
         let Some(known) = self.store.known(key) else { return };
         let artifact = known.outcomes.first().map_or_else(String::new, |o| o.artifact.to_string());
         let record = self.store.preimage(key);
-        let action = record.as_ref().and_then(|r| r.get("action")?.as_str()).unwrap_or(&known.action);
+        let recorded = || record.as_ref().and_then(|r| r.get("action")?.as_str());
+        let action = name.or_else(recorded).unwrap_or(&known.action);
         let _ = writeln!(out, "{indent}{role}{action}  artifact {artifact}");
         if let Some(acceptance) = &known.accepted {
             let _ = writeln!(out, "{indent}  accepted, not computed: {}", acceptance.note);
@@ -106,14 +122,20 @@ impl<'a> Lineage<'a> {
             }
         }
         for (role, artifacts) in &inputs {
-            for artifact in artifacts {
-                match self.maker(artifact) {
-                    Some(maker) => self.write(&maker, role, depth + 1, seen, out),
+            for (i, artifact) in artifacts.iter().enumerate() {
+                let name = record.get("makers").and_then(|makers| makers.get(role)?.get(i)?.as_str());
+                match self.maker_called(artifact, name) {
+                    Some(maker) => self.write(&maker, (role, name), depth + 1, seen, out),
                     None => drop(writeln!(out, "{indent}  {role}: artifact {artifact}, no longer in the store")),
                 }
             }
         }
     }
+}
+
+/// Whether an identity, `pipeline:profile:action`, is that of an action of this name.
+fn is_called(identity: &str, name: &str) -> bool {
+    identity.strip_suffix(name).is_some_and(|rest| rest.ends_with(':'))
 }
 
 /// Where a file was fetched from, if the record says so.

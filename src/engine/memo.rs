@@ -68,6 +68,8 @@ pub struct Memo {
     results: usize,
     /// The run whose journal names each of them.
     run: String,
+    /// How good the results are, for people.
+    scores: Vec<String>,
     #[serde(skip)]
     blobs: Vec<(Digest, u64)>,
 }
@@ -134,8 +136,17 @@ pub fn recall(question: &Question, machine: Resources) -> Option<(Entered, Memo)
 }
 
 /// Leaves a memo of a run that found everything; none where that isn't all there is to say of it.
-pub fn remember(question: &Question, plan: &Plan, store: &Store, machine: Resources, summary: &Summary) -> Result<()> {
+/// `scores` are the last words on how good the results are.
+pub fn remember(
+    question: &Question,
+    plan: &Plan,
+    store: &Store,
+    machine: Resources,
+    summary: &Summary,
+    scores: Vec<String>,
+) -> Result<()> {
     let (Some(id), Some(memo)) = (question.id(), Memo::of(plan, store, machine, summary)?) else { return Ok(()) };
+    let memo = Memo { scores, ..memo };
     store.write_memo(&id, &memo.encode()?)
 }
 
@@ -173,6 +184,7 @@ impl Memo {
             manifests,
             results: summary.reused,
             run: summary.run.clone(),
+            scores: Vec::new(),
             blobs,
         }))
     }
@@ -212,6 +224,11 @@ impl Memo {
             && self.manifests.iter().all(|(folder, digest)| manifest_in(&self.root, folder) == *digest)
             && self.exports.iter().all(|export| export.is_in_place(store, &self.root))
             && store.holds_all(&self.blobs)
+    }
+
+    /// How good the results are, a line each.
+    pub fn scores(&self) -> &[String] {
+        &self.scores
     }
 
     /// Writes the journal of a run that found everything.

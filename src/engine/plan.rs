@@ -28,6 +28,9 @@ use crate::{
 /// Fewer actions aren't worth a second thread.
 pub(super) const PARALLEL_FROM: usize = 500;
 
+/// Inputs of all actions together; more are a gathering that nobody meant.
+const MOST_LINKS: usize = 4_000_000;
+
 /// One node of the DAG.
 pub struct Action {
     /// `train[task=sst5,method=lora,seed=0]`
@@ -103,48 +106,35 @@ impl Forecast {
 impl Plan {
     /// Resolves and links every action of the specification. All problems are reported together.
     pub fn new(spec: Spec, registry: Registry) -> Result<Self, Vec<Diagnostic>> {
-        let mut problems = Vec::new();
-        let mut actions = Vec::new();
-        let mut specs = Vec::new();
+        let (resolved, mut problems) = resolve_all(&spec, registry);
+        let mut actions = Vec::with_capacity(resolved.len());
+        let mut specs = Vec::with_capacity(resolved.len());
         let mut by_stage: HashMap<&str, Vec<usize>> = HashMap::new();
-        let mut described = Vec::new();
-        for stage in &spec.stages {
-            let Some(kind) = registry.iter().find(|k| k.name() == stage.kind) else { continue };
-            described.extend(stage.actions.iter().map(|action| (stage, action, *kind)));
-        }
-        let one = |(stage, action, kind): &(&StageSpec, &ActionSpec, &'static dyn StageKind)| {
-            resolve(&spec, stage, action, *kind)
-        };
-        let resolved: Vec<Result<Action, Vec<Diagnostic>>> = if described.len() < PARALLEL_FROM {
-            described.iter().map(one).collect()
-        } else {
-            described.par_iter().map(one).collect()
-        };
-        for ((stage, action, _), resolved) in described.into_iter().zip(resolved) {
-            match resolved {
-                Ok(resolved) => {
-                    by_stage.entry(&stage.name).or_default().push(actions.len());
-                    specs.push(action);
-                    actions.push(resolved);
-                }
-                Err(found) => problems.extend(found),
-            }
+        for (stage, action, resolved) in resolved {
+            by_stage.entry(&stage.name).or_default().push(actions.len());
+            specs.push(action);
+            actions.push(resolved);
         }
         if problems.is_empty() {
             let mut links = Links { by_stage, tables: HashMap::new() };
+            let mut count = 0;
             for i in 0..actions.len() {
                 for input in &specs[i].inputs {
                     match links.resolve(input, &actions[i].axes, &actions) {
-                        Ok(found) => actions[i].inputs.entry(input.role.clone()).or_default().extend(found),
+                        Ok(found) => {
+                            count += found.len();
+                            actions[i].inputs.entry(input.role.clone()).or_default().extend(found);
+                        }
                         Err(problem) => problems.push(problem),
+                    }
+                    if count > MOST_LINKS {
+                        return Err(vec![too_many_links(&actions[i].stage, input)]);
                     }
                 }
             }
         }
         if !problems.is_empty() {
-            let mut seen = HashSet::new();
-            problems.retain(|p| seen.insert((p.message.clone(), p.span)));
-            return Err(problems);
+            return Err(distinct(problems));
         }
         let goals = spec.pipeline.goals.clone();
         let wanted: Vec<usize> =
@@ -158,13 +148,19 @@ impl Plan {
         Self::sorted(spec, actions, &keep)
     }
 
+    /// What the stages' kinds have to say against a specification that may be incomplete. Nothing is linked: an action that isn't
+    /// there has been told of already.
+    pub fn problems(spec: &Spec, registry: Registry) -> Vec<Diagnostic> {
+        distinct(resolve_all(spec, registry).1)
+    }
+
     fn sorted(spec: Spec, actions: Vec<Action>, keep: &HashSet<usize>) -> Result<Self, Vec<Diagnostic>> {
         let mut graph = DiGraph::new();
         let nodes: HashMap<usize, NodeIndex> =
             (0..actions.len()).filter(|i| keep.contains(i)).map(|i| (i, graph.add_node(i))).collect();
         for (&i, &node) in &nodes {
-            for input in actions[i].inputs.values().flatten() {
-                graph.update_edge(nodes[input], node, ());
+            for input in actions[i].inputs.values().flatten().collect::<BTreeSet<_>>() {
+                graph.add_edge(nodes[input], node, ());
             }
         }
         let order = stable_order(&graph)
@@ -182,8 +178,8 @@ impl Plan {
         let mut graph = DiGraph::new();
         let nodes: Vec<NodeIndex> = (0..sorted.len()).map(|i| graph.add_node(i)).collect();
         for (i, action) in sorted.iter().enumerate() {
-            for input in action.inputs.values().flatten() {
-                graph.update_edge(nodes[*input], nodes[i], ());
+            for input in action.inputs.values().flatten().collect::<BTreeSet<_>>() {
+                graph.add_edge(nodes[*input], nodes[i], ());
             }
         }
         Ok(Self { spec, actions: sorted, graph })
@@ -192,6 +188,12 @@ impl Plan {
     /// Actions that `i` reads.
     pub fn inputs(&self, i: usize) -> impl Iterator<Item = usize> {
         self.actions[i].inputs.values().flatten().copied()
+    }
+
+    /// Names of the actions that `i` reads, by role.
+    pub fn makers(&self, i: usize) -> BTreeMap<String, Vec<String>> {
+        let names = |sources: &Vec<usize>| sources.iter().map(|s| self.actions[*s].name.clone()).collect();
+        self.actions[i].inputs.iter().map(|(role, sources)| (role.clone(), names(sources))).collect()
     }
 
     /// Actions that read `i`.
@@ -474,6 +476,42 @@ fn resources(node: &Node, default: Resources) -> Result<Resources, Vec<Diagnosti
         })?,
     };
     Ok(Resources { cores: table.cores.unwrap_or(default.cores), memory, gpus: table.gpus.unwrap_or(default.gpus) })
+}
+
+/// All actions of a specification, and what is wrong with the others.
+fn resolve_all(spec: &Spec, registry: Registry) -> (Vec<(&StageSpec, &ActionSpec, Action)>, Vec<Diagnostic>) {
+    let mut described = Vec::new();
+    for stage in &spec.stages {
+        let Some(kind) = registry.iter().find(|k| k.name() == stage.kind) else { continue };
+        described.extend(stage.actions.iter().map(|action| (stage, action, *kind)));
+    }
+    let one =
+        |(stage, action, kind): &(&StageSpec, &ActionSpec, &'static dyn StageKind)| resolve(spec, stage, action, *kind);
+    let resolved: Vec<Result<Action, Vec<Diagnostic>>> = if described.len() < PARALLEL_FROM {
+        described.iter().map(one).collect()
+    } else {
+        described.par_iter().map(one).collect()
+    };
+    let (mut actions, mut problems) = (Vec::with_capacity(described.len()), Vec::new());
+    for ((stage, action, _), resolved) in described.into_iter().zip(resolved) {
+        match resolved {
+            Ok(resolved) => actions.push((stage, action, resolved)),
+            Err(found) => problems.extend(found),
+        }
+    }
+    (actions, problems)
+}
+
+fn distinct(mut problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut seen = HashSet::new();
+    problems.retain(|p| seen.insert((p.message.clone(), p.span)));
+    problems
+}
+
+fn too_many_links(stage: &str, input: &InputSpec) -> Diagnostic {
+    Diagnostic::new(format!("with `{}` of `{stage}`, actions name more than {MOST_LINKS} inputs", input.role))
+        .at(input.span)
+        .help("give both stages a common axis, so that each action gathers less")
 }
 
 fn resolve(

@@ -741,6 +741,7 @@ impl Scheduler<'_> {
             preimage,
             reasons,
             run: self.run.clone(),
+            makers: self.plan.makers(i),
             store: self.store.root().to_owned(),
             purpose,
             unproved,

@@ -14,7 +14,10 @@ use super::{
         harmless,
     },
 };
-use crate::error::{Error, Result};
+use crate::{
+    config::suggest,
+    error::{Error, Result},
+};
 
 /// A way to compute a backbone.
 struct Family {
@@ -75,7 +78,10 @@ const FAMILIES: &[Family] = &[
 fn family(name: &str) -> Result<&'static Family> {
     FAMILIES.iter().find(|f| f.name == name).ok_or_else(|| {
         let names: Vec<_> = FAMILIES.iter().map(|f| f.name).collect();
-        Error::input(format!("there is no model family `{name}`")).help(format!("families are: {}", names.join(", ")))
+        Error::input(format!("there is no model family `{name}`")).help(match suggest(name, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("families are: {}", names.join(", ")),
+        })
     })
 }
 

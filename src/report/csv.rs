@@ -1,8 +1,11 @@
-//! CSV. Figures are fractions with six decimals; what is missing is `NA`.
+//! CSV. No cell is a formula. Figures are fractions with six decimals; what is missing is `NA`.
 
 use ::csv::Writer;
 
-use super::evaluations::{Cell, Report, Table, seed_text};
+use super::{
+    evaluations::{Cell, Report, Table, seed_text},
+    text::csv_cell,
+};
 use crate::{
     error::{Error, Result},
     eval::metrics::Metric,
@@ -17,7 +20,7 @@ fn number(x: f64) -> String {
 pub(super) fn write(rows: impl IntoIterator<Item = Vec<String>>) -> Result<String> {
     let mut writer = Writer::from_writer(Vec::new());
     for row in rows {
-        writer.write_record(&row).map_err(Error::internal)?;
+        writer.write_record(row.into_iter().map(csv_cell)).map_err(Error::internal)?;
     }
     let bytes = writer.into_inner().map_err(Error::internal)?;
     String::from_utf8(bytes).map_err(Error::internal)

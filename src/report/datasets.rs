@@ -9,6 +9,7 @@ use super::{
     csv::{self, NA},
     format::{self, MISSING},
     markdown::{Align, aligned},
+    text::on_lines,
 };
 use crate::{
     data::{Pin, Split, Summary, card::Duplicates},
@@ -95,8 +96,10 @@ struct Row<'a> {
 /// # Errors
 /// Two summaries of one dataset that were made from different files.
 pub fn dataset_table(layout: &DatasetLayout, summaries: &[Summary]) -> Result<Vec<(String, String)>> {
+    let layout = &on_lines(layout)?;
+    let summaries: Vec<Summary> = summaries.iter().map(on_lines).collect::<Result<_>>()?;
     let mut by_dataset: BTreeMap<&str, BTreeMap<&str, &Summary>> = BTreeMap::new();
-    for summary in summaries {
+    for summary in &summaries {
         let schemes = by_dataset.entry(&summary.dataset).or_default();
         if let Some(other) = schemes.values().next()
             && other.sources != summary.sources

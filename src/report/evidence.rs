@@ -1,11 +1,23 @@
 //! What a report is made from.
 
-use crate::{eval::Evaluation, store::Digest};
+use super::text::on_lines;
+use crate::{error::Result, eval::Evaluation, store::Digest};
 
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
     pub runs: Vec<Run>,
     pub datasets: Vec<DatasetFacts>,
+}
+
+impl Evidence {
+    /// With all texts on one line each.
+    pub(super) fn on_lines(&self) -> Result<Self> {
+        let run = |run: &Run| Ok(Run { evaluation: on_lines(&run.evaluation)?, ..run.clone() });
+        Ok(Self {
+            runs: self.runs.iter().map(run).collect::<Result<_>>()?,
+            datasets: self.datasets.iter().map(on_lines).collect::<Result<_>>()?,
+        })
+    }
 }
 
 /// One evaluation artifact.
@@ -52,7 +64,7 @@ impl Predictions {
 }
 
 /// What a prepared dataset holds, and what was left out.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct DatasetFacts {
     pub dataset: String,
     pub scheme: String,
@@ -76,7 +88,7 @@ pub struct DatasetFacts {
     pub notes: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct SplitFacts {
     pub name: String,
     /// Examples per label, in the order of the dataset's labels.

@@ -7,6 +7,7 @@ use super::{
     format::{self, MISSING, UNPUBLISHED},
     published::Gap,
     template,
+    text::markdown_cell,
 };
 use crate::{
     error::{Error, Result},
@@ -21,7 +22,7 @@ pub(super) enum Align {
 
 /// A table with columns padded to one width.
 pub(super) fn aligned(header: &[String], align: &[Align], rows: &[Vec<String>]) -> String {
-    let escape = |cells: &[String]| -> Vec<String> { cells.iter().map(|c| c.replace('|', "\\|")).collect() };
+    let escape = |cells: &[String]| -> Vec<String> { cells.iter().map(|c| markdown_cell(c)).collect() };
     let (header, rows): (_, Vec<_>) = (escape(header), rows.iter().map(|r| escape(r)).collect());
     let width = |column: usize| {
         let cells = std::iter::once(&header).chain(&rows).filter_map(|r| r.get(column));

@@ -8,7 +8,7 @@ use super::{
     layout::Named,
     markdown::{Align, aligned},
 };
-use crate::error::Result;
+use crate::{error::Result, visible::visible_line};
 
 /// What all rows have in common.
 #[derive(Debug, Clone)]
@@ -54,7 +54,12 @@ fn gib(bytes: u64) -> String {
 
 /// `memory.md` and `memory.csv`.
 pub fn memory_table(layout: &MemoryLayout, rows: &[MemoryRow]) -> Result<Vec<(String, String)>> {
-    Ok(vec![("memory.csv".to_owned(), long(rows)?), ("memory.md".to_owned(), page(layout, rows))])
+    let line = |text: &str| visible_line(text).into_owned();
+    let named = |of: &Named| Named { name: of.name.clone(), title: line(&of.title) };
+    let on_line = |row: &MemoryRow| MemoryRow { task: named(&row.task), method: named(&row.method), ..row.clone() };
+    let rows: Vec<_> = rows.iter().map(on_line).collect();
+    let layout = MemoryLayout { title: line(&layout.title), model: line(&layout.model), ..layout.clone() };
+    Ok(vec![("memory.csv".to_owned(), long(&rows)?), ("memory.md".to_owned(), page(&layout, &rows))])
 }
 
 fn page(layout: &MemoryLayout, rows: &[MemoryRow]) -> String {

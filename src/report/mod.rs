@@ -17,6 +17,7 @@ mod svg;
 mod template;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use datasets::{DatasetEntry, DatasetLayout, Published, dataset_table};
 pub use evaluations::Report;

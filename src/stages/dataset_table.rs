@@ -53,7 +53,7 @@ impl StageKind for DatasetTable {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {

@@ -3,9 +3,10 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    config::{self, Diagnostic, Span},
+    config::{self, Diagnostic, Node, Span},
     engine::ResolveContext,
     error::{Category, Error},
+    models::{ModelSpec, usual_targets},
 };
 
 /// The definition `[kind.name]`, which the stage's key `kind` names.
@@ -49,9 +50,22 @@ pub(super) fn json(params: &impl Serialize) -> Result<serde_json::Value, Vec<Dia
         .map_err(|e| vec![Diagnostic::new(format!("these parameters can't be written down: {e}"))])
 }
 
-/// An error of a lower layer about what the stage's key `key` names.
-pub(super) fn fault(cx: &ResolveContext, key: &str, e: Error) -> Diagnostic {
-    Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(span(cx, key)) }
+/// An error of a lower layer about the definition `[kind.name]`, at its key that it concerns, whatever stage meets it first.
+pub(super) fn fault(cx: &ResolveContext, [kind, name, key]: [&str; 3], e: Error) -> Diagnostic {
+    let definition = cx.spec.definition(kind, name, None).ok();
+    let place = definition.map(|node| node.get(key).unwrap_or(node).span).or_else(|| span(cx, kind));
+    Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(place) }
+}
+
+/// What a model's table says on its own: its shape, and whether there is such a family.
+pub(super) fn check_model(node: &Node) -> Vec<Diagnostic> {
+    let model = match config::from_node::<ModelSpec>(node) {
+        Ok(model) => model,
+        Err(found) => return found,
+    };
+    let place = node.get("family").unwrap_or(node).span;
+    let fault = usual_targets(&model.family).err();
+    fault.into_iter().map(|e| Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(place) }).collect()
 }
 
 /// An error of what a model computes, with the names of the model and its adapter. Others have nothing to do with them.

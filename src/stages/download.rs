@@ -1,6 +1,10 @@
 //! `download`: the files of a definition's `source` table, each proved by its pin.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+    sync::Arc,
+};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -186,16 +190,19 @@ impl SourceEntry {
     }
 }
 
-/// All sources of all definitions that have no pin yet, in the order of the files.
+/// All sources that the pipeline's stages download and that have no pin yet, in the order of the files. Of a card that nothing
+/// reads nothing is asked.
 ///
 /// # Errors
 /// Every source that can't be read.
 pub fn unpinned(spec: &Spec) -> Result<Vec<SourceEntry>, Vec<Diagnostic>> {
     let mut entries = Vec::new();
     let mut diagnostics = Vec::new();
+    let used = used(spec);
     for (kind, definitions) in &spec.definitions {
         for (name, definition) in definitions {
-            if let Some(table) = source_table(definition) {
+            let table = source_table(definition).filter(|_| used.contains(format!("{kind}.{name}").as_str()));
+            if let Some(table) = table {
                 match read_table(spec, [kind, name], table) {
                     Ok(found) => entries.extend(found.into_iter().filter(|entry| entry.source.pin().is_none())),
                     Err(found) => diagnostics.extend(found),
@@ -204,6 +211,12 @@ pub fn unpinned(spec: &Spec) -> Result<Vec<SourceEntry>, Vec<Diagnostic>> {
         }
     }
     if diagnostics.is_empty() { Ok(entries) } else { Err(diagnostics) }
+}
+
+/// The definitions, as `KIND.NAME`, whose sources some stage downloads.
+fn used(spec: &Spec) -> HashSet<&str> {
+    let downloads = spec.stages.iter().filter(|stage| stage.kind == Download.name());
+    downloads.flat_map(|stage| &stage.actions).filter_map(|action| action.params.get("from")?.as_str()).collect()
 }
 
 /// The sources of the definition `KIND.NAME`. Diagnostics without a span concern the name itself.
@@ -307,7 +320,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{ActionSpec, Key, Pipeline, Value},
+        config::{ActionSpec, Key, Pipeline, StageSpec, Value},
         engine::{Job, Unwatched},
         store::Digest,
     };
@@ -399,11 +412,19 @@ mod tests {
     fn missing_pins_are_found_for_pin_and_refused_for_run() {
         let text = "[source.\"a.b\"]\nurl = \"https://example.org/a\"";
         let found = resolve(text, "from = \"dataset.d\"").unwrap_err().remove(0);
-        assert!(found.help.unwrap().contains("emopipe pin"));
-        let entries = unpinned(&spec(text)).unwrap();
+        assert!(found.help.as_ref().unwrap().contains("emopipe pin"));
+        let reads = |from: &str, text: &str| {
+            let params = node(&format!("from = \"{from}\""));
+            let action = ActionSpec { axes: vec![], params, inputs: vec![], resources: None, export: None };
+            let (name, kind) = ("raw".to_owned(), "download".to_owned());
+            let stages = vec![StageSpec { name, kind, span: found.span.unwrap(), actions: vec![action] }];
+            unpinned(&Spec { stages, ..spec(text) }).unwrap()
+        };
+        let entries = reads("dataset.d", text);
         assert_eq!(entries[0].key, ["dataset", "d", "source", "a.b"]);
         assert_eq!(found.span, Some(entries[0].span));
-        assert!(unpinned(&spec(&definition("https://example.org/a"))).unwrap().is_empty());
+        assert!(reads("dataset.d", &definition("https://example.org/a")).is_empty());
+        assert!(reads("dataset.other", text).is_empty(), "nothing is asked of what no stage reads");
     }
 
     #[test]

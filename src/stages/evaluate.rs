@@ -185,11 +185,13 @@ impl StageKind for Evaluate {
             return Err(problems);
         }
         let numerics = numerics(table.device, model.dtype);
-        let targets = usual_targets(&model.family).map_err(|e| vec![fault(cx, "model", e)])?;
+        let targets =
+            usual_targets(&model.family).map_err(|e| vec![fault(cx, ["model", &table.model, "family"], e)])?;
         let adapter = method.as_ref().map_or(AdapterSpec::None(UntrainedSpec {}), |m| m.adapter.clone());
         let adapter = adapter.with_usual_targets(targets);
         let unkeyed = json(&adapter)?;
-        let frozen = Frozen::of(&model.backbone(), table.device).map_err(|e| vec![fault(cx, "model", e)])?;
+        let frozen = Frozen::of(&model.backbone(), table.device)
+            .map_err(|e| vec![fault(cx, ["model", &table.model, "config"], e)])?;
         let memory = frozen.map(|frozen| EvaluationMemory {
             frozen,
             model: table.model.clone(),

@@ -102,7 +102,8 @@ impl StageKind for MemoryPlan {
         let options: Options = config::from_node(&cx.action.params)?;
         let model = definition::<ModelSpec>(cx, "model", &options.model);
         let (model, (methods, tasks)) = both(model, both(methods(cx, &options.methods), tasks(cx)))?;
-        let targets = usual_targets(&model.family).map_err(|e| vec![fault(cx, "model", e)])?;
+        let targets =
+            usual_targets(&model.family).map_err(|e| vec![fault(cx, ["model", &options.model, "family"], e)])?;
         let methods = methods.into_iter().map(|m| Planned { adapter: m.adapter.with_usual_targets(targets), ..m });
         let mut missing = Vec::new();
         if model.config.is_empty() {

@@ -27,7 +27,7 @@ use crate::{
 };
 
 pub use download::{SourceEntry, to_fetch, unpinned};
-pub use evaluate::Evaluate;
+pub use evaluate::{Evaluate, METRICS_FILE};
 pub use local::{locate, pin};
 pub use train::Train;
 
@@ -46,8 +46,8 @@ pub static REGISTRY: Registry = &[
 
 /// What pipeline files may contain.
 pub fn vocabulary() -> Vocabulary {
-    let mut definitions = Vec::from(data::definitions());
-    definitions.push(Entry::of::<ModelSpec>("model"));
-    definitions.push(Entry::of::<Method>("method"));
-    Vocabulary { definitions, stage_kinds: REGISTRY.iter().map(|kind| vocabulary_entry(*kind)).collect() }
+    let mut tables = Vec::from(data::definitions());
+    tables.push(Entry { check: Box::new(definitions::check_model), ..Entry::of::<ModelSpec>("model") });
+    tables.push(Entry::of::<Method>("method"));
+    Vocabulary { definitions: tables, stage_kinds: REGISTRY.iter().map(|kind| vocabulary_entry(*kind)).collect() }
 }

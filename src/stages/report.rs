@@ -30,7 +30,7 @@ impl StageKind for ReportKind {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {

@@ -7,7 +7,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::definitions::{both, definition};
+use super::definitions::{both, definition, fault};
 use crate::{
     config::{self, Diagnostic, Node},
     data::{
@@ -97,16 +97,9 @@ impl StageKind for Tokenize {
         let convention = Convention::of(&model.family);
         let usual = convention.as_ref().and_then(|c| c.instruction.as_deref()).unwrap_or(INSTRUCTION);
         let instruction = task.instruction.unwrap_or_else(|| usual.to_owned());
-        if let Err(e) = Instruction::new(&instruction, &[]) {
-            let span = cx.action.params.get("task").map(|n| n.span);
-            return Err(vec![Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(span) }]);
-        }
-        let dims = model.backbone().dims().map_err(|e| {
-            vec![Diagnostic {
-                help: e.help,
-                ..Diagnostic::new(e.message).at(cx.action.params.get("model").map(|n| n.span))
-            }]
-        })?;
+        let (task_name, model_name) = (&*table.task, &*table.model);
+        Instruction::new(&instruction, &[]).map_err(|e| vec![fault(cx, ["task", task_name, "instruction"], e)])?;
+        let dims = model.backbone().dims().map_err(|e| vec![fault(cx, ["model", model_name, "config"], e)])?;
         let params = Params {
             instruction,
             words: task.words.into_iter().collect(),

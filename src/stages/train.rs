@@ -109,7 +109,10 @@ impl StageKind for Train {
         if let Some(problem) = without_words(cx, &model, &table.method, method.head) {
             return Err(vec![problem]);
         }
-        let targets = usual_targets(&model.family).map_err(|e| vec![fault(cx, "model", e)])?;
+        let targets =
+            usual_targets(&model.family).map_err(|e| vec![fault(cx, ["model", &table.model, "family"], e)])?;
+        let frozen = Frozen::of(&model.backbone(), table.device)
+            .map_err(|e| vec![fault(cx, ["model", &table.model, "config"], e)])?;
         let params = Params {
             base_model: table.model,
             backbone: model.backbone(),
@@ -119,7 +122,6 @@ impl StageKind for Train {
             seed: table.seed,
             device: table.device,
         };
-        let frozen = Frozen::of(&model.backbone(), table.device).map_err(|e| vec![fault(cx, "model", e)])?;
         let memory = frozen.map(|frozen| TrainingMemory {
             frozen,
             model: params.base_model.clone(),

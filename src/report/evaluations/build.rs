@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::{evidence::Evidence, layout::Layout},
+    super::{evidence::Evidence, layout::Layout, text::on_lines},
     basis::local_copies,
     contrasts, details,
     document::{Report, ResultRow},
@@ -18,6 +18,7 @@ impl Report {
     /// If two evaluations fill the same cell, those of one task were made on different examples, or a prediction names
     /// no label.
     pub fn build(layout: &Layout, evidence: &Evidence) -> Result<Self> {
+        let (layout, evidence) = (&on_lines(layout)?, &evidence.on_lines()?);
         let groups = groups::group(evidence)?;
         let models = groups::models(evidence)?;
         let baseline = layout.methods.iter().find(|m| m.name == layout.baseline).cloned().ok_or_else(|| {

@@ -138,6 +138,10 @@ impl StageKind for Exec {
         serde_json::from_value(params.get("outputs")?.clone()).ok()
     }
 
+    fn executes(&self) -> bool {
+        true
+    }
+
     fn run(&self, cx: &Context) -> Result<()> {
         let params: Params = cx.params()?;
         let unkeyed: Unkeyed = serde_json::from_value(cx.job.unkeyed.clone())?;
