@@ -10,7 +10,7 @@ use super::{
     args::{PipelineArgs, VerifyArgs},
     fit::Machine,
     live::{Live, bar},
-    load, open_store,
+    load,
     run::listen,
     store_folder,
     terminal::print,

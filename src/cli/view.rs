@@ -317,10 +317,10 @@ impl Observer for View {
             }
             Event::Removed { folder, files, left } => {
                 if !files.is_empty() {
-                    self.line(&format!("removed from {folder}/, as nothing makes it any more: {}", files.join(", ")));
+                    say(&format!("removed from {folder}/, as nothing makes it any more: {}", files.join(", ")));
                 }
                 if !left.is_empty() {
-                    self.line(&format!(
+                    say(&format!(
                         "left in {folder}/: nothing makes it any more, but it was edited: {}",
                         left.join(", ")
                     ));

@@ -417,7 +417,7 @@ mod tests {
             let params = node(&format!("from = \"{from}\""));
             let action = ActionSpec { axes: vec![], params, inputs: vec![], resources: None, export: None };
             let (name, kind) = ("raw".to_owned(), "download".to_owned());
-            let stages = vec![StageSpec { name, kind, span: found.span.unwrap(), actions: vec![action] }];
+            let stages = vec![StageSpec { name, kind, span: found.span.unwrap(), export_span: None, actions: vec![action] }];
             unpinned(&Spec { stages, ..spec(text) }).unwrap()
         };
         let entries = reads("dataset.d", text);
