@@ -48,16 +48,19 @@ impl Weights {
     /// Opens `files` (name inside the artifact, and path): one `.gguf`; or `.safetensors` or PyTorch's `.bin`, each with
     /// `config.json`. `table` is what a pipeline file states of the configuration, and may stand in for `config.json`.
     pub fn open(files: &BTreeMap<String, PathBuf>, table: &ConfigTable) -> Result<Self> {
-        let chosen = files::choose(files);
-        let config = files::config(files)?;
+        let chosen = files::choose(files)?;
+        let stated = files::config(files)?;
         match chosen {
-            Ok(Chosen::Gguf { name, path }) => {
+            Chosen::Gguf { name, path } => {
                 let (file, own) = gguf::File::open(name, path)?;
-                let config = config.map_or(Ok(own.clone()), |config| own.with(config))?;
+                let config = match stated {
+                    Some(stated) => own.with(stated)?,
+                    None => own,
+                };
                 Ok(Self::new(config.with_table(table)?, Format::Gguf(file)))
             }
-            Ok(Chosen::Shards { format, index, names }) => {
-                let config = match config {
+            Chosen::Shards { format, index, names } => {
+                let config = match stated {
                     Some(config) => config.with_table(table)?,
                     None if !table.is_empty() => Config::of_table(table),
                     None => {
@@ -68,7 +71,6 @@ impl Weights {
                 };
                 Ok(Self::new(config, Format::Shards(Shards::open(files, format, index, &names)?)))
             }
-            Err(e) => Err(e),
         }
     }
 
