@@ -206,6 +206,8 @@ def byte_level_variants(base):
     prefixed = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
     yield variant("prefix space", SPACED, {"added_tokens": tokens, "pre_tokenizer": prefixed})
     yield variant("whole words", set={"added_tokens": tokens, "model": {**base["model"], "ignore_merges": True}})
+    yield variant("gpt2 with prefix space", SPACED, {"added_tokens": tokens}, tokenizer_class="GPT2Tokenizer", add_prefix_space=True)
+    yield variant("gpt2 without prefix space", SPACED, {"added_tokens": tokens, "pre_tokenizer": prefixed}, tokenizer_class="GPT2TokenizerFast")
     lower = {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]}
     shouted = base["added_tokens"] + added(base, ["<|USER|>", "<|end|>", "Film", "GOOD"], normalized=True, special=False)
     yield variant("normalized words", CHAT.replace("<|{{ m['role'] }}|>", "<|UsEr|>"), {"added_tokens": shouted, "normalizer": lower})
@@ -278,7 +280,7 @@ def unigram_variants(base):
     yield variant("words", SPACED, {**tokens, "pre_tokenizer": split})
 
 
-def sentence_piece_variants(size, user_defined=False):
+def sentence_piece_variants(size):
     markers = {str(size + i): flags(name) for i, name in enumerate(MARKERS[2:])}
     decoder = {"0": flags("<unk>"), "1": flags("<s>"), "2": flags("</s>"), **markers}
     stripped = {**decoder, str(size): flags("<|user|>", rstrip=True), str(size + 2): flags("<|end|>", lstrip=True, special=False)}
@@ -286,15 +288,13 @@ def sentence_piece_variants(size, user_defined=False):
         keys = {} if legacy is None else {"legacy": legacy}
         for template, layout in ((CHAT, "chat"), (INST, "inst"), (SPACED, "spaced")):
             yield variant(f"llama {legacy} {layout}", template, tokenizer_class="LlamaTokenizer", added_tokens_decoder=decoder, **keys)
-            if not user_defined:
-                yield variant(f"generic {legacy} {layout}", template, added_tokens_decoder=decoder, **keys)
+            yield variant(f"generic {legacy} {layout}", template, added_tokens_decoder=decoder, **keys)
     yield variant("llama flags", SPACED, tokenizer_class="LlamaTokenizer", added_tokens_decoder=stripped, legacy=True)
     yield variant("llama without prefix", INST, tokenizer_class="LlamaTokenizer", added_tokens_decoder=decoder, add_prefix_space=False)
     files = {"added_tokens.json": {name: size + i for i, name in enumerate(MARKERS[2:])},
              "special_tokens_map.json": {"eos_token": flags("<|end|>"), "additional_special_tokens": ["<|user|>"]}}
     yield variant("llama files", CHAT, files=files, tokenizer_class="LlamaTokenizer", legacy=False)
-    if not user_defined:
-        yield variant("generic files", CHAT, files=files)
+    yield variant("generic files", CHAT, files=files)
 
 
 # ---- ids -------------------------------------------------------------------------------------------------------------
@@ -376,7 +376,7 @@ def main():
             model = sentence_piece(pathlib.Path(folder), name, **options, **more)
         (out / f"{name}.model").write_bytes(model)
         size = sentencepiece.SentencePieceProcessor(model_proto=model).get_piece_size()
-        variants = sentence_piece_variants(size, "user_defined_symbols" in options)
+        variants = sentence_piece_variants(size)
         if name == "sentencepiece-rules":
             variants = (v for v in variants if v["name"].startswith("generic"))
         same = normalised_alike(model) if name == "sentencepiece-rules" else lambda *_: True

@@ -71,6 +71,10 @@ fn adapt(tokenizer: &mut Value, settings: &Settings) -> bool {
             "lowercase": settings.do_lower_case.unwrap_or(true),
         });
         tokenizer["pre_tokenizer"] = json!({"type": "BertPreTokenizer"});
+    } else if ["GPT2Tokenizer", "RobertaTokenizer"].iter().any(|class| settings.is_of(class))
+        && tokenizer["pre_tokenizer"]["type"] == "ByteLevel"
+    {
+        tokenizer["pre_tokenizer"]["add_prefix_space"] = settings.add_prefix_space.unwrap_or(false).into();
     } else {
         return false;
     }

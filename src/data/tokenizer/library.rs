@@ -53,10 +53,12 @@ impl LibraryTokenizer {
     fn word(&self, word: &NormalizedString, script: &Script<'_>) -> tokenizers::Result<Vec<Token>> {
         let tokens = self.inner.get_model().tokenize(word.get())?;
         let text = word.get();
-        match tokens.iter().any(|t| self.is_piece(t, text) && !script.allows(t.id, &original(word, &range(t)))) {
-            true => self.apart(text, script),
-            false => Ok(tokens),
-        }
+        let forbidden = |t: &Token| {
+            script.guarded().contains(&t.id)
+                && self.is_piece(t, text)
+                && !script.allows(t.id, &original(word, &range(t)))
+        };
+        if tokens.iter().any(forbidden) { self.apart(text, script) } else { Ok(tokens) }
     }
 
     fn apart(&self, text: &str, script: &Script<'_>) -> tokenizers::Result<Vec<Token>> {
