@@ -117,7 +117,7 @@ fn ours(model: &dyn Backbone, targets: &[&str], labels: Option<usize>) -> BTreeM
 fn compare(what: &str, model: &dyn Backbone, adapter: &dyn Adapter, results: &HashMap<String, Tensor>, title: &str) {
     for (text, ids) in TEXTS.iter().enumerate() {
         let Some(want) = results.get(&format!("{title}.{text}")) else {
-            assert!(!model.is_causal() && adapter.method() == "ptuning2", "{what}: no result");
+            assert!(adapter.head().is_some() && adapter.method() == "ptuning2", "{what}: no result");
             eprintln!("SKIPPED {what}: this release of transformers lets no prefix into the model");
             continue;
         };
@@ -278,6 +278,7 @@ fn spellings() -> Vec<Spellings> {
             read: vec![
                 ("lora", json!({ "target_modules": qv() })),
                 ("lora", json!({ "target_modules": "all-linear", "modules_to_save": ["score"] })),
+                ("prefix", json!({ "num_virtual_tokens": 3 })),
             ],
             refused: vec![],
         },
@@ -298,7 +299,7 @@ fn spellings() -> Vec<Spellings> {
             read: vec![
                 ("lora", json!({ "target_modules": ["query"], "layers_to_transform": [1], "layers_pattern": "layer" })),
                 ("lora", json!({ "target_modules": "all-linear" })),
-                ("lora", json!({ "target_modules": r".*attention\.output\.dense|.*pooler.*" })),
+                ("lora", json!({ "target_modules": r".*attention\.output\.dense|.*pooler\.dense" })),
                 ("prefix", json!({ "num_virtual_tokens": 3 })),
             ],
             refused: vec![
