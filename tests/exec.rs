@@ -412,8 +412,9 @@ fn measured(project: &Project, name: &str) -> f64 {
     let run = fs::read_dir(project.path("cache/runs")).unwrap().next().unwrap().unwrap().path();
     let journal = fs::read_to_string(run.join("journal.jsonl")).unwrap();
     let entries = journal.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
-    let value = entries.filter(|e| e["event"] == "measured" && e["name"] == name).map(|e| e["value"].as_f64().unwrap());
-    value.last().unwrap_or_else(|| panic!("no {name} in\n{journal}"))
+    let mut value =
+        entries.filter(|e| e["event"] == "measured" && e["name"] == name).map(|e| e["value"].as_f64().unwrap());
+    value.next_back().unwrap_or_else(|| panic!("no {name} in\n{journal}"))
 }
 
 #[test]

@@ -151,11 +151,12 @@ struct Outcome {
     index: String,
 }
 
-/// `0.12 s` is another time in every run, and so is the name of a run's folder.
+/// `0.12 s` is another time in every run, as is what commands held of memory, and the name of a run's folder.
 fn without_times(text: &str) -> String {
     let plain = |word: &str| match word.trim_start_matches('(').parse::<f64>() {
         Ok(_) if word.contains('.') => "TIME".to_owned(),
         _ if word.contains("/runs/") => "LOG".to_owned(),
+        _ if ["KiB", "MiB"].contains(&word) => "UNIT".to_owned(),
         _ => word.to_owned(),
     };
     text.lines().map(|line| line.split(' ').map(plain).collect::<Vec<_>>().join(" ") + "\n").collect()

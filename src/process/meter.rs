@@ -23,11 +23,13 @@ pub(super) struct Meter {
     peak: u64,
     next: Option<Instant>,
     ooms: OomKills,
+    /// This process's command line.
+    own: Option<Vec<u8>>,
 }
 
 impl Meter {
     pub fn new() -> Self {
-        Self { peak: 0, next: None, ooms: OomKills::now() }
+        Self { peak: 0, next: None, ooms: OomKills::now(), own: fs::read("/proc/self/cmdline").ok() }
     }
 
     /// Whether the kernel has ended processes for want of memory since, where these are.
@@ -41,7 +43,9 @@ impl Meter {
         if self.next.is_some_and(|next| now < next) {
             return;
         }
-        let relatives = relatives();
+        let mut relatives = relatives();
+        // A process that doesn't run its own program yet is a copy of this one.
+        relatives.retain(|r| fs::read(path(r, "cmdline")).ok() != self.own);
         let held: Vec<(u64, u64)> = relatives.iter().filter_map(held).collect();
         let resident: u64 = held.iter().map(|(now, _)| now).sum();
         if resident > self.peak {
@@ -57,7 +61,7 @@ impl Meter {
 
     /// Bytes at the worst moment, as far as anybody saw; those of the largest process are exact once all have ended.
     pub fn peak(&self) -> u64 {
-        // Until a new process runs its own program, it counts as a copy of this one.
+        // The kernel counts that copy, too.
         let own = fs::read_to_string("/proc/self/status").ok().and_then(|text| field(&text, "VmHWM:")).unwrap_or(0);
         let largest = getrusage(UsageWho::RUSAGE_CHILDREN).map_or(0, |usage| usage.max_rss().max(0) as u64 * UNIT);
         if largest > own || self.peak == 0 { self.peak.max(largest) } else { self.peak }
@@ -83,7 +87,11 @@ fn proportional(relative: &Relative) -> Option<u64> {
 }
 
 fn read(relative: &Relative, file: &str) -> Option<String> {
-    fs::read_to_string(format!("/proc/{}/{file}", relative.pid.as_raw_nonzero())).ok()
+    fs::read_to_string(path(relative, file)).ok()
+}
+
+fn path(relative: &Relative, file: &str) -> String {
+    format!("/proc/{}/{file}", relative.pid.as_raw_nonzero())
 }
 
 /// Bytes of a line such as `VmHWM:     1234 kB`.
