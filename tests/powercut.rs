@@ -159,6 +159,9 @@ fn step(call: &str, root: &Path) -> Vec<Step> {
     }
 }
 
+/// What can be found after a power failure: folders, and files by their nodes with their lengths.
+type State = BTreeMap<PathBuf, Option<(usize, usize)>>;
+
 /// A file or a folder, whatever it is called.
 #[derive(Debug, Clone, Copy, Default)]
 struct Node {
@@ -241,7 +244,7 @@ impl Disk {
     }
 
     /// The files after a power failure, with their lengths. `strict`: names are lost, too.
-    fn after_a_cut(&self, strict: bool, root: &Path) -> BTreeMap<PathBuf, Option<(usize, usize)>> {
+    fn after_a_cut(&self, strict: bool, root: &Path) -> State {
         let names = if strict { &self.kept } else { &self.names };
         let reachable = |path: &&PathBuf| path.ancestors().take_while(|p| *p != root).all(|p| names.contains_key(p));
         let state = |i: usize| (!self.nodes[i].folder).then(|| (i, self.nodes[i].synced));
@@ -250,7 +253,7 @@ impl Disk {
 }
 
 /// All distinct states that a power failure can leave while these steps are taken.
-fn cuts(before: Disk, steps: &[Step], root: &Path) -> Vec<BTreeMap<PathBuf, Option<(usize, usize)>>> {
+fn cuts(before: Disk, steps: &[Step], root: &Path) -> Vec<State> {
     let mut disk = before;
     let mut seen = BTreeSet::new();
     let mut states = Vec::new();
@@ -281,12 +284,7 @@ fn contents(before: &Disk, steps: &[Step]) -> HashMap<usize, Vec<u8>> {
 }
 
 /// Lays a state out in a folder.
-fn lay_out(
-    state: &BTreeMap<PathBuf, Option<(usize, usize)>>,
-    contents: &HashMap<usize, Vec<u8>>,
-    root: &Path,
-    to: &Path,
-) {
+fn lay_out(state: &State, contents: &HashMap<usize, Vec<u8>>, root: &Path, to: &Path) {
     for (path, file) in state {
         let place = to.join(path.strip_prefix(root).unwrap());
         match file {
@@ -373,7 +371,7 @@ fn pins_and_lock_files_are_old_or_new() {
         let mut contents = contents(&before, &steps);
         contents.extend(old_node.zip(old.clone()));
         let states = cuts(before, &steps, &root);
-        let found = |state: &BTreeMap<PathBuf, Option<(usize, usize)>>| {
+        let found = |state: &State| {
             let (node, bytes) = state.get(&root.join(file)).copied().flatten()?;
             let mut content = contents.get(&node).cloned().unwrap_or_default();
             content.resize(bytes, 0);

@@ -68,7 +68,8 @@ fn nothing_is_touched_in_a_folder_that_is_no_store() {
     ];
     for command in commands {
         for folder in ["home", "empty"] {
-            if folder == "empty" && command[0] == "run" && command.len() == 2 {
+            // A run may make a store where nothing is.
+            if folder == "empty" && command[0] == "run" {
                 continue;
             }
             let ran = project.command(&[command, &["--store", folder][..]].concat()).output().unwrap();
@@ -79,7 +80,7 @@ fn nothing_is_touched_in_a_folder_that_is_no_store() {
     assert_eq!((all_below(&project.path("home")), all_below(&project.path("empty"))), before);
     // A folder that only has a note in it may become one.
     project.write("empty/README.md", "results of the group");
-    project.command(&["run", "pipeline.toml", "--store", "empty"]).output().unwrap();
+    assert!(project.command(&["run", "pipeline.toml", "--verify", "--store", "empty"]).status().unwrap().success());
     assert!(project.command(&["gc", "--store", "empty"]).status().unwrap().success());
     assert_eq!(project.read("empty/README.md"), "results of the group");
 }

@@ -46,7 +46,7 @@ pub fn run(args: &RunArgs) -> Outcome {
     }
     let Planned { mut plan, sources, profiles, remote } = load_all(&args.pipeline)?;
     let folder = store_folder(&args.pipeline, &plan);
-    if args.verify && folder.exists() {
+    if args.verify && Store::exists(&folder) {
         let store = Store::open_alone(&folder)?;
         let audit = verify::audit(&store)?;
         if !audit.damage.is_empty() {

@@ -98,7 +98,7 @@ impl<'a> Exports<'a> {
         if !self.folders.contains_key(&real) {
             self.folders.insert(real.clone(), Folder::open(folder, &path)?);
         }
-        let wanted = self.to_write(by, &path, &real, outcome)?;
+        let wanted = self.missing(by, &path, &real, outcome)?;
         let mut changed = BTreeSet::new();
         for file in &wanted {
             let to = path.join(&file.name);
@@ -116,12 +116,16 @@ impl<'a> Exports<'a> {
     }
 
     /// The files that aren't in place, if they may all be written.
-    fn to_write<'o>(&mut self, by: &str, path: &Path, base: &Path, outcome: &'o Outcome) -> Result<Vec<&'o FileEntry>> {
+    fn missing<'o>(&mut self, by: &str, path: &Path, base: &Path, outcome: &'o Outcome) -> Result<Vec<&'o FileEntry>> {
         let (mut wanted, mut obstacles, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for file in &outcome.files {
             let to = path.join(&file.name);
             let place =
                 if file.name.contains('/') { real_place(&to).io_at("find", &to)? } else { base.join(&file.name) };
+            if place.starts_with(&self.store.root) {
+                return Err(Error::input(format!("{} would lie in the store", to.display()))
+                    .help("export to a folder outside of it"));
+            }
             if !place.starts_with(base) {
                 return Err(Error::input(format!("{} leads out of its folder through a link", to.display()))
                     .help("remove the link, or export to another folder"));

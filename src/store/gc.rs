@@ -167,7 +167,7 @@ impl Store {
         };
         below("tmp", |name| name.starts_with(".tmp"))?.into_iter().for_each(&mut add);
         for folder in ["locks", "memos"] {
-            below(folder, |name| is_key(name))?.into_iter().for_each(&mut add);
+            below(folder, is_key)?.into_iter().for_each(&mut add);
         }
         let stale = retention.unused_since.unwrap_or(retention.now.saturating_sub(STALE_WORK));
         for path in below("work", |name| is_key(name.split('.').next().unwrap_or_default()))? {

@@ -47,6 +47,9 @@ impl Manifest {
     /// The manifest of a folder; empty where there is none.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
+        if fs::metadata(&path).is_ok_and(|m| !m.is_file()) {
+            return Err(Error::input(format!("{} isn't a file", path.display())).help("move it away"));
+        }
         match fs::read_to_string(&path) {
             Ok(text) => Self::parse(&text).map_err(|problem| {
                 Error::input(format!("{}: {problem}", path.display()))

@@ -35,6 +35,11 @@ impl Store {
         Self::of(Entered::new(root)?)
     }
 
+    /// Whether `root` is a store.
+    pub fn exists(root: &Path) -> bool {
+        marker::require(root).is_ok()
+    }
+
     /// Opens a store that has to be there.
     ///
     /// # Errors

@@ -315,8 +315,8 @@ fn what_lies_in_the_place_of_something_else_is_found_and_taken_out() {
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.audit(&|_, _| true, &|_, _| {}).unwrap().damage, []);
     assert!(shard.exists(), "not ours to judge");
-    for i in 0..5 {
-        assert_eq!(publish(&store, &i.to_string(), &[("x", &i.to_string())]), results[i]);
+    for (i, result) in results.iter().enumerate() {
+        assert_eq!(publish(&store, &i.to_string(), &[("x", &i.to_string())]), *result);
     }
 }
 

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     durable,
     error::{IoAt, Result},
+    locks::Locks,
 };
 
 /// What was taken out of the project: files of actions that no longer make them.
@@ -72,7 +73,7 @@ impl Folder {
         }
         // Others may export here, too. Where folders can't be locked, the last one to write wins.
         let handle = File::open(&self.path).ok();
-        let _locked = handle.as_ref().and_then(|folder| folder.lock().ok());
+        let _locked = handle.as_ref().map(|folder| Locks::from_env().wait(folder, &self.path));
         let before = Manifest::read(&self.path)?;
         let mut now = before.clone();
         for (file, made) in &self.claimed {

@@ -3,6 +3,9 @@ use std::os::unix::fs::symlink;
 use super::*;
 use crate::store::manifest;
 
+/// The name of an action, its folder, and its files with their contents.
+type Exported<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
 /// A project with a store; results are published under names that a plan would use.
 struct Project {
     dir: tempfile::TempDir,
@@ -44,8 +47,8 @@ impl Project {
         Exports::new(&self.store, self.dir.path(), [self.path("p.toml")], overwrite).unwrap()
     }
 
-    /// A run of the pipeline `p` that exports these: names of actions, folders, and their files.
-    fn run(&self, exported: &[(&str, &str, &[(&str, &str)])]) -> Result<Vec<Removed>> {
+    /// A run of the pipeline `p` that exports these.
+    fn run(&self, exported: &[Exported]) -> Result<Vec<Removed>> {
         let mut exports = self.exports(false);
         let mut planned = BTreeMap::new();
         for (action, folder, files) in exported {
@@ -181,6 +184,7 @@ fn links_lead_nowhere_unasked() {
     assert!(error.message.contains("leads out of the project through a link"), "{error}");
     assert!(project.run(&[("a", "out/deeper", &[("x", "1")])]).is_err());
     assert!(project.run(&[("a", "cache/mine", &[("x", "1")])]).unwrap_err().message.contains("into the store"));
+    assert!(project.run(&[("a", ".", &[("cache/x", "1")])]).unwrap_err().message.contains("in the store"));
     fs::create_dir(project.path("in")).unwrap();
     symlink(&outside, project.path("in/sub")).unwrap();
     assert!(project.run(&[("a", "in", &[("sub/x", "1")])]).unwrap_err().message.contains("out of its folder"));
