@@ -153,10 +153,13 @@ fn load_all(args: &PipelineArgs) -> Result<Planned, Failure> {
     if let Some(spec) = &mut loaded.spec {
         let data = data_folder(args, &spec.pipeline.root)?;
         stages::locate(spec, &data);
+        let store = args.store.clone().unwrap_or_else(|| spec.pipeline.root.join("cache"));
+        spec.surroundings.recall(store.join("memos/files.json"));
         stages::pin(spec)?;
     }
     match loaded.spec.map(|spec| Plan::new(spec, stages::REGISTRY)) {
         Some(Ok(plan)) if found.is_empty() => {
+            plan.spec.surroundings.remember();
             let (sources, profiles, remote) = (loaded.sources, loaded.profiles, loaded.remote);
             return Ok(Planned { plan, sources, profiles, remote });
         }

@@ -6,12 +6,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::work::Transfer;
+use super::{local, work::Transfer};
 use crate::{
     config::{self, Diagnostic, Node, Span, Spec, Table, from_node},
     engine::{Context, Progress, ResolveContext, Resolved, Resources, StageKind},
     error::{Error, Result},
     fetch::{Fetcher, Settings, Source, Watch},
+    surroundings::Surroundings,
 };
 
 /// The stage's own keys.
@@ -56,6 +57,10 @@ impl StageKind for Download {
         if let Some(only) = &params.only {
             check_selection(only, &selected, &cx.action.params)?;
             selected.retain(|entry| only.contains(&entry.name));
+        }
+        let changed: Vec<_> = selected.iter().filter_map(|entry| entry.changed(&cx.spec.surroundings)).collect();
+        if !changed.is_empty() {
+            return Err(changed);
         }
         let (mut missing, mut unpinned, mut keyless) = (Vec::new(), Vec::new(), false);
         let size = selected.iter().filter_map(|entry| entry.source.size).sum();
@@ -163,6 +168,28 @@ pub struct SourceEntry {
 }
 
 impl SourceEntry {
+    /// What to tell people where the source is a local file and not the one that is pinned, or can't be read.
+    pub fn changed(&self, surroundings: &Surroundings) -> Option<Diagnostic> {
+        let place = format!("`{}` of {}.{}", self.name, self.key[0], self.key[1]);
+        match local::changed(&self.source, surroundings) {
+            Ok(None) => None,
+            Ok(Some(changed)) => {
+                let (key, now) = changed.pins.into_iter().next().unwrap_or_default();
+                Some(
+                    Diagnostic::new(format!("{place} has changed since it was pinned"))
+                        .at(self.span)
+                        .label("a local file that was edited or replaced")
+                        .help(format!(
+                            "if that is meant, `emopipe pin --update PIPELINE` pins the file as it is now, and results follow; else \
+                             put the earlier one back\n{key} pinned {}\n{key} found  {now}",
+                            changed.pinned
+                        )),
+                )
+            }
+            Err(e) => Some(Diagnostic { help: e.help, ..Diagnostic::new(format!("{place}: {}", e.message)).at(self.span) }),
+        }
+    }
+
     /// What people have to do, where the file is one that they have to fetch by hand and it isn't there.
     pub fn absent(&self) -> Option<Diagnostic> {
         let manual = self.source.manual.as_deref()?.trim();
@@ -182,18 +209,18 @@ impl SourceEntry {
     }
 }
 
-/// All sources of all definitions that have no pin yet, in the order of the files.
+/// All sources of all definitions, in the order of the files.
 ///
 /// # Errors
 /// Every source that can't be read.
-pub fn unpinned(spec: &Spec) -> Result<Vec<SourceEntry>, Vec<Diagnostic>> {
+pub fn all_sources(spec: &Spec) -> Result<Vec<SourceEntry>, Vec<Diagnostic>> {
     let mut entries = Vec::new();
     let mut diagnostics = Vec::new();
     for (kind, definitions) in &spec.definitions {
         for (name, definition) in definitions {
             if let Some(table) = source_table(definition) {
                 match read_table(spec, [kind, name], table) {
-                    Ok(found) => entries.extend(found.into_iter().filter(|entry| entry.source.pin().is_none())),
+                    Ok(found) => entries.extend(found),
                     Err(found) => diagnostics.extend(found),
                 }
             }
@@ -396,10 +423,10 @@ mod tests {
         let text = "[source.\"a.b\"]\nurl = \"https://example.org/a\"";
         let found = resolve(text, "from = \"dataset.d\"").unwrap_err().remove(0);
         assert!(found.help.unwrap().contains("emopipe pin"));
-        let entries = unpinned(&spec(text)).unwrap();
+        let entries = all_sources(&spec(text)).unwrap();
         assert_eq!(entries[0].key, ["dataset", "d", "source", "a.b"]);
         assert_eq!(found.span, Some(entries[0].span));
-        assert!(unpinned(&spec(&definition("https://example.org/a"))).unwrap().is_empty());
+        assert!(all_sources(&spec(&definition("https://example.org/a"))).unwrap().iter().all(|e| e.source.pin().is_some()));
     }
 
     #[test]
