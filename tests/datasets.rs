@@ -216,7 +216,10 @@ fn a_pin_in_the_card_vouches_for_a_file_and_refuses_others() {
     let file = format!("{SMALL}/mosi/label.csv");
     project.write(&file, &project.read(&file).replace("DENTIST", "PILOT"));
     let text = project.emopipe(&run(&["--data", SMALL, "--until", "raw[dataset=mosi]"])).fails(2).stderr();
-    assert!(text.contains("`label.csv` of dataset.mosi has changed since it was pinned") && text.contains(&digest), "{text}");
+    assert!(
+        text.contains("`label.csv` of dataset.mosi has changed since it was pinned") && text.contains(&digest),
+        "{text}"
+    );
 }
 
 #[test]
@@ -325,7 +328,8 @@ fn credentials_of_an_address_are_in_no_file_and_no_message() {
             let head = String::from_utf8_lossy(&request[..n]).to_lowercase();
             assert!(head.starts_with("get /d.csv?sig=t0ken ") && head.contains("authorization: basic "), "{head}");
             let body = good_and_bad_days();
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
             stream.write_all(answer.as_bytes()).unwrap();
         }
     });

@@ -134,7 +134,14 @@ fn data_files() {
     let lines = "{\"id\": 36893488147419103233, \"text\": \"a\\u00e9\"}\n{\"id\": 1.0, \"text\": null, \"n\": {\"x\": [true]}}\n";
     let nested = r#"{"k": {"l": {"text": "t", "n": -1e5}}, "m": [{"text": "u"}, {}]}"#;
     let wide: Vec<u8> = format!("\u{feff}{csv}").encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let seeds = [(0, csv.as_bytes()), (1, lines.as_bytes()), (2, nested.as_bytes()), (3, b"a\tb\r1\t2\r"), (4, b"x\n\ny"), (5, &wide)];
+    let seeds = [
+        (0, csv.as_bytes()),
+        (1, lines.as_bytes()),
+        (2, nested.as_bytes()),
+        (3, b"a\tb\r1\t2\r"),
+        (4, b"x\n\ny"),
+        (5, &wide),
+    ];
     let seeds: Vec<Vec<u8>> = seeds.iter().map(|(kind, bytes)| [&[*kind], *bytes].concat()).collect();
     run("data", &seeds, 4000, properties::data, 2);
 }

@@ -107,7 +107,8 @@ fn connect(bucket: &Bucket, timeout: Duration) -> Result<Arc<dyn ObjectStore>> {
     }
     let built: Result<Arc<dyn ObjectStore>, object_store::Error> = match bucket.service {
         Service::S3 => {
-            let mut builder = AmazonS3Builder::from_env().with_bucket_name(name).with_retry(retry).with_http_connector(direct());
+            let mut builder =
+                AmazonS3Builder::from_env().with_bucket_name(name).with_retry(retry).with_http_connector(direct());
             for (key, value) in client {
                 builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
             }
@@ -120,7 +121,10 @@ fn connect(bucket: &Bucket, timeout: Duration) -> Result<Arc<dyn ObjectStore>> {
             builder.build().map(|s| Arc::new(s) as _)
         }
         Service::Gcs => {
-            let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(name).with_retry(retry).with_http_connector(direct());
+            let mut builder = GoogleCloudStorageBuilder::from_env()
+                .with_bucket_name(name)
+                .with_retry(retry)
+                .with_http_connector(direct());
             for (key, value) in client {
                 builder = builder.with_config(GoogleConfigKey::Client(key), value);
             }
@@ -130,7 +134,10 @@ fn connect(bucket: &Bucket, timeout: Duration) -> Result<Arc<dyn ObjectStore>> {
             builder.build().map(|s| Arc::new(s) as _)
         }
         Service::Azure => {
-            let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(name).with_retry(retry).with_http_connector(direct());
+            let mut builder = MicrosoftAzureBuilder::from_env()
+                .with_container_name(name)
+                .with_retry(retry)
+                .with_http_connector(direct());
             for (key, value) in client {
                 builder = builder.with_config(AzureConfigKey::Client(key), value);
             }

@@ -186,7 +186,9 @@ impl SourceEntry {
                         )),
                 )
             }
-            Err(e) => Some(Diagnostic { help: e.help, ..Diagnostic::new(format!("{place}: {}", e.message)).at(self.span) }),
+            Err(e) => {
+                Some(Diagnostic { help: e.help, ..Diagnostic::new(format!("{place}: {}", e.message)).at(self.span) })
+            }
         }
     }
 
@@ -426,7 +428,9 @@ mod tests {
         let entries = all_sources(&spec(text)).unwrap();
         assert_eq!(entries[0].key, ["dataset", "d", "source", "a.b"]);
         assert_eq!(found.span, Some(entries[0].span));
-        assert!(all_sources(&spec(&definition("https://example.org/a"))).unwrap().iter().all(|e| e.source.pin().is_some()));
+        assert!(
+            all_sources(&spec(&definition("https://example.org/a"))).unwrap().iter().all(|e| e.source.pin().is_some())
+        );
     }
 
     #[test]

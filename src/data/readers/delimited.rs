@@ -94,7 +94,15 @@ impl Row {
 
 impl Delimited {
     fn quoted_rows(&self, text: &str) -> Result<Vec<Row>> {
-        let mut cursor = Cursor { text, at: 0, line: 1, delimiter: self.delimiter as u8, mac: !text.contains('\n'), alone: None, fed: false };
+        let mut cursor = Cursor {
+            text,
+            at: 0,
+            line: 1,
+            delimiter: self.delimiter as u8,
+            mac: !text.contains('\n'),
+            alone: None,
+            fed: false,
+        };
         let mut rows = Vec::new();
         while cursor.at < text.len() {
             // Between rows, empty lines are nothing.
