@@ -6,10 +6,11 @@ use emopipe::{
     config::{self, LoadOptions},
     data::{
         chat::Chat,
+        readers::{Encoding, Format},
         tokenizer::{Files, TextModel},
     },
     engine::{lockfile::LockFile, plan::Plan},
-    fetch::{Fetcher, Settings, Source},
+    fetch::{self, Fetcher, Settings, Source},
     models::{
         self, Adapter, Backbone, Mode, TokenTree,
         adapters::{CONFIG_FILE, Untrained, WEIGHTS_FILE, load},
@@ -228,6 +229,58 @@ pub fn archive(bytes: &[u8]) -> usize {
         assert_eq!(names(&into), placed);
     }
     found
+}
+
+/// Any bytes are a data file or are explained under the file's name. Rows are the
+/// same each time, and the same again when they are written as CSV in which every field is quoted. The first byte chooses
+/// format and encoding. Returns the rows.
+pub fn data(bytes: &[u8]) -> usize {
+    let Some((kind, bytes)) = bytes.split_first() else { return 0 };
+    let formats = [
+        r#"{"format": "delimited"}"#,
+        r#"{"format": "json", "rows": "{row}"}"#,
+        r#"{"format": "json", "rows": "{a}.{b}", "columns": {"c": "{a}.{b}.text"}}"#,
+        r#"{"format": "delimited", "delimiter": "\t", "quoted": false}"#,
+        r#"{"format": "lines"}"#,
+    ];
+    let encodings = [Encoding::Utf8, Encoding::Utf16, Encoding::Utf16Be, Encoding::Windows1252, Encoding::Latin1];
+    let format: Format = serde_json::from_str(formats[usize::from(*kind) % 5]).expect("a format");
+    let encoding = encodings[usize::from(*kind) / 5 % 5];
+    let records = match format.read("d.csv", bytes, encoding) {
+        Ok(records) => records,
+        Err(e) => {
+            assert!(e.message.starts_with("d.csv: "), "{e}");
+            return 0;
+        }
+    };
+    assert_eq!(format.read("d.csv", bytes, encoding).ok().as_ref(), Some(&records));
+    let columns = records.columns.len();
+    let mut text = line((0..columns).map(|i| format!("c{i}")));
+    for row in &records.rows {
+        text.push_str(&line((0..columns).map(|i| row.get(i).unwrap_or_default().to_owned())));
+    }
+    if text.contains('\0') {
+        return records.rows.len();
+    }
+    let quoted: Format = serde_json::from_str(formats[0]).expect("a format");
+    let again = quoted.read("d.csv", text.as_bytes(), Encoding::Utf8).expect("what is quoted can be read");
+    assert_eq!(again.rows.len(), records.rows.len());
+    for (a, b) in again.rows.iter().zip(&records.rows) {
+        assert!((0..columns).all(|i| a.get(i).unwrap_or_default() == b.get(i).unwrap_or_default()));
+    }
+    records.rows.len()
+}
+
+fn line(fields: impl Iterator<Item = String>) -> String {
+    let fields: Vec<_> = fields.map(|field| format!("\"{}\"", field.replace('"', "\"\""))).collect();
+    fields.join(",") + "\n"
+}
+
+/// Any page of a package index lists archives or is explained. The first byte chooses JSON or HTML. Returns those that may
+/// hold a file.
+pub fn listing(bytes: &[u8]) -> usize {
+    let Some((kind, bytes)) = bytes.split_first() else { return 0 };
+    fetch::listed(&String::from_utf8_lossy(bytes), kind % 2 == 0).unwrap_or(0)
 }
 
 fn names(folder: &Path) -> Vec<String> {

@@ -2,15 +2,20 @@
 //! glance whether it would plan the same.
 //!
 //! Contents are compared by digest and never by time: a file that was written twice within a tick of the clock, or whose
-//! times were set back, is seen for what it is.
+//! times were set back, is seen for what it is. Only large files that people keep beside a pipeline are known again by what
+//! the file system says of them; the time of the last change of that, which nobody can set, is part of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, Read},
-    os::unix::{ffi::OsStrExt, fs::FileTypeExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileTypeExt, MetadataExt},
+    },
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rayon::prelude::*;
@@ -33,9 +38,63 @@ const MOST_MATCHES: usize = 20_000;
 /// Bytes of a text that people write.
 const MOST_TEXT: u64 = 16 << 20;
 
+/// Bytes from which on a file's hash is remembered.
+const LARGE: u64 = 8 << 20;
+/// A file that changed later than this before it was hashed might change again without any of its times showing it.
+const SETTLES: Duration = Duration::from_secs(2);
+
 /// Answers questions about the file system and the environment, and notes them.
 #[derive(Debug, Default)]
-pub struct Surroundings(Mutex<Notes>);
+pub struct Surroundings {
+    notes: Mutex<Notes>,
+    memory: Mutex<Memory>,
+}
+
+/// What the hashes of large files were.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Where this is kept.
+    file: Option<PathBuf>,
+    hashes: BTreeMap<String, Hashed>,
+    changed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Hashed {
+    mark: Mark,
+    hash: String,
+}
+
+/// What the file system says of a file. Any change of its content changes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Mark {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Mark {
+    fn of(path: &Path) -> io::Result<Self> {
+        let m = fs::metadata(path)?;
+        Ok(Self {
+            device: m.dev(),
+            inode: m.ino(),
+            size: m.size(),
+            modified: (m.mtime(), m.mtime_nsec()),
+            changed: (m.ctime(), m.ctime_nsec()),
+        })
+    }
+
+    /// Whether the last change is long enough ago for the next one to show.
+    fn is_settled(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let last = u64::try_from(self.modified.0.max(self.changed.0)).unwrap_or_default();
+        now > Duration::from_secs(last + 1) + SETTLES
+    }
+}
 
 #[derive(Debug, Default)]
 struct Notes {
@@ -57,6 +116,9 @@ pub struct Seen {
     matches: BTreeMap<String, Vec<PathBuf>>,
     /// The values of environment variables; none where one isn't set.
     variables: BTreeMap<String, Option<Digest>>,
+    /// Large files, by their marks; none where a file changed too lately to be known again.
+    #[serde(default)]
+    marks: BTreeMap<PathBuf, Option<Mark>>,
 }
 
 impl Surroundings {
@@ -105,6 +167,67 @@ impl Surroundings {
         Ok(None)
     }
 
+    /// A hash of a file, if there is one. It is what `compute` gives, which isn't asked again for a large file that is what it
+    /// was; `kind` tells several hashes of one file apart.
+    ///
+    /// # Errors
+    /// A file that is there and can't be read.
+    pub fn hash_if_file(
+        &self,
+        path: &Path,
+        kind: &str,
+        compute: impl Fn(&Path) -> Result<String>,
+    ) -> Result<Option<String>> {
+        if !path.is_file() {
+            self.note(|seen| &mut seen.contents, path, None);
+            return Ok(None);
+        }
+        let mark = Mark::of(path).io_at("read", path)?;
+        if mark.size < LARGE {
+            self.digest(path)?;
+            return compute(path).map(Some);
+        }
+        let settled = mark.is_settled();
+        let name = format!("{kind}:{}", path.display());
+        let known = self.memory().hashes.get(&name).filter(|known| settled && known.mark == mark).cloned();
+        let hash = match known {
+            Some(known) => known.hash,
+            None => {
+                let hash = compute(path)?;
+                // What changed while it was read has no hash.
+                if settled && Mark::of(path).io_at("read", path)? == mark {
+                    let mut memory = self.memory();
+                    memory.hashes.insert(name, Hashed { mark: mark.clone(), hash: hash.clone() });
+                    memory.changed = true;
+                }
+                hash
+            }
+        };
+        self.note(|seen| &mut seen.marks, path, settled.then_some(mark));
+        Ok(Some(hash))
+    }
+
+    /// Reads what an earlier process remembered in `file`, where [`Surroundings::remember`] will leave it again.
+    pub fn recall(&self, file: PathBuf) {
+        let known = fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        *self.memory() = Memory { file: Some(file), hashes: known.unwrap_or_default(), changed: false };
+    }
+
+    /// Keeps the hashes of large files for later processes, where the folder for it is there. They may get lost.
+    pub fn remember(&self) {
+        let memory = self.memory();
+        let Some(file) = memory.file.as_ref().filter(|_| memory.changed) else { return };
+        let keep = || -> io::Result<()> {
+            let mut new = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
+            serde_json::to_writer(&mut new, &memory.hashes)?;
+            new.persist(file)?;
+            Ok(())
+        };
+        if let Err(e) = keep() {
+            tracing::debug!("hashes of large files are not remembered: {e}");
+        }
+    }
+
     /// Where a path leads when links are followed, if anywhere.
     pub fn real(&self, path: &Path) -> Option<PathBuf> {
         let real = path.canonicalize().ok();
@@ -136,8 +259,12 @@ impl Surroundings {
         notes.contradictory |= contradicts;
     }
 
-    fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,7 +279,9 @@ impl Seen {
                 self.contents.par_iter().all(same)
             }
         };
-        self.places.iter().all(|(path, real)| path.canonicalize().ok() == *real)
+        let marked = |(path, mark): (&PathBuf, &Option<Mark>)| mark.is_some() && Mark::of(path).ok() == *mark;
+        self.marks.iter().all(marked)
+            && self.places.iter().all(|(path, real)| path.canonicalize().ok() == *real)
             && self.matches.iter().all(|(pattern, paths)| {
                 matching(pattern).is_ok_and(|(found, unreadable)| unreadable.is_empty() && found == *paths)
             })
@@ -267,6 +396,52 @@ mod tests {
             back(dir.path());
             assert!(seen.still_holds(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_large_file_is_hashed_once_as_long_as_it_is_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, memory) = (dir.path().join("x"), dir.path().join("memory"));
+        let count = std::cell::Cell::new(0);
+        let hash = || {
+            let asked = Surroundings::default();
+            asked.recall(memory.clone());
+            let hash = asked.hash_if_file(&file, "blake3", |path| {
+                count.set(count.get() + 1);
+                Ok(Digest::of_file(path)?.to_string())
+            });
+            asked.remember();
+            (hash.unwrap(), asked.seen().unwrap())
+        };
+        assert_eq!(hash().0, None);
+        fs::write(&file, "small").unwrap();
+        for times in 1..3 {
+            assert_eq!(hash().0, Some(Digest::of(b"small").to_string()));
+            assert_eq!(count.get(), times, "small files are always read");
+        }
+        let large = vec![7; LARGE as usize];
+        fs::write(&file, &large).unwrap();
+        let (first, seen) = hash();
+        assert_eq!(first, Some(Digest::of(&large).to_string()));
+        assert!(!seen.still_holds(), "it changed a moment ago");
+        // As if some time had gone by.
+        while !Mark::of(&file).unwrap().is_settled() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let before = count.get();
+        let seen = [hash(), hash()].map(|(hash, seen)| {
+            assert_eq!(hash, first);
+            seen
+        });
+        assert_eq!(count.get(), before + 1);
+        assert!(seen[0].still_holds() && seen[0] == seen[1]);
+        let mut changed = large;
+        changed[9] = 8;
+        let times = fs::metadata(&file).unwrap().modified().unwrap();
+        fs::write(&file, &changed).unwrap();
+        fs::File::options().write(true).open(&file).unwrap().set_modified(times).unwrap();
+        assert!(!seen[0].still_holds(), "whoever sets a time back changes another");
+        assert_eq!(hash().0, Some(Digest::of(&changed).to_string()));
     }
 
     fn point(dir: &Path, to: &str) {

@@ -254,6 +254,32 @@ fn lock_files() {
 }
 
 #[test]
+fn data_files() {
+    let csv = "text,label,\"x\"\n\"a, \"\"b\"\"\nc\",pos,1\r\nd,neg,2\n";
+    let lines = "{\"id\": 36893488147419103233, \"text\": \"a\\u00e9\"}\n{\"id\": 1.0, \"text\": null, \"n\": {\"x\": [true]}}\n";
+    let nested = r#"{"k": {"l": {"text": "t", "n": -1e5}}, "m": [{"text": "u"}, {}]}"#;
+    let wide: Vec<u8> = format!("\u{feff}{csv}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let seeds = [
+        (0, csv.as_bytes()),
+        (1, lines.as_bytes()),
+        (2, nested.as_bytes()),
+        (3, b"a\tb\r1\t2\r"),
+        (4, b"x\n\ny"),
+        (5, &wide),
+    ];
+    let seeds: Vec<Vec<u8>> = seeds.iter().map(|(kind, bytes)| [&[*kind], *bytes].concat()).collect();
+    run("data", &seeds, 4000, properties::data, 2);
+}
+
+#[test]
+fn package_listings() {
+    let json = r#"{"files": [{"filename": "p-1.0-py3-none-any.whl", "url": "../p.whl", "hashes": {"sha256": "AB"}, "size": 7}]}"#;
+    let html = "<!DOCTYPE html><A data-x=\"1\" href='../../f/p-1.0.tar.gz?a=1&amp;b=2#sha256=AB'>p</a><a>no</a>";
+    let seeds = [[&[0], json.as_bytes()].concat(), [&[1], html.as_bytes()].concat()];
+    run("listing", &seeds, 2000, properties::listing, 1);
+}
+
+#[test]
 fn archives() {
     let inner = gz(&tar(&[("m.txt", b"deep"), ("other", b"x")]));
     let files: [(&str, &[u8]); 3] =

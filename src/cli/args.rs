@@ -33,7 +33,7 @@ pub enum Command {
     /// Print the pipeline's graph.
     Graph(GraphArgs),
     /// Fill in missing BLAKE3 pins of sources, in the TOML files that name them.
-    Pin(PipelineArgs),
+    Pin(PinArgs),
     /// Forget results, so that the next run computes them again.
     Clean(CleanArgs),
     /// Remove files from the store that no result (or none of the given pipelines) needs.
@@ -83,6 +83,15 @@ pub struct PipelineArgs {
     /// Folder laid out as HOST/PATH that is tried before the network.
     #[arg(long, env = "EMOPIPE_MIRROR", value_name = "DIR")]
     pub mirror: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct PinArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Also pin local files anew that have changed since they were pinned.
+    #[arg(long)]
+    pub update: bool,
 }
 
 #[derive(Args)]

@@ -195,6 +195,8 @@ fn load_all(args: &PipelineArgs) -> Result<Planned, Failure> {
     if let Some(spec) = &mut loaded.spec {
         let data = data_folder(args, &spec.pipeline.root)?;
         stages::locate(spec, &data);
+        let store = args.store.clone().unwrap_or_else(|| spec.pipeline.root.join("cache"));
+        spec.surroundings.recall(store.join("memos/files.json"));
         stages::pin(spec)?;
     }
     let planned = match loaded.spec {
@@ -205,6 +207,7 @@ fn load_all(args: &PipelineArgs) -> Result<Planned, Failure> {
     };
     match planned {
         Ok(Some(plan)) => {
+            plan.spec.surroundings.remember();
             let (sources, profiles, remote) = (loaded.sources, loaded.profiles, loaded.remote);
             return Ok(Planned { plan, sources, profiles, remote });
         }

@@ -1,16 +1,18 @@
-//! `emopipe pin`: fills in the BLAKE3 of sources that have none.
+//! `emopipe pin`: fills in the BLAKE3 of sources that have none, and with `--update` follows local files that have changed.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
-use super::{Failure, Outcome, args::PipelineArgs, data_folder, many_problems, print, problems};
+use super::{Failure, Outcome, args::PinArgs, data_folder, many_problems, print, problems};
 use crate::{
-    config::{self, LoadOptions},
-    error::Error,
+    config::{self, LoadOptions, SourceMap},
+    digest::Digest,
+    error::{Error, Result},
     fetch::{Fetcher, Settings},
     stages::{self, SourceEntry},
 };
 
-pub fn pin(args: &PipelineArgs) -> Outcome {
+pub fn pin(args: &PinArgs) -> Outcome {
+    let PinArgs { pipeline: args, update } = args;
     let options = LoadOptions { profile: args.profile.clone(), set: args.set.clone() };
     let loaded = config::load(&args.pipeline, &options, &stages::vocabulary());
     let Some(mut spec) = loaded.spec.filter(|_| loaded.diagnostics.is_empty()) else {
@@ -18,40 +20,62 @@ pub fn pin(args: &PipelineArgs) -> Outcome {
     };
     let data = data_folder(args, &spec.pipeline.root)?;
     stages::locate(&mut spec, &data);
-    let entries = stages::unpinned(&spec).map_err(|found| problems(&found, &loaded.sources, &args.pipeline))?;
-    if entries.is_empty() {
-        print("every source is pinned\n");
-        return Ok(());
+    let entries = stages::used_sources(&spec).map_err(|found| problems(&found, &loaded.sources, &args.pipeline))?;
+    let (pinned, open): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.source.pin().is_some());
+
+    let mut wrong = Vec::new();
+    let mut updated = 0;
+    for entry in &pinned {
+        match stages::changed(&entry.source, &spec.surroundings)? {
+            Some(changed) if *update => {
+                updated += 1;
+                for (key, hash) in changed.pins {
+                    write(entry, key, &hash, &loaded.sources)?;
+                }
+            }
+            Some(_) => wrong.extend(entry.changed(&spec.surroundings)),
+            None => {}
+        }
     }
-    let absent: Vec<_> = entries.iter().filter_map(SourceEntry::absent).collect();
+    wrong.extend(open.iter().filter_map(SourceEntry::absent));
+    fill_in(&open, args.mirror.as_deref(), &loaded.sources)?;
+    if open.is_empty() && updated == 0 && wrong.is_empty() {
+        print("every source is pinned\n");
+    }
+    // What is there is pinned all the same.
+    if wrong.is_empty() { Ok(()) } else { Err(problems(&wrong, &loaded.sources, &args.pipeline)) }
+}
+
+/// Pins all that can be had.
+fn fill_in(open: &[SourceEntry], mirror: Option<&Path>, sources: &SourceMap) -> Result<(), Failure> {
     let mut settings = Settings::from_env();
-    if args.mirror.is_some() {
-        settings.mirror = args.mirror.clone();
+    if let Some(mirror) = mirror {
+        settings.mirror = Some(mirror.to_owned());
     }
     let fetcher = Fetcher::new(settings);
-    let work =
-        tempfile::tempdir().map_err(|e| Failure::Error(Error::environment(format!("no temporary folder: {e}"))))?;
+    let work = tempfile::tempdir().map_err(|e| Error::environment(format!("no temporary folder: {e}")))?;
     // Definitions often name the same bytes more than once.
-    let mut known: HashMap<String, crate::store::Digest> = HashMap::new();
-    for entry in entries.iter().filter(|entry| entry.absent().is_none()) {
+    let mut known: HashMap<String, Digest> = HashMap::new();
+    for entry in open.iter().filter(|entry| entry.absent().is_none()) {
         let url = entry.source.url.clone().unwrap_or_default();
         let digest = match known.get(&url) {
             Some(digest) => *digest,
             None => fetcher.digest_of(&entry.source, &entry.name, work.path(), &())?.digest,
         };
         known.insert(url, digest);
-        let Some(file) = loaded.sources.path(entry.span) else {
-            return Err(Error::input(format!(
-                "{} wasn't read from a file, so it can't be pinned",
-                entry.key.join(".")
-            ))
-            .into());
-        };
-        let mut key: Vec<&str> = entry.key.iter().map(String::as_str).collect();
-        key.push("blake3");
-        config::set_string(file, &key, &digest.to_string())?;
-        print(&format!("{}: {} = {digest}\n", file.display(), key.join(".")));
+        write(entry, "blake3", &digest.to_string(), sources)?;
     }
-    // What is there is pinned all the same.
-    if absent.is_empty() { Ok(()) } else { Err(problems(&absent, &loaded.sources, &args.pipeline)) }
+    Ok(())
+}
+
+/// Sets a pin where its source is written.
+fn write(entry: &SourceEntry, pin: &str, hash: &str, sources: &SourceMap) -> Result<()> {
+    let Some(file) = sources.path(entry.span) else {
+        return Err(Error::input(format!("{} wasn't read from a file, so it can't be pinned", entry.key.join("."))));
+    };
+    let mut key: Vec<&str> = entry.key.iter().map(String::as_str).collect();
+    key.push(pin);
+    config::set_string(file, &key, hash)?;
+    print(&format!("{}: {} = {hash}\n", file.display(), key.join(".")));
+    Ok(())
 }

@@ -131,6 +131,18 @@ pub(super) fn listing(web: &Web, index: &Url, name: &str, watch: &dyn Watch) -> 
     Ok(files)
 }
 
+/// How many archives a page of an index lists; for tests of what is read from afar.
+///
+/// # Errors
+/// JSON that can't be read.
+#[doc(hidden)]
+pub fn listed(body: &str, json: bool) -> Result<usize> {
+    let base = Url::parse("https://index.test/simple/p/").map_err(Error::internal)?;
+    let files = if json { from_json(body, &base)? } else { from_html(body, &base) };
+    let chosen = candidates(&files, |file| &file.name, ("p", "1.0"), "m");
+    Ok(chosen.len())
+}
+
 /// Files on the index's own host need the credentials that the index needs.
 fn lend_credentials(index: &Url, url: &mut Url) {
     if index.origin() == url.origin() && url.username().is_empty() && url.password().is_none() {

@@ -26,5 +26,7 @@ mod web;
 
 pub use fetcher::{Fetched, Fetcher, Settings};
 pub use files::sha256;
+#[doc(hidden)]
+pub use index::listed;
 pub use source::{Pin, Sha256, Source};
 pub use watch::Watch;

@@ -12,7 +12,7 @@ use object_store::{
 };
 use reqwest::Url;
 
-use super::{Settings, secrets::scrub};
+use super::{Settings, connector::Direct, secrets::scrub};
 use crate::{
     config::{Bucket, RemotePlace, Service},
     error::{Error, Result},
@@ -95,17 +95,20 @@ fn connect(bucket: &Bucket, timeout: Duration) -> Result<Arc<dyn ObjectStore>> {
     let name = &bucket.name;
     let retry = RetryConfig { backoff: BACKOFF, max_retries: RETRIES, retry_timeout: timeout * (RETRIES as u32 + 1) };
     // Large bodies may take long as long as they move: only silence is a failure.
+    let plain = bucket.endpoint.as_deref().map_or(Ok(false), plain_allowed)?;
+    let direct = || Direct { connect: timeout.min(CONNECT), read: timeout, plain };
     let mut client = vec![
         (ClientConfigKey::Timeout, "7 days".to_owned()),
         (ClientConfigKey::ReadTimeout, format!("{} s", timeout.as_secs())),
         (ClientConfigKey::ConnectTimeout, format!("{} s", timeout.min(CONNECT).as_secs())),
     ];
-    if bucket.endpoint.as_deref().map_or(Ok(false), plain_allowed)? {
+    if plain {
         client.push((ClientConfigKey::AllowHttp, "true".to_owned()));
     }
     let built: Result<Arc<dyn ObjectStore>, object_store::Error> = match bucket.service {
         Service::S3 => {
-            let mut builder = AmazonS3Builder::from_env().with_bucket_name(name).with_retry(retry);
+            let mut builder =
+                AmazonS3Builder::from_env().with_bucket_name(name).with_retry(retry).with_http_connector(direct());
             for (key, value) in client {
                 builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
             }
@@ -118,7 +121,10 @@ fn connect(bucket: &Bucket, timeout: Duration) -> Result<Arc<dyn ObjectStore>> {
             builder.build().map(|s| Arc::new(s) as _)
         }
         Service::Gcs => {
-            let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(name).with_retry(retry);
+            let mut builder = GoogleCloudStorageBuilder::from_env()
+                .with_bucket_name(name)
+                .with_retry(retry)
+                .with_http_connector(direct());
             for (key, value) in client {
                 builder = builder.with_config(GoogleConfigKey::Client(key), value);
             }
@@ -128,7 +134,10 @@ fn connect(bucket: &Bucket, timeout: Duration) -> Result<Arc<dyn ObjectStore>> {
             builder.build().map(|s| Arc::new(s) as _)
         }
         Service::Azure => {
-            let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(name).with_retry(retry);
+            let mut builder = MicrosoftAzureBuilder::from_env()
+                .with_container_name(name)
+                .with_retry(retry)
+                .with_http_connector(direct());
             for (key, value) in client {
                 builder = builder.with_config(AzureConfigKey::Client(key), value);
             }

@@ -16,6 +16,7 @@
 //! Nothing is connected, and no thread started, before the first request.
 
 mod backend;
+mod connector;
 mod link;
 mod record;
 pub mod secrets;

@@ -10,12 +10,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::work::Transfer;
+use super::{local, work::Transfer};
 use crate::{
     config::{self, Diagnostic, Node, Span, Spec, Table, from_node},
     engine::{Context, Progress, ResolveContext, Resolved, Resources, StageKind},
     error::{Error, Result},
     fetch::{Fetcher, Settings, Source, Watch},
+    surroundings::Surroundings,
 };
 
 /// The stage's own keys.
@@ -60,6 +61,10 @@ impl StageKind for Download {
         if let Some(only) = &params.only {
             check_selection(only, &selected, &cx.action.params)?;
             selected.retain(|entry| only.contains(&entry.name));
+        }
+        let changed: Vec<_> = selected.iter().filter_map(|entry| entry.changed(&cx.spec.surroundings)).collect();
+        if !changed.is_empty() {
+            return Err(changed);
         }
         let (mut missing, mut unpinned, mut keyless) = (Vec::new(), Vec::new(), false);
         let size = selected.iter().filter_map(|entry| entry.source.size).sum();
@@ -171,6 +176,30 @@ pub struct SourceEntry {
 }
 
 impl SourceEntry {
+    /// What to tell people where the source is a local file and not the one that is pinned, or can't be read.
+    pub fn changed(&self, surroundings: &Surroundings) -> Option<Diagnostic> {
+        let place = format!("`{}` of {}.{}", self.name, self.key[0], self.key[1]);
+        match local::changed(&self.source, surroundings) {
+            Ok(None) => None,
+            Ok(Some(changed)) => {
+                let (key, now) = changed.pins.into_iter().next().unwrap_or_default();
+                Some(
+                    Diagnostic::new(format!("{place} has changed since it was pinned"))
+                        .at(self.span)
+                        .label("a local file that was edited or replaced")
+                        .help(format!(
+                            "if that is meant, `emopipe pin --update PIPELINE` pins the file as it is now, and results follow; else \
+                             put the earlier one back\n{key} pinned {}\n{key} found  {now}",
+                            changed.pinned
+                        )),
+                )
+            }
+            Err(e) => {
+                Some(Diagnostic { help: e.help, ..Diagnostic::new(format!("{place}: {}", e.message)).at(self.span) })
+            }
+        }
+    }
+
     /// What people have to do, where the file is one that they have to fetch by hand and it isn't there.
     pub fn absent(&self) -> Option<Diagnostic> {
         let manual = self.source.manual.as_deref()?.trim();
@@ -190,12 +219,11 @@ impl SourceEntry {
     }
 }
 
-/// All sources that the pipeline's stages download and that have no pin yet, in the order of the files. Of a card that nothing
-/// reads nothing is asked.
+/// All sources that the pipeline's stages download, in the order of the files. Of a card that nothing reads nothing is asked.
 ///
 /// # Errors
 /// Every source that can't be read.
-pub fn unpinned(spec: &Spec) -> Result<Vec<SourceEntry>, Vec<Diagnostic>> {
+pub fn used_sources(spec: &Spec) -> Result<Vec<SourceEntry>, Vec<Diagnostic>> {
     let mut entries = Vec::new();
     let mut diagnostics = Vec::new();
     let used = used(spec);
@@ -204,7 +232,7 @@ pub fn unpinned(spec: &Spec) -> Result<Vec<SourceEntry>, Vec<Diagnostic>> {
             let table = source_table(definition).filter(|_| used.contains(format!("{kind}.{name}").as_str()));
             if let Some(table) = table {
                 match read_table(spec, [kind, name], table) {
-                    Ok(found) => entries.extend(found.into_iter().filter(|entry| entry.source.pin().is_none())),
+                    Ok(found) => entries.extend(found),
                     Err(found) => diagnostics.extend(found),
                 }
             }
@@ -417,13 +445,15 @@ mod tests {
             let params = node(&format!("from = \"{from}\""));
             let action = ActionSpec { axes: vec![], params, inputs: vec![], resources: None, export: None };
             let (name, kind) = ("raw".to_owned(), "download".to_owned());
-            let stages = vec![StageSpec { name, kind, span: found.span.unwrap(), export_span: None, actions: vec![action] }];
-            unpinned(&Spec { stages, ..spec(text) }).unwrap()
+            let span = found.span.unwrap();
+            let stages = vec![StageSpec { name, kind, span, export_span: None, actions: vec![action] }];
+            used_sources(&Spec { stages, ..spec(text) }).unwrap()
         };
         let entries = reads("dataset.d", text);
         assert_eq!(entries[0].key, ["dataset", "d", "source", "a.b"]);
-        assert_eq!(found.span, Some(entries[0].span));
-        assert!(reads("dataset.d", &definition("https://example.org/a")).is_empty());
+        assert_eq!((found.span, entries[0].source.pin()), (Some(entries[0].span), None));
+        let pinned = reads("dataset.d", &definition("https://example.org/a"));
+        assert!(pinned.iter().all(|entry| entry.source.pin().is_some()));
         assert!(reads("dataset.other", text).is_empty(), "nothing is asked of what no stage reads");
     }
 

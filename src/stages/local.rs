@@ -4,8 +4,10 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     config::{Key, Node, Span, Spec, Value, from_node},
+    digest::Digest,
     error::Result,
-    fetch::Source,
+    fetch::{self, Source},
+    surroundings::Surroundings,
 };
 
 /// Gives every source without a URL its place in the data folder: `DATA/NAME/FILE`.
@@ -31,14 +33,14 @@ pub fn pin(spec: &mut Spec) -> Result<()> {
     for_each_source(spec, |_, _, entry| {
         let source = entry.source.clone().relative_to(&root);
         let found = match (source.blake3, source.local_path()) {
-            (None, Some(path)) if source.manual.is_some() => surroundings.digest_if_file(&path)?,
+            (None, Some(path)) if source.manual.is_some() => surroundings.hash_if_file(&path, BLAKE3, blake3)?,
             _ => None,
         };
         match (source.blake3, found) {
             (Some(_), _) if entry.home("blake3") => {}
             (Some(_), _) => entry.set("local", Value::Bool(true)),
             (None, Some(digest)) => {
-                entry.set("blake3", Value::Str(digest.to_string()));
+                entry.set("blake3", Value::Str(digest));
                 entry.set("local", Value::Bool(true));
             }
             (None, None) if source.sha256.is_some() && !entry.home("sha256") => entry.set("local", Value::Bool(true)),
@@ -46,6 +48,47 @@ pub fn pin(spec: &mut Spec) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// A local file that isn't what is pinned.
+#[derive(Debug, PartialEq)]
+pub struct Changed {
+    /// Key and hash of each pin, as the file is now.
+    pub pins: Vec<(&'static str, String)>,
+    /// The first of them, as it is pinned.
+    pub pinned: String,
+}
+
+/// Whether the local file that a source names is another one than what is pinned.
+///
+/// # Errors
+/// A file that is there and can't be read.
+pub fn changed(source: &Source, surroundings: &Surroundings) -> Result<Option<Changed>> {
+    let Some(path) = source.local_path() else { return Ok(None) };
+    let pins = [
+        source.blake3.map(|pin| (BLAKE3, pin.to_string(), blake3 as fn(&Path) -> Result<String>)),
+        source.sha256.map(|pin| (SHA256, pin.to_string(), sha256 as fn(&Path) -> Result<String>)),
+    ];
+    let (mut now, mut first) = (Vec::new(), None);
+    for (key, pinned, hash) in pins.into_iter().flatten() {
+        let Some(found) = surroundings.hash_if_file(&path, key, hash)? else { return Ok(None) };
+        if found != pinned {
+            first.get_or_insert(pinned);
+            now.push((key, found));
+        }
+    }
+    Ok(first.map(|pinned| Changed { pins: now, pinned }))
+}
+
+const BLAKE3: &str = "blake3";
+const SHA256: &str = "sha256";
+
+fn blake3(path: &Path) -> Result<String> {
+    Ok(Digest::of_file(path)?.to_string())
+}
+
+fn sha256(path: &Path) -> Result<String> {
+    Ok(fetch::sha256(path)?.to_string())
 }
 
 /// A file of a `source` table.

@@ -26,9 +26,9 @@ use crate::{
     train::Method,
 };
 
-pub use download::{SourceEntry, to_fetch, unpinned};
+pub use download::{SourceEntry, to_fetch, used_sources};
 pub use evaluate::{Evaluate, METRICS_FILE};
-pub use local::{locate, pin};
+pub use local::{changed, locate, pin};
 pub use train::Train;
 
 /// Every stage kind.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Place, Problem, Reader, Record, Records, check_line_ends, line_end, listed, numbered};
+use super::{Place, Problem, Reader, Record, Records, check_line_ends, line_end, listed, numbered, torn};
 use crate::error::{Error, Result};
 
 /// Fields between delimiters, one row a line.
@@ -37,7 +37,7 @@ impl Reader for Delimited {
             rows.remove(0).fields
         };
         // Of a line that is torn in two, neither half has all fields; but here it may have.
-        if columns.len() < 2 || self.rest {
+        if !self.quoted && (columns.len() < 2 || self.rest) {
             check_line_ends(text)?;
         }
         for row in &rows {
@@ -94,7 +94,15 @@ impl Row {
 
 impl Delimited {
     fn quoted_rows(&self, text: &str) -> Result<Vec<Row>> {
-        let mut cursor = Cursor { text, at: 0, line: 1, delimiter: self.delimiter as u8, mac: !text.contains('\n') };
+        let mut cursor = Cursor {
+            text,
+            at: 0,
+            line: 1,
+            delimiter: self.delimiter as u8,
+            mac: !text.contains('\n'),
+            alone: None,
+            fed: false,
+        };
         let mut rows = Vec::new();
         while cursor.at < text.len() {
             // Between rows, empty lines are nothing.
@@ -102,7 +110,10 @@ impl Delimited {
                 rows.push(cursor.row()?);
             }
         }
-        Ok(rows)
+        match cursor.alone {
+            Some(line) if cursor.fed && rows.iter().all(|row| row.fields.len() < 2) => Err(torn(line)),
+            _ => Ok(rows),
+        }
     }
 
     fn plain_rows(&self, text: &str) -> Vec<Row> {
@@ -124,6 +135,10 @@ struct Cursor<'a> {
     delimiter: u8,
     /// Whether a CR ends lines inside of quotes, too. Outside it always does.
     mac: bool,
+    /// The first line that ends in a CR alone.
+    alone: Option<u64>,
+    /// Whether any line ends in a line feed.
+    fed: bool,
 }
 
 impl Cursor<'_> {
@@ -134,6 +149,10 @@ impl Cursor<'_> {
     /// Passes over a line end, if there is one here.
     fn line_end(&mut self) -> bool {
         let length = line_end(self.rest());
+        match &self.rest()[..length] {
+            [b'\r'] => self.alone = self.alone.or(Some(self.line)),
+            end => self.fed |= !end.is_empty(),
+        }
         self.at += length;
         self.line += u64::from(length > 0);
         length > 0
@@ -282,6 +301,7 @@ mod tests {
         assert_eq!(values(&mixed), [["1", "2"], ["3", "4"], ["5", "6"]]);
         let e = Delimited::default().read("", "a\n1\r2\n").unwrap_err();
         assert!(e.message.starts_with("line 2: a carriage return"), "{e}");
+        assert_eq!(values(&Delimited::default().read("", "a\n\"1\r2\"\n").unwrap()), [["1\r2"]]);
     }
 
     #[test]

@@ -60,13 +60,14 @@ pub(super) fn check_line_ends(text: &str) -> Result<()> {
     let bytes = text.as_bytes();
     let alone = |i: &usize| bytes[*i] == b'\r' && bytes.get(i + 1) != Some(&b'\n');
     match (0..bytes.len()).find(alone) {
-        Some(at) if bytes.contains(&b'\n') => Err(Error::input(format!(
-            "line {}: a carriage return without a line feed, where other lines end in a line feed",
-            line_at(text, at)
-        ))
-        .help("does it end a row, or is it part of the text? Make the file's line ends the same")),
+        Some(at) if bytes.contains(&b'\n') => Err(torn(line_at(text, at))),
         _ => Ok(()),
     }
+}
+
+pub(super) fn torn(line: u64) -> Error {
+    Error::input(format!("line {line}: a carriage return without a line feed, where other lines end in a line feed"))
+        .help("does it end a row, or is it part of the text? Make the file's line ends the same")
 }
 
 #[cfg(test)]

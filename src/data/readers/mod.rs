@@ -10,7 +10,7 @@ pub use delimited::Delimited;
 pub use encoding::Encoding;
 pub use json::Json;
 pub use lines::{Lines, numbered};
-use lines::{check_line_ends, line_at, line_end};
+use lines::{check_line_ends, line_at, line_end, torn};
 
 use std::fmt;
 
