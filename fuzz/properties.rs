@@ -44,6 +44,8 @@ pub fn pipeline(bytes: &[u8]) -> usize {
         };
         let text = config::render(&problems, &loaded.sources);
         assert_eq!(text.is_empty(), problems.is_empty());
+        let obeyed = text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t'));
+        assert_eq!(obeyed, None, "a terminal would do what the file says");
         (names, text)
     };
     let (names, text) = plan();

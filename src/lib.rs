@@ -2,6 +2,8 @@
 //!
 //! `ARCHITECTURE.md` is the map: which layer each module is, and which it may use.
 
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod cli;
 pub mod config;
 pub mod data;

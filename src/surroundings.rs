@@ -293,9 +293,7 @@ impl Seen {
 /// Whether a file has this content, or isn't there.
 fn is(path: &Path, digest: Option<&Digest>) -> bool {
     match digest {
-        Some(digest) => {
-            regular(path).and_then(|_| Ok(Digest::of_file(path).is_ok_and(|found| found == *digest))).unwrap_or(false)
-        }
+        Some(digest) => regular(path).is_ok() && Digest::of_file(path).is_ok_and(|found| found == *digest),
         None => fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound),
     }
 }

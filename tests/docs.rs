@@ -47,7 +47,7 @@ outputs = ["tokens"]
 kind = "exec"
 matrix = { task = "all", method = "all" }
 inputs = { tokens = "tokens" }
-command = ["sh", "-c", "echo $1 > $0/adapter", "{out}", "${method.rank}"]
+command = ["sh", "-c", "echo rank $1 > $0/adapter", "{out}", "r${method.rank}"]
 outputs = ["adapter"]
 
 [stages.evaluate]
@@ -125,7 +125,8 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-fn project() -> Project {
+/// A project in which all has run, and the beginning of the digest of one of its results.
+fn project() -> (Project, String) {
     let project = Project::new("");
     let remote = project.path("remote");
     fs::create_dir_all(&remote).unwrap();
@@ -145,15 +146,14 @@ fn project() -> Project {
     let evaluation = listed.split("artifact ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
     let of_cell = pipeline.replace("EVALUATION", &evaluation);
     project.write("pipelines/paper.toml", &of_cell);
-    assert!(project.command(&["run", "pipelines/paper.toml"]).status().unwrap().success());
-    project
+    let ran = project.command(&["run", "pipelines/paper.toml"]).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    (project, evaluation[..6].to_owned())
 }
 
 #[test]
 fn every_command_of_the_documents_does_what_it_says() {
-    let project = project();
-    let digest = fs::read_dir(project.path("cache/actions")).unwrap().next().unwrap().unwrap().path();
-    let digest: String = digest.file_stem().unwrap().to_string_lossy().chars().take(6).collect();
+    let (project, digest) = project();
     let path = format!(
         "{}:{}",
         Path::new(env!("CARGO_BIN_EXE_emopipe")).parent().unwrap().display(),

@@ -351,6 +351,33 @@ fn clean_and_gc_take_back_what_they_say() {
     assert!(log(&project).is_empty());
 }
 
+#[test]
+fn a_trace_names_the_action_that_was_read() {
+    let same = |name: &str| {
+        format!(
+            "[stages.{name}]\nkind = \"exec\"\ncommand = [\"sh\", \"-c\", \"echo 1 > $0/n\", \"{{out}}\"]\noutputs = [\"n\"]\n"
+        )
+    };
+    // The first two are one description, the third gives the same bytes by another.
+    let other = same("third").replace("echo 1", "echo  1");
+    let reader = |name: &str, from: &str| {
+        format!("{}inputs = {{ model = \"{from}\" }}\n", same(name).replace("echo 1", &format!("cat $1; echo {name}")))
+            .replace("\"{out}\"]", "\"{out}\", \"{model}\"]")
+    };
+    let readers = [("a", "first"), ("b", "second"), ("c", "third")];
+    let readers: String = readers.iter().map(|(name, from)| reader(name, from)).collect();
+    let project = Project::new(&format!("{}{}{other}{readers}", same("first"), same("second")));
+    project.emopipe(&["run", "--jobs", "1"]).ok();
+    let described = project.emopipe(&["explain", "a"]).ok().stdout();
+    for (name, from) in [("a", "first"), ("b", "second"), ("c", "third")] {
+        let described = project.emopipe(&["explain", name]).ok().stdout();
+        let key = described.split("key ").nth(1).unwrap().split(',').next().unwrap().to_owned();
+        let trace = project.emopipe(&["explain", &key]).ok().stdout();
+        assert!(trace.contains(&format!("model: {from}  artifact")), "{name}: {trace}");
+    }
+    assert!(described.contains("input model: first"), "{described}");
+}
+
 fn signal(pid: u32, name: &str) {
     assert!(
         std::process::Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success()

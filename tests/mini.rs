@@ -151,7 +151,10 @@ fn fails_with(ran: Ran, parts: &[&str]) {
 #[test]
 fn the_whole_pipeline_gives_the_same_bytes_anywhere() {
     let one = tiny();
-    one.emopipe(&["run", "--cores", "1"]).ok();
+    let said = one.emopipe(&["run", "--cores", "1"]).ok().stderr();
+    let scored = said.lines().filter(|line| line.contains("accuracy ") && line.contains(" % ("));
+    let (ended, last): (Vec<&str>, Vec<&str>) = scored.partition(|line| line.starts_with("done "));
+    assert!(!ended.is_empty() && ended.len() == last.len(), "each evaluation tells its score, also at the end: {said}");
     let files = reports(&one);
     let names: Vec<&str> = files.iter().map(|(n, _)| n.as_str()).collect();
     assert_eq!(names, ["README.md", "index.html", "results.csv", "table-1.csv", "table-1.md"]);
@@ -167,6 +170,7 @@ fn the_whole_pipeline_gives_the_same_bytes_anywhere() {
 
     let again = one.emopipe(&["run"]).ok();
     assert!(again.stderr().contains("nothing to do"), "{}", again.stderr());
+    assert!(last.iter().all(|line| again.stderr().contains(line)), "{}", again.stderr());
 }
 
 #[test]

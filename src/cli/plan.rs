@@ -15,6 +15,7 @@ use crate::{
     engine::{Footprint, history::Timings, machine, plan::Forecast},
     fetch::{Fetcher, Settings},
     stages,
+    visible::visible_line,
 };
 
 pub fn plan(args: &PlanArgs) -> Outcome {
@@ -32,7 +33,8 @@ pub fn plan(args: &PlanArgs) -> Outcome {
     fetches(&assessed, args, &mut out);
     memory(&assessed, args, &profiles, &mut out);
     let profile = plan.spec.profile.as_ref().map_or_else(String::new, |p| format!(", profile {p}"));
-    let _ = writeln!(out, "{}{profile}: {run} to run, {cached} cached", plan.spec.pipeline.name);
+    let name = visible_line(&plan.spec.pipeline.name);
+    let _ = writeln!(out, "{name}{profile}: {run} to run, {cached} cached");
     if run > 0 {
         outlook(&assessed, &times, &mut out);
     }

@@ -19,7 +19,7 @@ use crate::{
 pub(super) const MOST: usize = 100;
 
 /// Bytes that the values of all actions may take together, each value counting [`NODE`] bytes and its text.
-const MOST_BYTES: usize = 512 << 20;
+const MOST_BYTES: usize = 256 << 20;
 
 /// What a value takes beside its text, roughly.
 pub(super) const NODE: usize = 64;

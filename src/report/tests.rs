@@ -184,6 +184,46 @@ fn markdown_and_csv() {
 }
 
 #[test]
+fn titles_and_labels_break_no_table_and_begin_no_formula() {
+    let (mut layout, mut evidence) = (beside_a_publication("small", 100), evidence());
+    let evil = "a | b\n2nd line\u{1b}[31m\t<b> c\\";
+    layout.title = evil.to_owned();
+    layout.methods.iter_mut().for_each(|method| method.title.push_str(evil));
+    for table in &mut layout.tables {
+        table.title.push_str(evil);
+        table.tasks.iter_mut().for_each(|columns| columns.task.title.push_str(evil));
+        table.published.iter_mut().for_each(|row| row.title = format!("=1+1{evil}"));
+    }
+    for run in &mut evidence.runs {
+        run.evaluation.metrics.labels.iter_mut().for_each(|label| label.push_str(evil));
+        run.evaluation.metrics.per_class.iter_mut().for_each(|class| class.label.push_str(evil));
+        run.evaluation.model.title.push_str(evil);
+    }
+    for facts in &mut evidence.datasets {
+        facts.labels.iter_mut().for_each(|label| label.push_str(evil));
+        facts.license = evil.to_owned();
+    }
+    for (name, text) in files(&layout, &evidence) {
+        let control = text.chars().find(|c| c.is_control() && *c != '\n');
+        assert!(control.is_none() && !text.contains("\n2nd line"), "{name}: {control:?}");
+        if name.ends_with(".md") {
+            let cells = |line: &str| line.replace("\\\\", "").replace("\\|", "").matches('|').count();
+            let tables = text.split("\n\n").filter(|block| block.starts_with('|'));
+            for table in tables {
+                let counts: Vec<_> = table.lines().filter(|line| line.starts_with('|')).map(cells).collect();
+                assert!(counts.iter().all(|count| *count == counts[0]), "{name}:\n{table}");
+            }
+        } else if name.ends_with(".csv") {
+            let mut rows = ::csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
+            for cell in rows.records().flat_map(|row| row.unwrap().iter().map(str::to_owned).collect::<Vec<_>>()) {
+                let formula = cell.starts_with(['=', '+', '-', '@']) && cell.parse::<f64>().is_err();
+                assert!(!formula, "{name}: {cell}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_page_is_self_contained_and_whole() {
     for layout in [layout(), beside_a_publication("smollm2-135m", 200)] {
         whole(&files(&layout, &evidence())["index.html"]);

@@ -53,10 +53,14 @@ pub(super) fn markdown_cell(text: &str) -> String {
     out
 }
 
-/// A cell of a CSV file. What a spreadsheet would take for a formula gets an apostrophe; numbers stay numbers.
+/// A cell of a CSV file. What a spreadsheet would take for a formula gets an apostrophe; numbers, and words after them as in
+/// `-3 to 3`, stay as they are.
 pub(super) fn csv_cell(text: String) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err();
-    if formula { format!("'{text}") } else { text }
+    let plain = |rest: &str| {
+        rest.starts_with(|c: char| c.is_ascii_digit()) && rest.chars().all(|c| c.is_alphanumeric() || " .".contains(c))
+    };
+    let number = text.parse::<f64>().is_ok() || text.strip_prefix(['+', '-']).is_some_and(plain);
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !number { format!("'{text}") } else { text }
 }
 
 #[cfg(test)]
@@ -73,10 +77,10 @@ mod tests {
 
     #[test]
     fn no_text_is_a_formula_and_numbers_stay() {
-        for text in ["=1+1", "+cmd", "-x", "@sum", "-1+1", "\tx"] {
+        for text in ["=1+1", "+cmd", "-x", "@sum", "-1+1", "-2 (3)", "\tx"] {
             assert_eq!(csv_cell(text.to_owned()), format!("'{text}"));
         }
-        for text in ["-0.500000", "+1e5", "1", "NA", "a=b", "", "x@y"] {
+        for text in ["-0.500000", "+1e5", "-3 to 3", "1", "NA", "a=b", "", "x@y"] {
             assert_eq!(csv_cell(text.to_owned()), text);
         }
     }

@@ -22,7 +22,7 @@ use crate::{
     },
     engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind, Usual},
     error::{At, Error, IoAt, Result},
-    models::ModelSpec,
+    models::{ModelSpec, usual_targets},
 };
 
 /// Vocabulary and merges of a large model, the examples and their ids.
@@ -99,6 +99,7 @@ impl StageKind for Tokenize {
         let instruction = task.instruction.unwrap_or_else(|| usual.to_owned());
         let (task_name, model_name) = (&*table.task, &*table.model);
         Instruction::new(&instruction, &[]).map_err(|e| vec![fault(cx, ["task", task_name, "instruction"], e)])?;
+        usual_targets(&model.family).map_err(|e| vec![fault(cx, ["model", model_name, "family"], e)])?;
         let dims = model.backbone().dims().map_err(|e| vec![fault(cx, ["model", model_name, "config"], e)])?;
         let params = Params {
             instruction,
