@@ -1,6 +1,6 @@
 //! `evaluate`: predictions and metrics of a backbone with or without an adapter.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use polars::prelude::{NamedFrom, Series};
 use schemars::JsonSchema;
@@ -11,7 +11,7 @@ use super::{
     device::on_device,
     footprint::{EvaluationMemory, Lengths, Prompts, measure_memory},
     threads::on_threads,
-    train::{SUMMARY_FILE, read_tokens, without_words},
+    train::{SUMMARY_FILE, Train, read_tokens, without_words},
     work::EvaluationWork,
 };
 use crate::{
@@ -177,7 +177,7 @@ impl StageKind for Evaluate {
         let task = definitions::task(cx.spec, &table.task, span(cx, "task"));
         let method = table.method.as_deref().map(|name| definition::<Method>(cx, "method", name)).transpose();
         let ((model, task), method) = both(both(model, task), method)?;
-        let stated = method.as_ref().filter(|m| m.is_trained()).map(|m| m.stated.clone());
+        let stated = method.as_ref().filter(|m| m.is_trained()).map(|m| stated(cx, m));
         let mut problems = problems(cx, &table, method.as_ref());
         let name = table.method.as_deref().unwrap_or("zero-shot");
         problems.extend(without_words(cx, &model, name, method.as_ref().is_some_and(|m| m.head)));
@@ -268,6 +268,15 @@ fn run(cx: &Context) -> Result<()> {
     measure_memory(&frozen.evaluation(&spec, row, answering), backbone.device(), cx.progress);
     write_predictions(cx, &samples, &predictions)?;
     write_metrics(cx, params, &tokens, &samples, &predictions, training)
+}
+
+/// What the adapter has to be. One that this pipeline trains has the method's numbers, or a result that was accepted in its
+/// place: its differences are told where it is used.
+fn stated(cx: &ResolveContext, method: &Method) -> Stated {
+    let trained = |stage: &str| cx.spec.stages.iter().any(|s| s.name == stage && s.kind == Train.name());
+    let mut sources = cx.action.inputs.iter().filter(|i| i.role == "adapter").flat_map(|i| &i.stages);
+    let numbers = if sources.all(|s| trained(&s.stage)) { BTreeMap::new() } else { method.stated.numbers.clone() };
+    Stated { numbers, ..method.stated.clone() }
 }
 
 /// What the table's keys say against one another.
