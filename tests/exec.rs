@@ -320,7 +320,8 @@ fn a_worker_takes_its_command_with_it() {
 
 #[test]
 fn a_run_takes_its_commands_with_it() {
-    for name in ["KILL", "HUP", "QUIT"] {
+    // A terminal that closes (HUP) ends no run, so it ends no command either.
+    for name in ["KILL", "QUIT"] {
         let (project, mut child) = stubborn();
         signal(child.id(), name);
         child.wait().unwrap();
