@@ -7,6 +7,7 @@
 use std::{
     fs::{self, File},
     io::{self, ErrorKind},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -31,10 +32,16 @@ pub struct Draft(tempfile::NamedTempFile);
 impl Draft {
     /// An empty draft in `folder`, which must be there.
     pub fn new(folder: &Path) -> Result<Self> {
-        let file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder).io_at("create a file in", folder)?;
-        // Without locks nobody sweeps by them either.
-        Locks::from_env().is_free(file.as_file());
-        Ok(Self(file))
+        loop {
+            let file =
+                tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder).io_at("create a file in", folder)?;
+            // Without locks nobody sweeps by them either.
+            Locks::from_env().wait(file.as_file(), file.path())?;
+            // Somebody may have swept it before it was locked.
+            if file.as_file().metadata().io_at("read", file.path())?.nlink() > 0 {
+                return Ok(Self(file));
+            }
+        }
     }
 
     pub fn file(&mut self) -> &mut File {
@@ -128,30 +135,41 @@ pub fn remove(place: &Path) -> Result<()> {
 
 /// Removes temporary files whose writers died. What can't be removed stays.
 pub fn sweep(folder: &Path) {
-    for path in leftovers(folder) {
-        // If it stays, the next one tries again.
-        let _ = remove(&path);
+    let locks = Locks::from_env();
+    for path in temporary(folder) {
+        if let Some(_held) = abandoned(&path, locks) {
+            // If it stays, the next one tries again.
+            let _ = remove(&path);
+        }
     }
 }
 
 /// Temporary files in a folder whose writers died.
 pub fn leftovers(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let named = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_temporary(path));
     let locks = Locks::from_env();
-    named
-        .filter(|path| match fs::symlink_metadata(path) {
-            Ok(m) if m.is_file() => {
-                File::open(path).is_ok_and(|file| locks.is_free(&file))
-                    || m.modified().is_ok_and(|t| SystemTime::now().duration_since(t).is_ok_and(|d| d > ABANDONED))
-            }
-            // Earlier versions kept a copy in a folder.
-            Ok(m) if m.is_dir() => {
-                fs::read_dir(path).is_ok_and(|mut all| all.all(|e| e.is_ok_and(|e| e.file_name() == "copy")))
-            }
-            _ => false,
-        })
-        .collect()
+    temporary(folder).into_iter().filter(|path| abandoned(path, locks).is_some()).collect()
+}
+
+fn temporary(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_temporary(path)).collect()
+}
+
+/// Something whose writer died, with its lock where there is one: whoever holds it may remove it, since a writer that comes to
+/// its new file only now waits, and then sees that the file is gone.
+fn abandoned(path: &Path, locks: Locks) -> Option<Option<File>> {
+    match fs::symlink_metadata(path) {
+        Ok(m) if m.is_file() => {
+            let held = File::open(path).ok().filter(|file| locks.is_free(file));
+            let old = || m.modified().is_ok_and(|t| SystemTime::now().duration_since(t).is_ok_and(|d| d > ABANDONED));
+            (held.is_some() || old()).then_some(held)
+        }
+        // Earlier versions kept a copy in a folder.
+        Ok(m) if m.is_dir() => fs::read_dir(path)
+            .is_ok_and(|mut all| all.all(|e| e.is_ok_and(|e| e.file_name() == "copy")))
+            .then_some(None),
+        _ => None,
+    }
 }
 
 /// Whether a path is called as drafts are.

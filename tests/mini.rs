@@ -157,7 +157,7 @@ fn the_whole_pipeline_gives_the_same_bytes_anywhere() {
     assert!(!ended.is_empty() && ended.len() == last.len(), "each evaluation tells its score, also at the end: {said}");
     let files = reports(&one);
     let names: Vec<&str> = files.iter().map(|(n, _)| n.as_str()).collect();
-    assert_eq!(names, ["README.md", "index.html", "results.csv", "table-1.csv", "table-1.md"]);
+    assert_eq!(names, [".emopipe.toml", "README.md", "index.html", "results.csv", "table-1.csv", "table-1.md"]);
     let table = one.read("reports/table-1.md");
     for part in ["Films-2", "zero-shot", "P-Tuning v2", "LoRA", "Tiny"] {
         assert!(table.contains(part), "no `{part}` in:\n{table}");

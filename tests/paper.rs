@@ -121,6 +121,7 @@ fn the_papers_tables_come_out_of_its_pipeline_with_a_stand_in() {
     files.sort();
     let tables = (2..=5).flat_map(|i| [format!("table-{i}.csv"), format!("table-{i}.md")]);
     let others = [
+        ".emopipe.toml",
         "README.md",
         "index.html",
         "memory.csv",

@@ -41,7 +41,9 @@ fn a_run_goes_on_where_nobody_hears_of_it() {
 
 #[test]
 fn a_run_outlives_its_terminal() {
-    let project = Project::new(&PIPELINE.replace("echo 1", "kill -HUP $(ps -o ppid= -p $PPID); sleep 0.2; echo 1"));
+    let project = Project::new(
+        &PIPELINE.replace("echo 1", "kill -HUP $(ps -o ppid= -p $(ps -o ppid= -p $PPID)); sleep 0.2; echo 1"),
+    );
     project.emopipe(&["run"]).ok();
     assert_eq!(project.read("made/n"), "1\n");
 }

@@ -115,10 +115,9 @@ impl Store {
     /// Makes the folder of a blob or a description, and notes what is to be synced.
     pub(super) fn make_room(&self, place: &Path, changed: &mut BTreeSet<PathBuf>) -> Result<()> {
         let folder = durable::parent(place);
-        if self.modes.create_folder(folder)? {
-            changed.insert(durable::parent(folder).to_owned());
-        }
-        changed.insert(folder.to_owned());
+        self.modes.create_folder(folder)?;
+        // Also where another process made it a moment ago: that one may not have got round to its sync yet.
+        changed.extend([durable::parent(folder).to_owned(), folder.to_owned()]);
         if place.is_dir() {
             // Nothing of ours: a file belongs there.
             durable::remove(place)?;

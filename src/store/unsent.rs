@@ -24,16 +24,13 @@ impl Store {
 
     pub fn mark_unsent(&self, key: &Digest) -> Result<()> {
         let folder = self.root.join(FOLDER);
-        if self.modes.create_folder(&folder)? {
-            durable::sync_folder(&self.root)?;
-        }
+        self.modes.create_folder(&folder)?;
         let mark = folder.join(key.to_string());
-        if mark.exists() {
-            return Ok(());
+        if !mark.exists() {
+            fs::write(&mark, "").io_at("write", &mark)?;
         }
-        fs::write(&mark, "").io_at("write", &mark)?;
-        // Else a power failure could leave the result and take the mark.
-        durable::sync_folder(&folder)
+        // Else a power failure could leave the result and take the mark, whichever process made it.
+        durable::sync_folders(&[self.root.clone(), folder])
     }
 
     pub fn mark_sent(&self, key: &Digest) -> Result<()> {
