@@ -84,23 +84,26 @@ fn record(project: &Project, arguments: &[&str]) -> Option<Vec<Step>> {
     Some(steps(&fs::read_to_string(log).unwrap(), &project.root().canonicalize().unwrap()))
 }
 
-/// What a log of `strace -f -y` says happened below `root`, in the order in which calls returned.
+/// What a log of `strace -f -y` says happened below `root`, in the order in which calls returned. Folders count from where their
+/// call began: others find them, and go on, before the tracer gets round to writing that it returned.
 fn steps(log: &str, root: &Path) -> Vec<Step> {
-    let mut begun: HashMap<&str, &str> = HashMap::new();
-    let mut steps = Vec::new();
+    let mut begun: HashMap<&str, (&str, usize)> = HashMap::new();
+    let mut steps: Vec<Vec<Step>> = Vec::new();
     for line in log.lines() {
         let Some((process, call)) = line.trim_start().split_once(' ') else { continue };
         let call = call.trim_start();
         if let Some(first) = call.strip_suffix("<unfinished ...>") {
-            begun.insert(process, first);
+            begun.insert(process, (first.trim_end(), steps.len()));
+            steps.push(Vec::new());
         } else if let Some((_, rest)) = call.strip_prefix("<... ").and_then(|c| c.split_once("resumed>")) {
-            let whole = format!("{}{rest}", begun.remove(process).unwrap_or_default());
-            steps.extend(step(&whole, root));
+            let Some((first, place)) = begun.remove(process) else { continue };
+            let done = step(&format!("{first}{rest}"), root);
+            if first.starts_with("mkdir") { steps[place] = done } else { steps.push(done) }
         } else {
-            steps.extend(step(call, root));
+            steps.push(step(call, root));
         }
     }
-    steps
+    steps.concat()
 }
 
 fn step(call: &str, root: &Path) -> Vec<Step> {
@@ -120,7 +123,7 @@ fn step(call: &str, root: &Path) -> Vec<Step> {
     let named = || -> Vec<PathBuf> {
         let mut folder = root.to_owned();
         let mut found = Vec::new();
-        for part in arguments.split(", ") {
+        for part in arguments.split(", ").map(str::trim) {
             if let Some(text) = part.strip_prefix('"') {
                 found.push(folder.join(text.trim_end_matches('"')));
             } else if let Some((_, path)) = part.split_once('<') {
