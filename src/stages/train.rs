@@ -80,7 +80,7 @@ impl StageKind for Train {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn check(&self, params: &Node) -> Vec<Diagnostic> {
