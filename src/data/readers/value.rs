@@ -316,7 +316,7 @@ impl<'a> Parser<'a> {
         Ok(plain)
     }
 
-    /// `\uXXXX`, or two of them for one character.
+    /// A `\u` with its four digits, or two of them for one character.
     fn code(&mut self) -> Result<char, Fault> {
         const HALF: &str = "an escape for half a character";
         let first = self.unit(self.at)?;
