@@ -336,21 +336,6 @@ SOURCE
 "tokenizer.json" = { url = "file:model/tokenizer.json" }
 "tokenizer_config.json" = { url = "file:model/tokenizer_config.json" }
 
-[dataset.films]
-title = "Films"
-language = "English"
-construct = "sentiment"
-license = "CC0-1.0"
-read = { format = "delimited", delimiter = "\t", quoted = false, columns = ["id", "rating", "text"] }
-fields = { id = ["id"], text = "text", value = "rating" }
-normalize = ["collapse-whitespace", "trim"]
-split = { train = 0.6, dev = 0.1, test = 0.3 }
-[dataset.films.source]
-"films.tsv" = { url = "file:films.tsv" }
-[dataset.films.schemes.2]
-labels = ["negative", "positive"]
-bins = { negative = "[-4, 0)", positive = "(0, 4]" }
-
 [task.films-2]
 title = "Films-2"
 dataset = "films"
@@ -372,7 +357,7 @@ zero     = { kind = "evaluate", inputs = { tokens = "tokens", model = "backbone"
 
 fn project(files: &[&str], model: &Model) -> Project {
     let source: String = files.iter().map(|name| format!("\"{name}\" = {{ url = \"file:model/{name}\" }}\n")).collect();
-    let project = Project::new(&PIPELINE.replace("SOURCE", &source));
+    let project = Project::new(&[tiny::CARD, &PIPELINE.replace("SOURCE", &source)].concat());
     tiny::write_model(&project);
     project.write("films.tsv", &tiny::films());
     for file in fs::read_dir(model.folder.path()).unwrap().map(|e| e.unwrap()) {

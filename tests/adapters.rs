@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use candle_core::{DType, Device, Tensor};
 use common::{
     Project, Ran,
-    tiny::{films, write_model},
+    tiny::{CARD, films, write_model},
 };
 use emopipe::{
     error::{Error, Result},
@@ -307,18 +307,6 @@ family = "llama"
 "adapter_config.json" = { url = "file:adapter/adapter_config.json" }
 "adapter_model.safetensors" = { url = "file:adapter/adapter_model.safetensors" }
 
-[dataset.films]
-title = "Films"
-language = "English"
-construct = "sentiment"
-license = "CC0-1.0"
-read = { format = "delimited", delimiter = "\t", quoted = false, columns = ["id", "rating", "text"] }
-fields = { id = ["id"], text = "text", value = "rating" }
-split = { train = 0.6, dev = 0.1, test = 0.3 }
-source."films.tsv" = { url = "file:films.tsv" }
-[dataset.films.schemes.2]
-labels = ["negative", "positive"]
-bins = { negative = "[-4, 0)", positive = "(0, 4]" }
 [task.films-2]
 title = "Films-2"
 dataset = "films"
@@ -378,7 +366,7 @@ impl Trial {
 
     /// Runs the pipeline with one stage more.
     fn run(&self, stage: &str) -> Ran {
-        self.0.write("pipeline.toml", &format!("{PIPELINE}{stage}"));
+        self.0.write("pipeline.toml", &format!("{CARD}{PIPELINE}{stage}"));
         self.0.emopipe(&["pin"]).ok();
         self.0.emopipe(&["run"])
     }

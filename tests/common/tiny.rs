@@ -45,6 +45,23 @@ const TOKENIZER_CONFIG: &str = r#"{
   "chat_template": "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 }"#;
 
+/// The card of what [`films`] writes into `films.tsv`.
+pub const CARD: &str = r#"
+[dataset.films]
+title = "Films"
+language = "English"
+construct = "sentiment"
+license = "CC0-1.0"
+read = { format = "delimited", delimiter = "\t", quoted = false, columns = ["id", "rating", "text"] }
+fields = { id = ["id"], text = "text", value = "rating" }
+normalize = ["collapse-whitespace", "trim"]
+split = { train = 0.6, dev = 0.1, test = 0.3 }
+source."films.tsv" = { url = "file:films.tsv" }
+[dataset.films.schemes.2]
+labels = ["negative", "positive"]
+bins = { negative = "[-4, 0)", positive = "(0, 4]" }
+"#;
+
 pub fn films() -> String {
     let mut out = String::new();
     for i in 0..40 {
