@@ -23,6 +23,7 @@ pub mod report;
 pub mod secrets;
 pub mod stages;
 pub mod store;
+pub mod strict_json;
 pub mod surroundings;
 pub mod train;
 pub mod units;

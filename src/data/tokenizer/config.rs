@@ -10,7 +10,10 @@ use super::{
     library::library,
     model::Files,
 };
-use crate::error::{At, Error, IoAt, Result};
+use crate::{
+    error::{At, Error, IoAt, Result},
+    strict_json,
+};
 
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 pub const MODEL_CONFIG: &str = "config.json";
@@ -275,7 +278,7 @@ fn template(value: &Value) -> Option<String> {
 pub fn json(files: &Files, name: &str) -> Result<Value> {
     let Some(path) = files.get(name) else { return Ok(Value::Null) };
     let bytes = std::fs::read(path).io_at("read", path)?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::input(format!("{name}: {e}")).help("the file is damaged"))
+    strict_json::parse(&bytes).map(Value::Object).at(name)
 }
 
 #[cfg(test)]
@@ -360,6 +363,6 @@ mod tests {
         assert!(refused(SPECIAL_TOKENS_MAP, r#"{"magic": "x"}"#).contains("`magic`"));
         assert!(refused(ADDED_TOKENS, r#"{"a": -1}"#).contains("`a` has the id -1"));
         assert!(refused(ADDED_TOKENS, r#"{"a": 1, "b": 1}"#).contains("same id"));
-        assert!(refused(ADDED_TOKENS, "[]").contains("isn't a JSON object"));
+        assert!(refused(ADDED_TOKENS, "[]").contains("not an object"));
     }
 }

@@ -11,7 +11,10 @@ use super::{
     model::{Files, Origin},
     schema,
 };
-use crate::error::{At, Error, IoAt, Result};
+use crate::{
+    error::{At, Error, IoAt, Result},
+    strict_json,
+};
 
 const TOKENIZER: &str = "tokenizer.json";
 const CHAT_TEMPLATE: &str = "chat_template.jinja";
@@ -43,7 +46,7 @@ fn tokenizer(bytes: &[u8], settings: &Settings) -> Result<tokenizers::Tokenizer>
         Error::input(e)
             .help("the file is damaged, or newer than this program knows: fetch it again, and compare its hash")
     };
-    let mut value: Value = serde_json::from_slice(bytes).map_err(|e| damaged(&e))?;
+    let mut value = Value::Object(strict_json::parse(bytes)?);
     schema::check(&value)?;
     let changed = adapt(&mut value, settings);
     let own = if changed { value.to_string().into_bytes() } else { bytes.to_vec() };
@@ -169,6 +172,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cut = files(dir.path(), &[(TOKENIZER, &WORDS[..200])]);
         assert!(TextModel::load(&cut, None).unwrap_err().message.starts_with("tokenizer.json:"));
+        let two = r#"{"eos_token": "</s>", "eos_token": "<end>"}"#;
+        let twice = files(dir.path(), &[(TOKENIZER, WORDS), ("tokenizer_config.json", two)]);
+        assert!(TextModel::load(&twice, None).unwrap_err().message.contains("`eos_token` is there twice"));
         let bad_config = files(dir.path(), &[(TOKENIZER, WORDS), ("tokenizer_config.json", "{")]);
         assert!(TextModel::load(&bad_config, None).unwrap_err().message.starts_with("tokenizer_config.json:"));
     }

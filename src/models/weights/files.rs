@@ -5,8 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{account::some_of, config::Config, index::Index, json, safetensors, stored::Stored, torch};
-use crate::error::{Error, Result};
+use super::{account::some_of, config::Config, index::Index, safetensors, stored::Stored, torch};
+use crate::{
+    error::{Error, Result},
+    strict_json,
+};
 
 /// Files by the names they have in the artifact.
 pub type Files = BTreeMap<String, PathBuf>;
@@ -40,7 +43,7 @@ pub fn config(files: &Files) -> Result<Option<Config>> {
     let found: Vec<_> = files.iter().filter(|(name, _)| base(name) == "config.json").collect();
     match found.as_slice() {
         [] => Ok(None),
-        [(name, path)] => Ok(Some(Config::new(*name, json::object(name, path, LARGEST_CONFIG)?))),
+        [(name, path)] => Ok(Some(Config::new(*name, strict_json::object(name, path, LARGEST_CONFIG)?))),
         many => Err(Error::input(format!("several files describe the model: {}", some_of(many.iter().map(first))))
             .help("leave all but one out of the model's `source`")),
     }

@@ -7,8 +7,10 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::json;
-use crate::error::{At, Error, Result};
+use crate::{
+    error::{At, Error, Result},
+    strict_json,
+};
 
 /// Far above any model's index.
 const LARGEST: u64 = 32 << 20;
@@ -22,7 +24,7 @@ pub struct Index {
 
 impl Index {
     pub fn read(name: &str, path: &Path) -> Result<Self> {
-        let index = json::object(name, path, LARGEST)?;
+        let index = strict_json::object(name, path, LARGEST)?;
         let places = places(name, &index).at(name)?;
         Ok(Self { name: name.to_owned(), places })
     }

@@ -7,7 +7,6 @@ mod gguf;
 mod gguf_config;
 pub mod harmless;
 mod index;
-mod json;
 mod loader;
 mod open;
 mod pickle;

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, path::Path};
 
 use safetensors::tensor::{Dtype, Metadata};
 
-use super::{
-    json,
-    stored::{Number, Stored, WeightFile, damaged, read_or_damaged, row_major},
+use super::stored::{Number, Stored, WeightFile, damaged, read_or_damaged, row_major};
+use crate::{
+    error::{At, Result},
+    strict_json,
 };
-use crate::error::{At, Result};
 
 const WHAT: &str = "a whole safetensors file";
 
@@ -27,7 +27,7 @@ pub fn list(name: &str, path: &Path) -> Result<BTreeMap<String, Stored>> {
         return Err(damaged(WHAT, format!("a header of {header} bytes"))).at(name);
     }
     let json = read_or_damaged(&file, PREFIX, header as usize, WHAT)?;
-    let mut names = json::keys(&json).map_err(|e| damaged(WHAT, e)).at(name)?;
+    let mut names = strict_json::keys(&json).map_err(|e| damaged(WHAT, e)).at(name)?;
     names.sort_unstable();
     if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(damaged(WHAT, format!("tensor `{}` is there twice", pair[0]))).at(name);

@@ -4,7 +4,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::CONFIG_FILE;
-use crate::error::{At, Error, Result};
+use crate::{
+    error::{At, Error, Result},
+    strict_json,
+};
 
 /// What nobody has read yet.
 #[derive(Debug)]
@@ -12,9 +15,7 @@ pub struct Keys(Map<String, Value>);
 
 impl Keys {
     pub fn parse(config: &[u8]) -> Result<Self> {
-        serde_json::from_slice(config).map(Self).map_err(|e| {
-            Error::input(format!("{CONFIG_FILE}: {e}")).help("the file is damaged, or none of PEFT's: fetch it again")
-        })
+        strict_json::parse(config).map(Self).at(CONFIG_FILE)
     }
 
     /// The value of `key`; None: it isn't stated, or null. `what` says what it has to be.
@@ -72,5 +73,16 @@ fn shown(value: &Value) -> String {
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_says_two_things_is_refused() {
+        let e = Keys::parse(br#"{"r": 8, "r": 16}"#).unwrap_err();
+        assert!(e.message.contains(CONFIG_FILE) && e.message.contains("`r` is there twice"), "{e}");
     }
 }

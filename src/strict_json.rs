@@ -1,4 +1,4 @@
-//! JSON files beside weights: of bounded size and depth, and without keys that stand there twice.
+//! JSON files of models, adapters and tokenizers: of bounded size and depth, and without keys that say two things.
 
 use std::{fmt, fs::File, io::Read, path::Path};
 
