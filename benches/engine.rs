@@ -14,17 +14,20 @@ use std::{
 };
 
 use emopipe::{
+    base::{
+        digest::Digest,
+        error::{IoAt, Result},
+    },
     config::{self, Diagnostic, LoadOptions, Node, Vocabulary, load},
     engine::{
         Context, Isolation, Registry, ResolveContext, Resolved, Resources, StageKind,
         journal::{Entry, Observer},
         plan::{Finished, Plan},
-        schedule::{self, Options},
+        scheduler::{self, Options},
         vocabulary_entry,
     },
-    error::{IoAt, Result},
     stages,
-    store::{Digest, Store},
+    store::Store,
 };
 
 /// Small figures first; a figure's preparation isn't part of it.
@@ -301,7 +304,7 @@ fn overhead() {
             expected: Default::default(),
             overwrite: false,
         };
-        let summary = schedule::run(&plan, &store, &options, &mut Nobody, &AtomicUsize::new(0)).unwrap();
+        let summary = scheduler::run(&plan, &store, &options, &mut Nobody, &AtomicUsize::new(0)).unwrap();
         assert_eq!(summary.ran, actions);
         folders.push(dir);
     });

@@ -3,6 +3,7 @@
 use std::{fs, io::Write, path::Path, sync::OnceLock};
 
 use emopipe::{
+    base::{digest::Digest, tracked_fs::TrackedFs},
     config::{self, LoadOptions},
     data::{
         chat::Chat,
@@ -15,15 +16,14 @@ use emopipe::{
         self, Adapter, Backbone, Mode, TokenTree,
         adapters::{CONFIG_FILE, Untrained, WEIGHTS_FILE, load},
         dims, load_decoder,
-        weights::config::Config,
+        weights::model_config::Config,
     },
     remote, stages,
     store::{
-        Digest, Exports, Outcome, Store,
+        ActionResult, Exports, Store,
         manifest::{self, Manifest},
         names,
     },
-    surroundings::Surroundings,
 };
 
 /// Any bytes are a pipeline file or are explained; a plan of the same bytes is the same plan. Returns its actions.
@@ -171,7 +171,7 @@ pub fn manifest(bytes: &[u8]) -> usize {
     let store = Store::open(&dir.path().join("cache")).expect("a store");
     let mut exports = Exports::new(&store, dir.path(), [], false).expect("a project");
     // The pipeline `p` makes nothing here any more.
-    let placed = exports.place("p::a", "out", &Outcome::new(Vec::new()));
+    let placed = exports.place("p::a", "out", &ActionResult::new(Vec::new()));
     let done = placed.and_then(|_| exports.finish("p::", Some(&Default::default())));
     assert_eq!(fs::read(dir.path().join("a")).ok().as_deref(), Some(&b"a"[..]));
     assert_eq!(fs::read(out.join("edited")).ok().as_deref(), Some(&b"out/edited"[..]));
@@ -193,9 +193,9 @@ pub fn lock(bytes: &[u8]) -> usize {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("p.lock");
     fs::write(&path, bytes).expect("a file");
-    let Ok(lock) = LockFile::read(&path, &Surroundings::default()) else { return 0 };
+    let Ok(lock) = LockFile::read(&path, &TrackedFs::default()) else { return 0 };
     lock.write(&path).expect("it is written");
-    assert_eq!(LockFile::read(&path, &Surroundings::default()).ok().as_ref(), Some(&lock));
+    assert_eq!(LockFile::read(&path, &TrackedFs::default()).ok().as_ref(), Some(&lock));
     for locked in lock.profile.values() {
         locked.expected();
     }

@@ -4,27 +4,19 @@
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
+pub mod base;
 pub mod cli;
 pub mod config;
 pub mod data;
-pub mod digest;
-pub mod durable;
 pub mod engine;
-pub mod error;
+pub mod estimate;
 pub mod eval;
-pub mod fault;
 pub mod fetch;
-pub mod gguf;
-pub mod locks;
 pub mod models;
+pub mod packing;
 pub mod process;
 pub mod remote;
 pub mod report;
-pub mod secrets;
 pub mod stages;
 pub mod store;
-pub mod strict_json;
-pub mod surroundings;
 pub mod train;
-pub mod units;
-pub mod visible;

@@ -83,7 +83,7 @@ impl Model {
         gguf::write(&self.path("m.gguf"), &metadata, &all);
     }
 
-    fn load(&self) -> Result<Box<dyn Backbone>, emopipe::error::Error> {
+    fn load(&self) -> Result<Box<dyn Backbone>, emopipe::base::error::Error> {
         let entries = fs::read_dir(self.folder.path()).unwrap().map(|e| e.unwrap());
         let files: BTreeMap<_, _> = entries.map(|e| (e.file_name().into_string().unwrap(), e.path())).collect();
         Ok(match self.family {

@@ -10,7 +10,7 @@ use common::{
     tiny::{CARD, films, write_model},
 };
 use emopipe::{
-    error::{Error, Result},
+    base::error::{Error, Result},
     models::{
         Adapter, AdapterSpec, Backbone, BackboneSpec, ConfigTable, Dtype,
         adapters::{self, CONFIG_FILE, LoraSpec, PrefixInit, PrefixTuningSpec, SavedAdapter, WEIGHTS_FILE},

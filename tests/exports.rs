@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::Project;
-use emopipe::store::{Digest, manifest::Manifest};
+use emopipe::{base::digest::Digest, store::manifest::Manifest};
 
 /// A stage that writes its files into an exported folder.
 fn stage(name: &str, export: &str, files: &[(&str, &str)], more: &str) -> String {

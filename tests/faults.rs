@@ -226,7 +226,7 @@ fn kills_at_exact_instants_lose_nothing_and_repeat_nothing() {
                 for (point, pass) in half {
                     let project = project();
                     let mut command = project.command(&["run", "pipeline.toml"]);
-                    let ran = command.env("EMOPIPE_FAULT", format!("{point}:{pass}")).output().unwrap();
+                    let ran = command.env("EMOPIPE_FAILPOINT", format!("{point}:{pass}")).output().unwrap();
                     let said = String::from_utf8_lossy(&ran.stderr);
                     if said.contains("killed (signal 9)") {
                         hits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -254,7 +254,7 @@ fn a_training_that_is_killed_at_every_other_checkpoint_ends_in_the_same_adapter(
         let mut kills = 0;
         loop {
             let mut command = project.command(&["run", "pipeline.toml", "--until", &target]);
-            let ran = command.env("EMOPIPE_FAULT", "checkpoint:2").output().unwrap();
+            let ran = command.env("EMOPIPE_FAILPOINT", "checkpoint:2").output().unwrap();
             if ran.status.success() {
                 break;
             }

@@ -122,11 +122,11 @@ fn indexes() {
     for i in 0..4 {
         let folder = store.staging().unwrap();
         fs::write(folder.path().join("x"), [i]).unwrap();
-        let key = emopipe::store::Digest::of(&[i % 3]);
+        let key = emopipe::base::digest::Digest::of(&[i % 3]);
         store.publish(key, "stage", folder.path(), &serde_json::json!({})).unwrap();
         store.note_use(key, "other").unwrap();
     }
-    store.forget(&emopipe::store::Digest::of(&[1])).unwrap();
+    store.forget(&emopipe::base::digest::Digest::of(&[1])).unwrap();
     let seeds = [fs::read(dir.path().join("index.jsonl")).unwrap(), b"\n\n\0 {}".to_vec()];
     run("index", &seeds, 150, properties::index, 3);
 }
@@ -212,12 +212,12 @@ fn pickles() {
 
 #[test]
 fn records() {
-    let entry = |name: &str| serde_json::json!({ "name": name, "digest": emopipe::store::Digest::of(name.as_bytes()), "size": name.len() });
-    let key = emopipe::store::Digest::of(b"key");
+    let entry = |name: &str| serde_json::json!({ "name": name, "digest": emopipe::base::digest::Digest::of(name.as_bytes()), "size": name.len() });
+    let key = emopipe::base::digest::Digest::of(b"key");
     let seed = |names: &[&str]| {
         let files: Vec<_> = names.iter().map(|name| entry(name)).collect();
         let json = serde_json::json!({ "key": key, "files": files, "preimage": entry("") }).to_string();
-        let sum = emopipe::store::Digest::of(json.as_bytes());
+        let sum = emopipe::base::digest::Digest::of(json.as_bytes());
         [&key.as_bytes()[..], format!("{sum} {json}\n").as_bytes()].concat()
     };
     run("record", &[seed(&["a", "sub/b"]), seed(&["../a"]), seed(&[])], 600, properties::record, 2);
@@ -232,7 +232,7 @@ fn records() {
 
 #[test]
 fn manifests() {
-    let x = emopipe::store::Digest::of(b"a");
+    let x = emopipe::base::digest::Digest::of(b"a");
     let seeds = [
         format!(
             "# head\n\"a\" = {{ by = \"p::a\", blake3 = \"{x}\" }}\n\"edited\" = {{ by = \"p::a\", blake3 = \"{x}\" }}\n"
@@ -245,7 +245,7 @@ fn manifests() {
 
 #[test]
 fn lock_files() {
-    let x = emopipe::store::Digest::of(b"x");
+    let x = emopipe::base::digest::Digest::of(b"x");
     let seeds = [
         format!("[profile.default.sources.\"raw[a=b]\"]\n\"x.csv\" = \"{x}\"\n[profile.small.reports]\n"),
         format!("profile.p.reports = {{ t = {{ \"../x\" = \"{x}\" }} }}\n[other]\n"),

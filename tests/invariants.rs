@@ -14,17 +14,17 @@ use common::{
     tiny::{films, write_model},
 };
 use emopipe::{
+    base::{digest::Digest, error::IoAt},
     config::{self, Diagnostic, LoadOptions, Node, Vocabulary, load, render},
     engine::{
         Context, Isolation, Registry, ResolveContext, Resolved, Resources, StageKind,
         journal::{Entry, Event, Observer},
         plan::{Finished, Forecast, Plan, Selection},
-        schedule::{self, Options},
+        scheduler::{self, Options},
         vocabulary_entry,
     },
-    error::IoAt,
     stages,
-    store::{Digest, Store},
+    store::Store,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -452,7 +452,7 @@ impl StageKind for Echo {
         Isolation::InProcess
     }
 
-    fn run(&self, cx: &Context) -> emopipe::error::Result<()> {
+    fn run(&self, cx: &Context) -> emopipe::base::error::Result<()> {
         // Long enough that actions overlap.
         std::thread::sleep(std::time::Duration::from_millis(2));
         let path = cx.out.join("echo");
@@ -589,7 +589,7 @@ proptest! {
         let store = Arc::new(Store::open(&dir.path().join("cache")).unwrap());
         let machine = Resources { cores, memory: memory << 20, gpus: 0 };
         let mut referee = Referee { plan: &plan, machine, running: HashMap::new(), ended: BTreeSet::new(), most_cores: 0 };
-        let summary = schedule::run(&plan, &store, &options(machine), &mut referee, &AtomicUsize::new(0)).unwrap();
+        let summary = scheduler::run(&plan, &store, &options(machine), &mut referee, &AtomicUsize::new(0)).unwrap();
         prop_assert!(summary.failed.is_empty() && summary.skipped == 0);
         prop_assert_eq!(referee.ended.len(), plan.actions.len());
         prop_assert_eq!(referee.most_cores, cores, "a lone action gets all cores");

@@ -6,7 +6,7 @@ mod common;
 use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
 
 use common::{Project, journals::events, tiny};
-use emopipe::store::Digest;
+use emopipe::base::digest::Digest;
 use serde_json::{Value, json};
 
 /// How far the plan may be off.

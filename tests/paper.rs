@@ -10,7 +10,7 @@ use common::{
     chatglm::{Sizes, write_chatglm},
     sentencepiece::write_tokenizer,
 };
-use emopipe::store::Digest;
+use emopipe::base::digest::Digest;
 
 const SMALL: &str = "tests/fixtures/datasets/paper";
 

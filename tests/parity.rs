@@ -17,7 +17,7 @@ use emopipe::{
         adapters::{self, CONFIG_FILE, LoraSpec, PrefixInit, PrefixTuningSpec, WEIGHTS_FILE},
         greedy, load_decoder, load_decoder_as, most_likely, reference,
     },
-    train::adamw::{AdamW, AdamWParams, clip_grad_norm, collect},
+    train::optimizer::{AdamW, AdamWParams, clip_grad_norm, collect},
 };
 use serde_json::{Value, json};
 
@@ -46,8 +46,8 @@ fn tolerance() -> f64 {
 /// What computes: the CPU, or with `EMOPIPE_DEVICE=cuda` a GPU.
 fn device() -> Device {
     let device = match std::env::var("EMOPIPE_DEVICE").as_deref() {
-        Ok("cuda") => emopipe::engine::Device::Cuda,
-        _ => emopipe::engine::Device::Cpu,
+        Ok("cuda") => emopipe::base::machine::Device::Cuda,
+        _ => emopipe::base::machine::Device::Cpu,
     };
     emopipe::models::device::open(device).unwrap()
 }

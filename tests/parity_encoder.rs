@@ -16,7 +16,7 @@ use emopipe::{
         adapters::{self, CONFIG_FILE, Head, LoraSpec, PrefixInit, PrefixTuningSpec, WEIGHTS_FILE, WithHead},
         load, load_encoder, load_encoder_as, reference,
     },
-    train::adamw::{AdamW, AdamWParams, clip_grad_norm, collect},
+    train::optimizer::{AdamW, AdamWParams, clip_grad_norm, collect},
 };
 use serde_json::{Value, json};
 
@@ -35,8 +35,8 @@ const EXACT: f64 = 1e-5;
 /// What computes: the CPU, or with `EMOPIPE_DEVICE=cuda` a GPU.
 fn device() -> Device {
     let device = match std::env::var("EMOPIPE_DEVICE").as_deref() {
-        Ok("cuda") => emopipe::engine::Device::Cuda,
-        _ => emopipe::engine::Device::Cpu,
+        Ok("cuda") => emopipe::base::machine::Device::Cuda,
+        _ => emopipe::base::machine::Device::Cpu,
     };
     emopipe::models::device::open(device).unwrap()
 }
@@ -142,7 +142,7 @@ type Compute = fn(&Fixture, &dyn Adapter) -> Tensor;
 
 fn padded(fixture: &Fixture, adapter: &dyn Adapter) -> Tensor {
     let ids = fixture.expected["input_ids"].to_dtype(DType::U32).unwrap();
-    reference::encoder::summaries(&fixture.model, adapter, &ids, &fixture.expected["attention_mask"]).unwrap()
+    reference::reference_encoder::summaries(&fixture.model, adapter, &ids, &fixture.expected["attention_mask"]).unwrap()
 }
 
 fn packed(fixture: &Fixture, adapter: &dyn Adapter) -> Tensor {

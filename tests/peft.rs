@@ -136,7 +136,7 @@ fn ask(python: &str, work: &Path, order: &Value) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(work.join("results.safetensors"), &Device::Cpu).unwrap()
 }
 
-fn load_adapter(folder: &Path, model: &dyn Backbone) -> emopipe::error::Result<Box<dyn Adapter>> {
+fn load_adapter(folder: &Path, model: &dyn Backbone) -> emopipe::base::error::Result<Box<dyn Adapter>> {
     let read = |file: &str| fs::read(folder.join(file)).unwrap();
     adapters::load(&read(CONFIG_FILE), &read(WEIGHTS_FILE), model)
 }

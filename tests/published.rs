@@ -1,7 +1,7 @@
 //! Configurations as they are published: what is computed is accepted as it is, and every key that asks for something else is
 //! refused by its name.
 
-use emopipe::models::{ConfigTable, Dims, dims, weights::config::Config};
+use emopipe::models::{ConfigTable, Dims, dims, weights::model_config::Config};
 use serde_json::{Value, json};
 
 fn read(family: &str, config: &Value) -> Result<Dims, String> {

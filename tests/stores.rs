@@ -245,7 +245,7 @@ fn a_killed_collection_is_made_up_for() {
         project.emopipe(&["run"]).ok();
         let other = PIPELINE.replace("echo 1", "echo 4");
         project.write("pipeline.toml", &other);
-        let killed = project.command(&["gc", "pipeline.toml"]).env("EMOPIPE_FAULT", point).output().unwrap();
+        let killed = project.command(&["gc", "pipeline.toml"]).env("EMOPIPE_FAILPOINT", point).output().unwrap();
         assert_eq!(killed.status.code(), None, "{point}: {}", text(&killed));
         project.emopipe(&["verify"]).fails(1);
         project.emopipe(&["verify", "--repair"]).ok();

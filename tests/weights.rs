@@ -7,12 +7,12 @@ use std::{collections::BTreeMap, fs, io::Write, path::PathBuf};
 use candle_core::{Device, Tensor};
 use common::chatglm::{Sizes, pickle, write_chatglm, write_torch};
 use emopipe::{
-    error::Error,
+    base::error::Error,
     models::{
         AdapterSpec, Backbone, BackboneSpec, ConfigTable, Dtype, Mode, TokenTree,
         adapters::{self, LoraSpec},
         dims, load,
-        weights::config::Config,
+        weights::model_config::Config,
     },
 };
 use half::f16;

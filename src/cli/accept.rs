@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use super::{Outcome, args::AcceptArgs, load, open_store, print};
-use crate::engine::accept;
+use super::{CommandResult, args::AcceptArgs, load, open_store, print};
+use crate::engine::acceptance;
 
-pub fn accept(args: &AcceptArgs) -> Outcome {
+pub fn accept(args: &AcceptArgs) -> CommandResult {
     let plan = load(&args.pipeline)?;
     let store = open_store(&args.pipeline, &plan)?;
-    let accepted = accept::accept(&plan, &store, &plan.matching(&args.stage)?, &args.note)?;
+    let accepted = acceptance::accept(&plan, &store, &plan.matching(&args.stage)?, &args.note)?;
     let mut out = String::new();
     for a in &accepted {
         let _ = writeln!(out, "{}: {} stands", a.action, a.artifact.short());

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::bench::suite::SuiteArgs;
-use crate::{engine::Device, models::Dtype};
+use crate::{base::machine::Device, models::Dtype};
 
 #[derive(Parser)]
 #[command(name = "emopipe", version, about, propagate_version = true)]

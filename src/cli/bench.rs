@@ -1,35 +1,35 @@
 //! `bench`: what training and evaluation cost, as JSON lines.
 
+mod bench_model;
 mod clock;
-mod evaluate;
+mod evaluation_rate;
 mod figures;
-mod model;
 mod products;
 mod subject;
 pub mod suite;
-mod train;
+mod training_rate;
 mod workload;
 
 use rayon::ThreadPoolBuilder;
 use serde_json::Value;
 
 use super::{
-    Outcome,
+    CommandResult,
     args::{BenchArgs, BenchCommand},
     print,
 };
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
-pub fn bench(args: &BenchArgs) -> Outcome {
+pub fn bench(args: &BenchArgs) -> CommandResult {
     let line = match &args.what {
         BenchCommand::Workload { artifacts } => {
             serde_json::to_value(workload::Workload::of_artifacts(artifacts)?).map_err(Error::from)?
         }
         BenchCommand::Train { model, batch, steps, warmup } => {
-            on_threads(model.threads, || train::train(model, *batch, *steps, *warmup))?
+            on_threads(model.threads, || training_rate::train(model, *batch, *steps, *warmup))?
         }
         BenchCommand::Evaluate { model, answer, examples, longest } => {
-            on_threads(model.threads, || evaluate::evaluate(model, *answer, *examples, *longest))?
+            on_threads(model.threads, || evaluation_rate::evaluate(model, *answer, *examples, *longest))?
         }
         BenchCommand::Matmul { device, dtype, size, repeats } => products::square(*device, *dtype, *size, *repeats)?,
         BenchCommand::Suite(args) => return Ok(on_threads(args.threads, || suite::suite(args, show))?),

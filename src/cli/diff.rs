@@ -4,19 +4,22 @@ use std::{collections::BTreeMap, collections::BTreeSet, fmt::Write, fs, path::Pa
 
 use serde_json::Value;
 
-use super::{Outcome, args::DiffArgs, print};
+use super::{CommandResult, args::DiffArgs, print};
 use crate::{
+    base::{
+        digest::Digest,
+        error::{Error, IoAt, Result},
+    },
     engine::{
-        explain::{Reason, differences},
         history::Run,
         key::Preimage,
+        reasons::{Reason, differences},
     },
-    error::{Error, IoAt, Result},
     stages,
-    store::{Digest, Store},
+    store::Store,
 };
 
-pub fn diff(args: &DiffArgs) -> Outcome {
+pub fn diff(args: &DiffArgs) -> CommandResult {
     let folder = args.store.clone().unwrap_or_else(|| PathBuf::from("cache"));
     if !folder.is_dir() {
         return Err(Error::input(format!("there is no store in {}", folder.display()))

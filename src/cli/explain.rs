@@ -2,15 +2,18 @@
 
 use std::{collections::BTreeSet, fmt::Write, fs};
 
-use super::{Outcome, args::TargetArgs, load, open_store_to_read, print};
+use super::{CommandResult, args::TargetArgs, load, open_store_to_read, print};
 use crate::{
+    base::{
+        digest::Digest,
+        error::{Error, IoAt, Result},
+    },
     engine::{
-        explain::Reason,
         lineage::Lineage,
         plan::{Forecast, Plan},
+        reasons::Reason,
     },
-    error::{Error, IoAt, Result},
-    store::{Digest, Store},
+    store::Store,
 };
 
 /// Fewer hexadecimal digits are more likely a name.
@@ -19,7 +22,7 @@ const SHORTEST_PREFIX: usize = 4;
 /// The file of a report that has a row for every figure, and the columns that a cell is named by.
 const FIGURES: &str = "results.csv";
 
-pub fn explain(args: &TargetArgs) -> Outcome {
+pub fn explain(args: &TargetArgs) -> CommandResult {
     let plan = load(&args.pipeline)?;
     let store = open_store_to_read(&args.pipeline, &plan)?;
     let forecasts = plan.forecast(&store, &Default::default());

@@ -3,13 +3,13 @@
 use std::{collections::BTreeSet, fmt::Write};
 
 use super::{
-    Outcome,
+    CommandResult,
     args::{GraphArgs, GraphFormat},
     load, print,
 };
 use crate::engine::plan::Plan;
 
-pub fn graph(args: &GraphArgs) -> Outcome {
+pub fn graph(args: &GraphArgs) -> CommandResult {
     let plan = load(&args.pipeline)?;
     let (nodes, edges) = if args.actions { actions(&plan) } else { stages(&plan) };
     print(&match args.format {

@@ -2,18 +2,21 @@
 
 use std::{collections::HashMap, path::Path};
 
-use super::{Outcome, args::PipelineArgs, load, open_store_to_read, print};
+use super::{CommandResult, args::PipelineArgs, load, open_store_to_read, print};
 use crate::{
+    base::{
+        digest::Digest,
+        error::{Error, Result},
+    },
     engine::{lockfile::LockFile, plan::Plan},
-    error::{Error, Result},
-    store::{Digest, Store},
+    store::Store,
 };
 
-pub fn lock(args: &PipelineArgs) -> Outcome {
+pub fn lock(args: &PipelineArgs) -> CommandResult {
     let plan = load(args)?;
     let store = open_store_to_read(args, &plan)?;
     let path = LockFile::path(&args.pipeline);
-    let before = LockFile::read(&path, &plan.spec.surroundings)?;
+    let before = LockFile::read(&path, &plan.spec.tracked_fs)?;
     let mut after = before.clone();
     after.lock(&plan, &plan.forecast(&store, &Default::default()))?;
     if before == after {
@@ -31,7 +34,7 @@ pub fn lock(args: &PipelineArgs) -> Outcome {
 /// Where it is clear before the run that something differs.
 pub fn expected(pipeline: &Path, plan: &Plan, store: &Store) -> Result<HashMap<String, Digest>> {
     let path = LockFile::path(pipeline);
-    let file = LockFile::read(&path, &plan.spec.surroundings)?;
+    let file = LockFile::read(&path, &plan.spec.tracked_fs)?;
     let locked = file.of(plan, &path)?;
     let found = locked.differences(plan, &plan.forecast(store, &Default::default()));
     if found.is_empty() {

@@ -5,7 +5,7 @@ mod args;
 mod bench;
 mod diff;
 mod explain;
-mod fit;
+mod feasibility;
 mod graph;
 mod live;
 mod lock;
@@ -30,12 +30,14 @@ use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    base::{
+        error::{Category, Error, Result},
+        visible::visible_line,
+    },
     config::{self, Diagnostic, LoadOptions, RemoteConfig, SourceMap},
     engine::{plan::Plan, worker},
-    error::{Category, Error, Result},
     process, stages,
     store::Store,
-    visible::visible_line,
 };
 use args::{Cli, Command, PipelineArgs};
 use terminal::{hanging, print};
@@ -59,7 +61,7 @@ impl From<Error> for Failure {
     }
 }
 
-type Outcome = Result<(), Failure>;
+type CommandResult = Result<(), Failure>;
 
 /// Parses the command line and runs it. Exit codes: 0 done, 1 something failed (also what was to be printed and couldn't be),
 /// 2 wrong usage or pipeline, 130 interrupted.
@@ -81,7 +83,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Says how a command ended, where it didn't end well; the exit code.
-fn ended(outcome: Outcome) -> u8 {
+fn ended(outcome: CommandResult) -> u8 {
     match outcome {
         Ok(()) => 0,
         Err(Failure::Pipeline(text)) => {
@@ -129,7 +131,7 @@ fn log_filter(verbose: u8) -> EnvFilter {
     EnvFilter::try_from_env("EMOPIPE_LOG").unwrap_or_else(|_| EnvFilter::new(default))
 }
 
-fn dispatch(cli: Cli) -> Outcome {
+fn dispatch(cli: Cli) -> CommandResult {
     if !matches!(cli.command, Command::Worker | Command::Supervise | Command::Completions { .. } | Command::Schema) {
         process::threads::prepare()?;
     }
@@ -196,7 +198,7 @@ fn load_all(args: &PipelineArgs) -> Result<Planned, Failure> {
         let data = data_folder(args, &spec.pipeline.root)?;
         stages::locate(spec, &data);
         let store = args.store.clone().unwrap_or_else(|| spec.pipeline.root.join("cache"));
-        spec.surroundings.recall(store.join("memos/files.json"));
+        spec.tracked_fs.recall(store.join("memos/files.json"));
         stages::pin(spec)?;
     }
     let planned = match loaded.spec {
@@ -207,7 +209,7 @@ fn load_all(args: &PipelineArgs) -> Result<Planned, Failure> {
     };
     match planned {
         Ok(Some(plan)) => {
-            plan.spec.surroundings.remember();
+            plan.spec.tracked_fs.remember();
             let (sources, profiles, remote) = (loaded.sources, loaded.profiles, loaded.remote);
             return Ok(Planned { plan, sources, profiles, remote });
         }

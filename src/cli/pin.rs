@@ -2,16 +2,18 @@
 
 use std::{collections::HashMap, path::Path};
 
-use super::{Failure, Outcome, args::PinArgs, data_folder, many_problems, print, problems};
+use super::{CommandResult, Failure, args::PinArgs, data_folder, many_problems, print, problems};
 use crate::{
+    base::{
+        digest::Digest,
+        error::{Error, Result},
+    },
     config::{self, LoadOptions, SourceMap},
-    digest::Digest,
-    error::{Error, Result},
     fetch::{Fetcher, Settings},
     stages::{self, SourceEntry},
 };
 
-pub fn pin(args: &PinArgs) -> Outcome {
+pub fn pin(args: &PinArgs) -> CommandResult {
     let PinArgs { pipeline: args, update } = args;
     let options = LoadOptions { profile: args.profile.clone(), set: args.set.clone() };
     let loaded = config::load(&args.pipeline, &options, &stages::vocabulary());
@@ -26,14 +28,14 @@ pub fn pin(args: &PinArgs) -> Outcome {
     let mut wrong = Vec::new();
     let mut updated = 0;
     for entry in &pinned {
-        match stages::changed(&entry.source, &spec.surroundings)? {
+        match stages::changed(&entry.source, &spec.tracked_fs)? {
             Some(changed) if *update => {
                 updated += 1;
                 for (key, hash) in changed.pins {
                     write(entry, key, &hash, &loaded.sources)?;
                 }
             }
-            Some(_) => wrong.extend(entry.changed(&spec.surroundings)),
+            Some(_) => wrong.extend(entry.changed(&spec.tracked_fs)),
             None => {}
         }
     }

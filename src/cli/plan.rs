@@ -3,22 +3,22 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::{
-    Failure, Outcome, Planned,
+    CommandResult, Failure, Planned,
     args::PlanArgs,
-    fit::{Assessed, Machine, nearest_profile},
+    feasibility::{Assessed, Machine, nearest_profile},
     load_all, open_store_to_read, print, problems,
     run::selection,
     terminal::say_painted,
     view::{bytes, duration},
 };
 use crate::{
-    engine::{Footprint, history::Timings, machine, plan::Forecast},
+    base::{machine, visible::visible_line},
+    engine::{Footprint, history::Timings, plan::Forecast},
     fetch::{Fetcher, Settings},
     stages,
-    visible::visible_line,
 };
 
-pub fn plan(args: &PlanArgs) -> Outcome {
+pub fn plan(args: &PlanArgs) -> CommandResult {
     let Planned { mut plan, sources, profiles, .. } = load_all(&args.pipeline)?;
     let store = open_store_to_read(&args.pipeline, &plan)?;
     let (selected, forced) = plan.select(&selection(&args.selection))?;

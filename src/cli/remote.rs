@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Failure, Outcome, Planned,
+    CommandResult, Failure, Planned,
     args::{PullArgs, PushArgs},
     live::Live,
     load_all, open_store, problems,
@@ -18,25 +18,28 @@ use super::{
     view::bytes,
 };
 use crate::{
+    base::{
+        digest::Digest,
+        error::{Error, Result},
+        tracked_fs::TrackedFs,
+    },
     config::{self, RemoteConfig},
     engine::plan::{Finished, Forecast, Plan},
-    error::{Error, Result},
     remote::{Pulled, Pushed, Remote, Settings},
-    store::{self, Digest, Store},
-    surroundings::Surroundings,
+    store::{self, Store},
 };
 
 /// What the pipeline says of its remote store, completed by the user's own settings; `None` where neither names a place.
-pub fn settings(pipeline: RemoteConfig, surroundings: &Surroundings) -> Result<Option<Settings>, Failure> {
-    let user = config::user_config(surroundings);
+pub fn settings(pipeline: RemoteConfig, tracked_fs: &TrackedFs) -> Result<Option<Settings>, Failure> {
+    let user = config::user_config(tracked_fs);
     if !user.diagnostics.is_empty() {
         return Err(problems(&user.diagnostics, &user.sources, &user.path));
     }
     Ok(Settings::new(pipeline.or(user.remote)))
 }
 
-fn remote(pipeline: RemoteConfig, surroundings: &Surroundings) -> Result<Remote, Failure> {
-    let settings = settings(pipeline, surroundings)?.ok_or_else(|| {
+fn remote(pipeline: RemoteConfig, tracked_fs: &TrackedFs) -> Result<Remote, Failure> {
+    let settings = settings(pipeline, tracked_fs)?.ok_or_else(|| {
         Error::input("no remote store is named").help(
             "add `[remote]` with `url = \"s3://bucket/prefix\"` or a folder to the pipeline file or to \
              emopipe/config.toml in your configuration folder",
@@ -76,7 +79,7 @@ impl Tally {
         }
     }
 
-    fn end(&self, bar: &Live<String>, moved: &str, there: &str, absent: &str) -> Outcome {
+    fn end(&self, bar: &Live<String>, moved: &str, there: &str, absent: &str) -> CommandResult {
         bar.close();
         let mut parts = vec![format!("{} results {moved}, {}", self.moved, bytes(self.bytes))];
         for (count, what) in [(self.there, there), (self.absent, absent), (self.failed, "failed")] {
@@ -129,9 +132,9 @@ impl<'a, T: Send + 'static> Answers<'a, T> {
     }
 }
 
-pub fn push(args: &PushArgs) -> Outcome {
+pub fn push(args: &PushArgs) -> CommandResult {
     let Planned { plan, remote: config, .. } = load_all(&args.pipeline)?;
-    let remote = remote(config, &plan.spec.surroundings)?;
+    let remote = remote(config, &plan.spec.tracked_fs)?;
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
     let targets = targets(&plan, &args.targets)?;
     let mut tally = Tally::default();
@@ -172,12 +175,12 @@ pub fn push(args: &PushArgs) -> Outcome {
 /// What is asked for an action: its result, or only the names of its files, which what is made from it is keyed by.
 enum Asked {
     Pulled(Result<Pulled>),
-    Seen(Result<Option<store::Outcome>>),
+    Seen(Result<Option<store::ActionResult>>),
 }
 
-pub fn pull(args: &PullArgs) -> Outcome {
+pub fn pull(args: &PullArgs) -> CommandResult {
     let Planned { plan, remote: config, .. } = load_all(&args.pipeline)?;
-    let remote = remote(config, &plan.spec.surroundings)?;
+    let remote = remote(config, &plan.spec.tracked_fs)?;
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
     let targets = targets(&plan, &args.targets)?;
     let mut fetch = Fetch {

@@ -10,29 +10,28 @@ use std::{
 };
 
 use super::{
-    Failure, Outcome, Planned,
+    CommandResult, Failure, Planned,
     args::{RunArgs, SelectionArgs},
-    fit::{Assessed, Machine, nearest_profile, refusal},
+    feasibility::{Assessed, Machine, nearest_profile, refusal},
     load_all, lock, open_store, problems, remote, store_folder,
     terminal::say,
     verify,
     view::View,
 };
 use crate::{
+    base::{error::Error, machine, tracked_fs::TrackedFs},
     config,
     engine::{
-        Resources, machine,
+        Resources,
         memo::{self, Question},
         plan::{Plan, Selection},
-        schedule::{self, Options},
+        scheduler::{self, Options},
     },
-    error::Error,
-    remote::{Remote, secrets},
+    remote::{Remote, credentials},
     store::Store,
-    surroundings::Surroundings,
 };
 
-pub fn run(args: &RunArgs) -> Outcome {
+pub fn run(args: &RunArgs) -> CommandResult {
     let started = Instant::now();
     let given = allowed(args, machine::resources());
     let question = question(args);
@@ -58,7 +57,7 @@ pub fn run(args: &RunArgs) -> Outcome {
             ));
         }
     }
-    let remote = if args.offline { None } else { remote::settings(remote, &plan.spec.surroundings)? };
+    let remote = if args.offline { None } else { remote::settings(remote, &plan.spec.tracked_fs)? };
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
     let mut machine = Machine::of(&plan);
     machine.resources = allowed(args, machine.resources);
@@ -77,16 +76,16 @@ pub fn run(args: &RunArgs) -> Outcome {
         jobs: args.jobs,
         keep_going: args.keep_going,
         selection: selection(&args.selection),
-        env: environment(args, &plan.spec.surroundings)?,
+        env: environment(args, &plan.spec.tracked_fs)?,
         check: false,
         expected,
-        withheld: if remote.is_some() { secrets::variables() } else { Vec::new() },
+        withheld: if remote.is_some() { credentials::variables() } else { Vec::new() },
         remote: remote.map(Remote::new),
         overwrite: args.overwrite,
     };
     let stop = listen()?;
     let mut view = View::new(Some(&store));
-    let summary = schedule::run(&plan, &store, &options, &mut view, &stop)?;
+    let summary = scheduler::run(&plan, &store, &options, &mut view, &stop)?;
     let scores = view.scores();
     view.finish(&summary, &scores);
     if let Some(question) = &question
@@ -121,7 +120,7 @@ fn assess(
     store: &Store,
     machine: &Machine,
     pulls: bool,
-) -> Outcome {
+) -> CommandResult {
     if plan.actions.iter().all(|a| a.resolved.memory.is_none()) {
         return Ok(());
     }
@@ -167,10 +166,10 @@ fn question(args: &RunArgs) -> Option<Question> {
 }
 
 /// What workers must know that isn't part of an action.
-fn environment(args: &RunArgs, surroundings: &Surroundings) -> Result<Vec<(String, String)>, Error> {
+fn environment(args: &RunArgs, tracked_fs: &TrackedFs) -> Result<Vec<(String, String)>, Error> {
     let mut env = Vec::new();
     if let Some(mirror) = &args.pipeline.mirror {
-        surroundings.real(mirror);
+        tracked_fs.real(mirror);
         let mirror = mirror.canonicalize().map_err(|e| {
             Error::io("open the mirror", mirror, &e).help("`--mirror` names a folder laid out as HOST/PATH")
         })?;

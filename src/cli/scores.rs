@@ -3,7 +3,7 @@
 use std::{fs, sync::Arc};
 
 use crate::{
-    digest::Digest,
+    base::digest::Digest,
     eval::{Evaluation, metrics::Metric},
     stages,
     store::Store,

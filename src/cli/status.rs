@@ -2,18 +2,18 @@
 
 use std::fmt::Write;
 
-use super::{Outcome, args::StatusArgs, load, open_store_to_read, print, view::duration};
+use super::{CommandResult, args::StatusArgs, load, open_store_to_read, print, view::duration};
 use crate::{
+    base::error::Result,
     engine::{
         history,
         journal::{self, Event},
         plan::Forecast,
     },
-    error::Result,
     store::Store,
 };
 
-pub fn status(args: &StatusArgs) -> Outcome {
+pub fn status(args: &StatusArgs) -> CommandResult {
     let plan = load(&args.pipeline)?;
     let store = open_store_to_read(&args.pipeline, &plan)?;
     let forecasts = plan.forecast(&store, &Default::default());

@@ -10,7 +10,7 @@ use std::{
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::visible::{visible, visible_line};
+use crate::base::visible::{visible, visible_line};
 
 /// Where the terminal doesn't say how large it is.
 const USUAL_SIZE: (usize, usize) = (80, 24);
@@ -156,10 +156,10 @@ fn colours_wanted(variable: impl Fn(&str) -> String) -> bool {
 }
 
 /// Why standard output is incomplete, if it is: nothing to show where its reader has gone away, and an error otherwise.
-pub fn lost_output() -> Option<Option<crate::error::Error>> {
+pub fn lost_output() -> Option<Option<crate::base::error::Error>> {
     let lost = Screen::lock().lost.take()?;
     let help = "what was to be done is done; only its words are lost";
-    let error = crate::error::Error::environment(format!("can't write to standard output: {lost}")).help(help);
+    let error = crate::base::error::Error::environment(format!("can't write to standard output: {lost}")).help(help);
     Some((lost.kind() != io::ErrorKind::BrokenPipe).then_some(error))
 }
 

@@ -8,21 +8,21 @@ use std::{
 };
 
 use super::{
-    Failure, Outcome,
+    CommandResult, Failure,
     args::{CleanArgs, DuArgs, GcArgs, PipelineArgs},
     load, print, store_folder,
     view::bytes,
 };
 use crate::{
+    base::{digest::Digest, error::Result},
     engine::{
         history,
         plan::{Forecast, Plan},
     },
-    error::Result,
-    store::{Digest, Garbage, Retention, Store},
+    store::{Garbage, Retention, Store},
 };
 
-pub fn clean(args: &CleanArgs) -> Outcome {
+pub fn clean(args: &CleanArgs) -> CommandResult {
     let plan = load(&args.pipeline)?;
     let folder = store_folder(&args.pipeline, &plan);
     if !folder.exists() {
@@ -47,7 +47,7 @@ pub fn clean(args: &CleanArgs) -> Outcome {
     Ok(())
 }
 
-pub fn gc(args: &GcArgs) -> Outcome {
+pub fn gc(args: &GcArgs) -> CommandResult {
     let (plans, folder) = plans(args)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
     let collect = |store: &Store| -> Result<Garbage> {
@@ -131,7 +131,7 @@ struct Usage {
     blobs: HashMap<Digest, u64>,
 }
 
-pub fn du(args: &DuArgs) -> Outcome {
+pub fn du(args: &DuArgs) -> CommandResult {
     let folder = args.store.clone().unwrap_or_else(|| PathBuf::from("cache"));
     let store = Store::open_existing_to_read(&folder)?;
     let mut stages: BTreeMap<String, Usage> = BTreeMap::new();

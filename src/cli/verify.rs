@@ -6,9 +6,9 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Failure, Outcome,
+    CommandResult, Failure,
     args::{PipelineArgs, VerifyArgs},
-    fit::Machine,
+    feasibility::Machine,
     live::{Live, bar},
     load,
     run::listen,
@@ -17,16 +17,16 @@ use super::{
     view::{View, bytes},
 };
 use crate::{
+    base::error::{Error, Result},
     engine::{
         key,
         plan::{Forecast, Plan, Selection},
-        schedule::{self, Options},
+        scheduler::{self, Options},
     },
-    error::{Error, Result},
     store::{Audit, Damage, Store},
 };
 
-pub fn verify(args: &VerifyArgs) -> Outcome {
+pub fn verify(args: &VerifyArgs) -> CommandResult {
     let plan = args.pipeline.as_ref().map(|pipeline| load(&pipeline_args(args, pipeline))).transpose()?;
     let folder = match (&plan, &args.pipeline) {
         (Some(plan), Some(pipeline)) => store_folder(&pipeline_args(args, pipeline), plan),
@@ -101,7 +101,7 @@ fn report(audit: &Audit) -> String {
 }
 
 /// Computes finished actions again in scratch folders and compares their bytes with the store's.
-fn rerun(args: &VerifyArgs, pipeline: &PipelineArgs, plan: &Plan) -> Outcome {
+fn rerun(args: &VerifyArgs, pipeline: &PipelineArgs, plan: &Plan) -> CommandResult {
     let store = Arc::new(Store::open_existing(&store_folder(pipeline, plan))?);
     let forecasts = plan.forecast(&store, &Default::default());
     let mut wanted = Vec::new();
@@ -134,7 +134,7 @@ fn rerun(args: &VerifyArgs, pipeline: &PipelineArgs, plan: &Plan) -> Outcome {
     };
     let stop = listen()?;
     let mut view = View::new(None);
-    let summary = schedule::run(plan, &store, &options, &mut view, &stop)?;
+    let summary = scheduler::run(plan, &store, &options, &mut view, &stop)?;
     view.finish(&summary, &[]);
     let mut out = String::new();
     for (action, file) in &summary.differing {

@@ -11,13 +11,13 @@ use super::{
     scores::Scores,
     terminal::{self, hanging, say},
 };
-pub use crate::units::bytes;
+pub use crate::base::units::bytes;
 use crate::{
+    base::error::Error,
     engine::{
         journal::{Entry, Event, Observer},
-        schedule::Summary,
+        scheduler::Summary,
     },
-    error::Error,
     store::Store,
 };
 
@@ -191,7 +191,7 @@ impl View {
         self.board.state().done += actions;
     }
 
-    fn finished(&mut self, action: &str, key: &crate::store::Digest, size: u64) {
+    fn finished(&mut self, action: &str, key: &crate::base::digest::Digest, size: u64) {
         let ended = self.end(action);
         self.count(1);
         let took = ended.as_ref().map_or(0.0, |active| active.began.elapsed().as_secs_f64());

@@ -10,7 +10,7 @@ use std::{
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
 
 use super::{Node, Span, Value};
-use crate::{
+use crate::base::{
     secrets::masked,
     visible::{visible, visible_line},
 };

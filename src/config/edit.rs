@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-use crate::{
+use crate::base::{
     durable,
     error::{Error, IoAt, Result},
 };

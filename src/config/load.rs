@@ -8,18 +8,18 @@ use super::{
     Diagnostic, Key, LoadOptions, Node, Pipeline, RemoteConfig, SourceMap, Span, Spec, Table, Value, Vocabulary,
     de::from_node,
     diagnostic::Sink,
-    files::{Files, tidy},
-    graph::{report_cycles, report_unanswered},
     matrix::{Definitions, Lists, NAME_HELP, valid_name},
     merge::overlay,
     parse::parse_value,
     pipeline::{PROFILE_KEYS, PipelineTable, lineage},
-    remote,
+    remote_table,
+    source_files::{Files, tidy},
     stage::{Expander, Stage},
+    stage_graph::{report_cycles, report_unanswered},
     suggest::help_for,
     trust::report_untrusted,
 };
-use crate::surroundings::Surroundings;
+use crate::base::tracked_fs::TrackedFs;
 
 /// A pipeline file, as far as it could be understood, and everything that is wrong with it.
 #[derive(Debug)]
@@ -45,13 +45,13 @@ pub fn load(path: &Path, options: &LoadOptions, vocabulary: &Vocabulary) -> Load
     let layout = Layout::new(vocabulary);
     let mut profiles = Vec::new();
     let mut remote = RemoteConfig::default();
-    let surroundings = Arc::new(Surroundings::default());
-    let spec = merged(path, options, &layout, &surroundings, &mut profiles, &mut sources, &mut sink).map(
+    let tracked_fs = Arc::new(TrackedFs::default());
+    let spec = merged(path, options, &layout, &tracked_fs, &mut profiles, &mut sources, &mut sink).map(
         |(mut root, profile)| {
             if let Some((_, node)) = root.shift_remove("remote") {
-                remote = remote::read(&node, &surroundings, &mut sources, &mut sink);
+                remote = remote_table::read(&node, &tracked_fs, &mut sources, &mut sink);
             }
-            specify(path, root, profile, vocabulary, surroundings.clone(), &sources, &mut sink)
+            specify(path, root, profile, vocabulary, tracked_fs.clone(), &sources, &mut sink)
         },
     );
     let (diagnostics, more) = sink.finish();
@@ -140,7 +140,7 @@ fn merged(
     path: &Path,
     options: &LoadOptions,
     layout: &Layout,
-    surroundings: &Surroundings,
+    tracked_fs: &TrackedFs,
     names: &mut Vec<String>,
     sources: &mut SourceMap,
     sink: &mut Sink,
@@ -148,7 +148,7 @@ fn merged(
     let is_named = |name: &str| layout.is_named(name);
     let known = |name: &str| ["include", "profile"].contains(&name) || layout.tables().contains(&name);
     let mut files = Files {
-        surroundings,
+        tracked_fs,
         sources,
         sink,
         broken: Default::default(),
@@ -324,7 +324,7 @@ fn specify(
     mut root: Table,
     profile: Option<String>,
     vocabulary: &Vocabulary,
-    surroundings: Arc<Surroundings>,
+    tracked_fs: Arc<TrackedFs>,
     sources: &SourceMap,
     sink: &mut Sink,
 ) -> Spec {
@@ -384,14 +384,14 @@ fn specify(
         pipeline: Pipeline {
             name: pipeline.name.unwrap_or_else(stem),
             description: pipeline.description,
-            root: tidy(&dir.join(pipeline.root.as_ref().map_or(".", |root| root.as_str())), &surroundings),
+            root: tidy(&dir.join(pipeline.root.as_ref().map_or(".", |root| root.as_str())), &tracked_fs),
             seeds: seeds.iter().filter_map(Node::as_int).collect(),
             goals: goals.iter().map(|(goal, _)| (*goal).to_owned()).collect(),
         },
         profile,
         definitions,
         stages: expanded,
-        surroundings,
+        tracked_fs,
     }
 }
 

@@ -20,20 +20,20 @@
 mod de;
 mod diagnostic;
 mod edit;
-mod files;
-mod graph;
+mod interpolation;
 mod load;
 mod matrix;
 mod merge;
 mod node;
 mod parse;
 mod pipeline;
-mod remote;
+mod remote_table;
 mod schema;
 mod size;
+mod source_files;
 mod stage;
+mod stage_graph;
 mod suggest;
-mod template;
 mod trust;
 
 pub use de::{Spanned, check, from_node};
@@ -41,7 +41,7 @@ pub use diagnostic::{Diagnostic, SourceMap, render, render_with};
 pub use edit::set_string;
 pub use load::{Loaded, load};
 pub use node::{Key, Node, Span, Table, Value, to_json};
-pub use remote::{Bucket, RemoteConfig, RemotePlace, Service, UserConfig, user_config, user_config_path};
+pub use remote_table::{Bucket, RemoteConfig, RemotePlace, Service, UserConfig, user_config, user_config_path};
 pub use schema::{json_schema, unknown_to_schema};
 pub use size::{Size, parse_size};
 pub use stage::ResourceRequest;
@@ -51,7 +51,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use indexmap::IndexMap;
 
-use crate::surroundings::Surroundings;
+use crate::base::tracked_fs::TrackedFs;
 
 /// What the layers above teach this one: which definition tables and stage kinds exist.
 pub struct Vocabulary {
@@ -101,7 +101,7 @@ pub struct Spec {
     pub definitions: IndexMap<String, IndexMap<String, Node>>,
     pub stages: Vec<StageSpec>,
     /// What reading it depended on. Whatever else is made of it asks for files here, too.
-    pub surroundings: Arc<Surroundings>,
+    pub tracked_fs: Arc<TrackedFs>,
 }
 
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use super::{
     Node, ResourceRequest, Value, Vocabulary,
     load::TABLES,
     pipeline::{PROFILE_KEYS, PipelineTable},
-    remote::RemoteTable,
+    remote_table::RemoteTable,
     stage::COMMON_KEYS,
 };
 

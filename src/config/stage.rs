@@ -10,9 +10,9 @@ use super::{
     ActionSpec, Diagnostic, Entry, InputSpec, Node, Size, SourceMap, Span, StageRef, StageSpec, Table, Value,
     de::check,
     diagnostic::Sink,
+    interpolation::{Scope, Template},
     matrix::{Axis, Lists, combinations},
     suggest::help_for,
-    template::{Scope, Template},
 };
 
 /// Keys that every stage has, whatever its kind; all others are the kind's own.

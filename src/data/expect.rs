@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Split;
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// A number of rows; a list where copies of different sizes are in use, each of which is right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

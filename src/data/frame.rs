@@ -8,7 +8,7 @@ use polars::prelude::{
     ParquetWriter, PolarsNumericType, SerReader, Series, StatisticsOptions, StringChunked, UInt32Type,
 };
 
-use crate::error::{At, Error, IoAt, Result};
+use crate::base::error::{At, Error, IoAt, Result};
 
 /// Rows of a row group. Fixed, because the grouping is part of the file's bytes.
 const ROW_GROUP: usize = 1 << 16;

@@ -2,27 +2,27 @@
 
 pub mod card;
 pub mod chat;
-pub mod definitions;
 pub mod expect;
 pub mod frame;
 pub mod normalize;
-pub mod prepare;
+pub mod preparation;
 pub mod prompt;
 pub mod readers;
 pub mod scheme;
 pub mod split;
 pub mod summary;
 pub mod task;
+pub mod tokenized;
 pub mod tokenizer;
-pub mod tokens;
+pub mod vocabulary;
 
 pub use card::Card;
-pub use definitions::{TaskDefinition, definitions};
-pub use prepare::{Example, Prepared, Recipe, read_examples, write_examples};
+pub use preparation::{Example, Prepared, Recipe, read_examples, write_examples};
 pub use split::Split;
 pub use summary::{Pin, SourceFile, Summary};
 pub use task::Task;
-pub use tokens::{Answer, LengthStats, TOKENS_FILE, TOKENS_INFO_FILE, TokensInfo};
+pub use tokenized::{Answer, LengthStats, TOKENS_FILE, TOKENS_INFO_FILE, TokensInfo};
+pub use vocabulary::{TaskDefinition, definitions};
 
 #[cfg(test)]
 mod tests;

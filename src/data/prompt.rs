@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// The paper's prompt. `{labels}` is the list of answer words, `{sentence}` the one utterance.
 pub const INSTRUCTION: &str = "Classify the sentiment of the sentence to {labels}: {sentence}";

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{card::Problem, expect::SchemeExpect};
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// A way to make classes of the raw labels or ratings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

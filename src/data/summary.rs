@@ -6,9 +6,9 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::{card::Duplicates, split::Split};
-use crate::{
+use crate::base::{
+    digest::Digest,
     error::{At, IoAt, Result},
-    store::Digest,
 };
 
 /// All counts of a prepared dataset, and what a reader must know to judge them.

@@ -10,12 +10,12 @@ use proptest::prelude::*;
 
 use super::{
     card::{Card, Duplicates},
-    prepare::{Prepared, Recipe},
+    preparation::{Prepared, Recipe},
     split::Split,
     summary::{Pin, SplitCounts},
     task::Limit,
 };
-use crate::error::{Error, IoAt, Result};
+use crate::base::error::{Error, IoAt, Result};
 
 type Cards = BTreeMap<String, Card>;
 

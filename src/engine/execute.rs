@@ -8,10 +8,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Job, Progress, StageKind, agree::agree, explain::Reason, key::Preimage};
+use super::{Context, Job, Progress, StageKind, agree::agree, key::Preimage, reasons::Reason};
 use crate::{
-    error::{Error, IoAt, Result},
-    store::{Digest, FileEntry, Outcome, Store},
+    base::{
+        digest::Digest,
+        error::{Error, IoAt, Result},
+    },
+    store::{ActionResult, FileEntry, Store},
 };
 
 /// Everything needed to run an action anywhere.
@@ -53,7 +56,7 @@ pub enum Purpose {
 ///
 /// # Errors
 /// What the kind's `run` says. Where an input has rotted, its blob is removed, so that its maker is a miss.
-pub fn execute(order: &Order, kind: &dyn StageKind, store: &Store, progress: &dyn Progress) -> Result<Outcome> {
+pub fn execute(order: &Order, kind: &dyn StageKind, store: &Store, progress: &dyn Progress) -> Result<ActionResult> {
     let lock = store.lock(&order.key, || progress.message("waiting for another run that computes the same"))?;
     store.refresh()?;
     if order.purpose == Purpose::Missing
@@ -109,7 +112,7 @@ pub fn execute(order: &Order, kind: &dyn StageKind, store: &Store, progress: &dy
 }
 
 /// Whether the files in `out` are those of the known result, within the tolerance.
-fn repeats(known: &Outcome, out: &Path, tolerance: Option<f64>, store: &Store) -> Result<bool> {
+fn repeats(known: &ActionResult, out: &Path, tolerance: Option<f64>, store: &Store) -> Result<bool> {
     let again = store.listing(out)?;
     if again.artifact == known.artifact {
         return Ok(true);

@@ -7,8 +7,8 @@ use std::{
 
 use super::plan::Action;
 use crate::{
+    base::durable,
     config::{Diagnostic, Spec},
-    durable,
     store::{manifest, names},
 };
 
@@ -39,7 +39,7 @@ pub fn collisions<'a>(spec: &Spec, actions: impl Iterator<Item = &'a Action>) ->
         Some((action, folder, action.kind.outputs(&action.resolved.params)))
     };
     let exports: Vec<_> = actions.filter_map(outputs).collect();
-    let own: HashSet<PathBuf> = spec.surroundings.texts().iter().map(|path| place(path)).collect();
+    let own: HashSet<PathBuf> = spec.tracked_fs.texts().iter().map(|path| place(path)).collect();
     let mut claimed = Claimed { spec, own, files: HashMap::new(), told: HashSet::new(), found: Vec::new() };
     for (action, folder, outputs) in &exports {
         match outputs {

@@ -8,8 +8,11 @@ use super::{
     plan::{Forecast, Plan},
 };
 use crate::{
-    error::{Error, Result},
-    store::{Digest, Store},
+    base::{
+        digest::Digest,
+        error::{Error, Result},
+    },
+    store::Store,
 };
 
 /// Runs whose journals tell how long actions take.

@@ -9,10 +9,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::explain::Reason;
-use crate::{
+use super::reasons::Reason;
+use crate::base::{
+    digest::Digest,
     error::{Error, IoAt, Result},
-    store::Digest,
 };
 
 /// Bytes of events of results that were found; all other events are written at once.

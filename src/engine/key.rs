@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::store::Digest;
+use crate::base::digest::Digest;
 
 const CONTEXT: &str = "emopipe action key v1";
 

@@ -9,11 +9,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::machine::Device;
+use crate::base::machine::Device;
 use crate::{
+    base::{
+        digest::Digest,
+        error::{Error, IoAt, Result},
+    },
     config::{ActionSpec, Diagnostic, Entry, Node, Spec},
-    error::{Error, IoAt, Result},
-    store::Digest,
 };
 
 /// All stage kinds of the program.

@@ -8,11 +8,14 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    explain::{Reason, differences},
     history::stage,
     key::Preimage,
+    reasons::{Reason, differences},
 };
-use crate::store::{Digest, Known, Store};
+use crate::{
+    base::digest::Digest,
+    store::{Known, Store},
+};
 
 /// Earlier actions that a result is compared with, to find the nearest.
 const MOST_COMPARED: usize = 100;

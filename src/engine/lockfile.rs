@@ -9,10 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{Forecast, Plan};
 use crate::{
-    durable,
-    error::{Error, Result},
-    store::{Digest, FileEntry, Outcome},
-    surroundings::Surroundings,
+    base::{
+        digest::Digest,
+        durable,
+        error::{Error, Result},
+        tracked_fs::TrackedFs,
+    },
+    store::{ActionResult, FileEntry},
 };
 
 const HEAD: &str = "# Written by `emopipe lock`; `emopipe run --locked` fails where anything would differ.\n\n";
@@ -45,8 +48,8 @@ impl LockFile {
     }
 
     /// The lock file at `path`; empty where there is none.
-    pub fn read(path: &Path, surroundings: &Surroundings) -> Result<Self> {
-        match surroundings.read_to_string(path) {
+    pub fn read(path: &Path, tracked_fs: &TrackedFs) -> Result<Self> {
+        match tracked_fs.read_to_string(path) {
             Ok(text) => toml::from_str(&text).map_err(|e| {
                 Error::input(format!("{} can't be read: {e}", path.display())).help("write it anew with `emopipe lock`")
             }),
@@ -106,7 +109,7 @@ impl Locked {
     pub fn expected(&self) -> HashMap<String, Digest> {
         let artifact = |files: &Files| {
             let entries = files.iter().map(|(name, digest)| FileEntry { name: name.clone(), digest: *digest, size: 0 });
-            Outcome::new(entries.collect()).artifact
+            ActionResult::new(entries.collect()).artifact
         };
         self.sources.iter().chain(&self.reports).map(|(name, files)| (name.clone(), artifact(files))).collect()
     }

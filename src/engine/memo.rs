@@ -22,13 +22,15 @@ use super::{
     Resources,
     journal::{Entry, Event, Journal, Observer},
     plan::Plan,
-    schedule::{RemoteSummary, Summary, run_name},
+    scheduler::{RemoteSummary, Summary, run_name},
 };
 use crate::{
-    digest::Digest,
-    error::{IoAt, Result},
+    base::{
+        digest::Digest,
+        error::{IoAt, Result},
+        tracked_fs::Observations,
+    },
     store::{Entered, FileEntry, Store, manifest},
-    surroundings::Seen,
 };
 
 /// The parts of a command line on which it depends what a run finds.
@@ -55,7 +57,7 @@ pub struct Question {
 pub struct Memo {
     program: Program,
     machine: Resources,
-    seen: Seen,
+    observed: Observations,
     index: Digest,
     pipeline: String,
     profile: Option<String>,
@@ -152,7 +154,8 @@ pub fn remember(
 
 impl Memo {
     fn of(plan: &Plan, store: &Store, machine: Resources, summary: &Summary) -> Result<Option<Self>> {
-        let (Some(keys), Some(seen), Some(program)) = (&summary.found, plan.spec.surroundings.seen(), Program::this())
+        let (Some(keys), Some(observed), Some(program)) =
+            (&summary.found, plan.spec.tracked_fs.observed(), Program::this())
         else {
             return Ok(None);
         };
@@ -175,7 +178,7 @@ impl Memo {
         Ok(Some(Self {
             program,
             machine,
-            seen,
+            observed,
             index,
             pipeline: plan.spec.pipeline.name.clone(),
             profile: plan.spec.profile.clone(),
@@ -218,7 +221,7 @@ impl Memo {
     fn holds(&self, store: &Entered, machine: Resources) -> bool {
         Program::this().is_some_and(|program| program == self.program)
             && machine == self.machine
-            && self.seen.still_holds()
+            && self.observed.still_holds()
             && store.has_index(&self.index)
             && store.owes_nothing()
             && self.manifests.iter().all(|(folder, digest)| manifest_in(&self.root, folder) == *digest)

@@ -14,15 +14,17 @@ use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::{
-    Artifact, Footprint, Registry, ResolveContext, Resolved, Resources, StageKind,
-    explain::{Reason, differences, differences_but_inputs},
-    exports,
+    Artifact, Footprint, Registry, ResolveContext, Resolved, Resources, StageKind, exports,
     key::{Parts, Preimage},
+    reasons::{Reason, differences, differences_but_inputs},
 };
 use crate::{
+    base::{
+        digest::Digest,
+        error::{Error, Result},
+    },
     config::{self, ActionSpec, Diagnostic, InputSpec, Node, Spec, StageRef, StageSpec},
-    error::{Error, Result},
-    store::{Digest, Outcome, Store},
+    store::{ActionResult, Store},
 };
 
 /// Fewer actions aren't worth a second thread.
@@ -71,7 +73,7 @@ pub struct Selection {
 pub enum Forecast {
     Cached {
         key: Digest,
-        outcome: Outcome,
+        outcome: ActionResult,
         notes: Notes,
     },
     /// `preimage` where all inputs are known.

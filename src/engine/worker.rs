@@ -17,16 +17,17 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Progress, Registry, environment,
+    Progress, Registry,
     execute::{Order, execute},
+    worker_env,
 };
 use crate::{
-    error::{Error, IoAt, Result},
+    base::error::{Error, IoAt, Result},
     process::{
         self, OomKills,
         threads::{FEWER, no_thread, panicked},
     },
-    store::{Outcome, Store},
+    store::{ActionResult, Store},
 };
 
 /// What a running action tells the scheduler.
@@ -36,7 +37,7 @@ pub enum Message {
     Progress { done: u64, total: u64, unit: String, note: String },
     Text { text: String },
     Measured { name: String, value: f64 },
-    Done { outcome: Outcome },
+    Done { outcome: ActionResult },
     Failed { error: Error },
 }
 
@@ -115,7 +116,7 @@ pub fn serve(registry: Registry) -> Result<()> {
     Ok(())
 }
 
-fn run(order: &Order, registry: Registry, progress: &dyn Progress) -> Result<Outcome> {
+fn run(order: &Order, registry: Registry, progress: &dyn Progress) -> Result<ActionResult> {
     let kind = registry
         .iter()
         .find(|k| k.name() == order.job.kind)
@@ -166,12 +167,12 @@ pub fn spawn(
     let stderr = File::create(&log).io_at("create the worker's log", &log)?;
     let threads = order.job.threads.to_string();
     let mut command = process::this_program("worker")?;
-    environment::inherit(&mut command, env.named, env.withheld);
+    worker_env::inherit(&mut command, env.named, env.withheld);
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(stderr)
-        .envs(environment::THREADS.map(|name| (name, &threads)))
+        .envs(worker_env::THREADS.map(|name| (name, &threads)))
         .envs(env.extra.iter().map(|(k, v)| (k, v)));
     // Out of the terminal's process group: Ctrl-C reaches the scheduler, which asks its workers to stop in good order.
     #[cfg(unix)]

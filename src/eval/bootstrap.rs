@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::metrics::{Cell, Counts, Metric, cells};
-use crate::error::Result;
+use crate::base::error::Result;
 
 /// How to resample. The default is what reports use.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -1,17 +1,15 @@
 //! Answers by head: a linear classifier on what the backbone makes of a prompt.
 
-use super::{
-    questions::{Question, checked, prompts},
-    rows::{TOKEN_BUDGET, groups, pack},
-};
+use super::questions::{Question, checked, prompts};
+use crate::packing::{TOKEN_BUDGET, groups, pack};
 use crate::{
-    error::Result,
+    base::error::Result,
     models::{
         Adapter, Backbone, Mode,
-        adapters::{Frozen, Head},
+        adapters::{DetachedAdapter, Head},
         sweep_buffers,
     },
-    train::shared_beginning,
+    packing::shared_beginning,
 };
 
 /// Logits of every label for every question, `[questions][labels]`. `done` hears how many questions are finished and may stop the
@@ -26,7 +24,7 @@ pub fn classify<Q: Question>(
     questions: &[Q],
     mut done: impl FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Vec<f64>>> {
-    let adapter = &Frozen(adapter);
+    let adapter = &DetachedAdapter(adapter);
     let prompts = &prompts(questions);
     let shared = if backbone.is_causal() { shared_beginning(prompts) } else { 0 };
     let mut scores: Vec<Vec<f64>> = Vec::with_capacity(prompts.len());

@@ -1,13 +1,11 @@
 //! Answers by generation: the most likely token, one after the other, until the end token.
 
-use super::{
-    questions::{Question, checked, prompts},
-    rows::{TOKEN_BUDGET, groups, pack},
-};
+use super::questions::{Question, checked, prompts};
+use crate::packing::{TOKEN_BUDGET, groups, pack};
 use crate::{
-    error::Result,
+    base::error::Result,
     models::{Adapter, Backbone, greedy, most_likely, sweep_buffers},
-    train::shared_beginning,
+    packing::shared_beginning,
 };
 
 /// Token ids that follow each prompt, without `end`, at most `longest` of them. Prompts are worked off in rows that share
@@ -122,7 +120,7 @@ mod tests {
         let prompts = prompts();
         let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
         let answers = |budget: usize, threads: usize| {
-            crate::models::testing::with_threads(threads, || {
+            crate::models::test_models::with_threads(threads, || {
                 generate_in_rows(&backbone, adapter.as_ref(), &prompts, (2, 6), budget, |_| Ok(())).unwrap()
             })
         };
@@ -144,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_work_stops_when_asked() {
-        let stop = |_| Err(crate::error::Error::interrupted("stop"));
+        let stop = |_| Err(crate::base::error::Error::interrupted("stop"));
         assert!(generate(&backbone(), &Untrained, &[&[1u32, 2][..]], 2, 4, stop).is_err());
     }
 

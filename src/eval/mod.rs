@@ -5,12 +5,10 @@ pub mod classify;
 mod evaluation;
 pub mod generate;
 pub mod metrics;
-pub mod parse;
+pub mod parse_answer;
 mod questions;
 pub mod rank;
-mod rows;
 pub mod significance;
 
 pub use evaluation::{Evaluation, MethodContext, ModelContext, TaskContext, TrainingContext};
 pub use questions::Question;
-pub(crate) use rows::TOKEN_BUDGET;

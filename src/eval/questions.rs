@@ -1,8 +1,8 @@
 //! What a model is asked, and the one place where its numbers become answers.
 
 use crate::{
-    error::{Error, Result},
-    train::Sample,
+    base::error::{Error, Result},
+    packing::Sample,
 };
 
 /// A prompt that can be named when it goes without an answer.

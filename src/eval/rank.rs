@@ -5,14 +5,12 @@
 //! label's tokens begin another's. Nothing is normalised by length: the labels of a task are alternatives that the model
 //! knows from the instruction, and exactly one of them is the whole answer.
 
-use super::{
-    questions::{Question, checked, prompts},
-    rows::{TOKEN_BUDGET, groups},
-};
+use super::questions::{Question, checked, prompts};
+use crate::packing::{TOKEN_BUDGET, groups};
 use crate::{
-    error::Result,
-    models::{Adapter, Backbone, Mode, TokenTree, adapters::Frozen, sweep_buffers},
-    train::{Answers, shared_beginning},
+    base::error::Result,
+    models::{Adapter, Backbone, Mode, TokenTree, adapters::DetachedAdapter, sweep_buffers},
+    packing::{Answers, shared_beginning},
 };
 
 /// Scores of every label for every question, `[questions][labels]`, in nats. `done` hears how many questions are finished and
@@ -27,7 +25,7 @@ pub fn rank<Q: Question>(
     answers: &Answers,
     mut done: impl FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Vec<f64>>> {
-    let adapter = &Frozen(adapter);
+    let adapter = &DetachedAdapter(adapter);
     let prompts = &prompts(questions);
     let shared = shared_beginning(prompts);
     let trie = AnswerTrie::new(answers);
@@ -243,7 +241,7 @@ mod tests {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
         let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
         let backbone = crate::models::load_decoder("llama", &files.into(), &candle_core::Device::Cpu).unwrap();
-        let stop = |_| Err(crate::error::Error::interrupted("stop"));
+        let stop = |_| Err(crate::base::error::Error::interrupted("stop"));
         assert!(rank(&backbone, &crate::models::adapters::Untrained, &[&[1u32, 2][..]], &answers(), stop).is_err());
     }
 }

@@ -6,7 +6,7 @@ use super::{
     bootstrap::{Bootstrap, Interval, by_metric, interval, mean_figures, resample},
     metrics::{Cell, Counts, Metric, cells},
 };
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// A candidate against a baseline on the same examples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{gunzip::Gunzip, location::plain_path};
-use crate::error::{Error, IoAt, Result};
+use crate::base::error::{Error, IoAt, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Format {
@@ -48,7 +48,7 @@ pub(super) struct Wanted<'a> {
 }
 
 #[derive(Debug, PartialEq)]
-pub(super) enum Outcome {
+pub(super) enum Extraction {
     Found,
     /// With the paths of files that have the same name elsewhere.
     Absent(Vec<String>),
@@ -61,7 +61,7 @@ fn bound(packed: u64) -> u64 {
 }
 
 /// Writes the member of `archive` to `to`. `shown` names the archive, in messages and by its ending.
-pub(super) fn extract(archive: &Path, shown: &str, wanted: &Wanted, scratch: &Path, to: &Path) -> Result<Outcome> {
+pub(super) fn extract(archive: &Path, shown: &str, wanted: &Wanted, scratch: &Path, to: &Path) -> Result<Extraction> {
     let file = File::open(archive).io_at("open", archive)?;
     let packed = file.metadata().io_at("read", archive)?.len();
     let most = bound(packed);
@@ -99,7 +99,7 @@ struct Hit<'m> {
 struct Found {
     /// Path of the last entry that was taken, and whether it is as it was asked for.
     taken: Option<(String, bool)>,
-    outcome: Option<Result<Outcome>>,
+    outcome: Option<Result<Extraction>>,
     similar: Vec<String>,
 }
 
@@ -115,7 +115,7 @@ fn is_sparse(entry: &mut tar::Entry<impl Read>) -> Result<bool> {
 
 impl Search<'_> {
     /// Reads to the end: a later member replaces an earlier one of the same name, and a cut archive has no end.
-    fn tar(&self, reader: impl Read) -> Result<Outcome> {
+    fn tar(&self, reader: impl Read) -> Result<Extraction> {
         let mut found = Found::default();
         let ended = Cell::new(false);
         // Reading on past what a sane archive holds would only burn time.
@@ -156,7 +156,7 @@ impl Search<'_> {
         }
     }
 
-    fn zip(&self, reader: BufReader<File>) -> Result<Outcome> {
+    fn zip(&self, reader: BufReader<File>) -> Result<Extraction> {
         let mut found = Found::default();
         let mut archive = zip::ZipArchive::new(reader).map_err(|e| self.damaged(&e))?;
         for i in 0..archive.len() {
@@ -197,9 +197,9 @@ impl Search<'_> {
         Ok(true)
     }
 
-    fn outcome(&self, found: Found) -> Result<Outcome> {
+    fn outcome(&self, found: Found) -> Result<Extraction> {
         match found.outcome {
-            None => Ok(Outcome::Absent(found.similar)),
+            None => Ok(Extraction::Absent(found.similar)),
             Some(Ok(outcome)) => Ok(outcome),
             Some(Err(e)) => {
                 // What an earlier member left.
@@ -233,20 +233,20 @@ impl Search<'_> {
         hit
     }
 
-    fn take(&self, name: &str, hit: Hit, entry: &mut impl Read) -> Result<Outcome> {
+    fn take(&self, name: &str, hit: Hit, entry: &mut impl Read) -> Result<Extraction> {
         if hit.rest.is_empty() {
             let most = self.wanted.size.map_or(self.most, |size| size.min(self.most));
             let mut out = File::create(self.to).io_at("create", self.to)?;
             self.copy(name, entry, &mut out, self.to, most)?;
-            return Ok(Outcome::Found);
+            return Ok(Extraction::Found);
         }
         let mut inner = tempfile::NamedTempFile::new_in(self.scratch).io_at("write in", self.scratch)?;
         let path = inner.path().to_owned();
         self.copy(name, entry, inner.as_file_mut(), &path, self.most)?;
         let wanted = Wanted { member: hit.rest, top_optional: false, size: self.wanted.size };
         match extract(&path, &format!("{}/{name}", self.shown), &wanted, self.scratch, self.to)? {
-            Outcome::Found => Ok(Outcome::Found),
-            Outcome::Absent(similar) => Err(absent(&format!("{}/{name}", self.shown), hit.rest, &similar)),
+            Extraction::Found => Ok(Extraction::Found),
+            Extraction::Absent(similar) => Err(absent(&format!("{}/{name}", self.shown), hit.rest, &similar)),
         }
     }
 
@@ -305,7 +305,8 @@ impl<R: Read> Read for Bounded<'_, R> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::*, *};
+    use super::*;
+    use crate::fetch::loopback::*;
 
     fn run(
         name: &str,
@@ -313,7 +314,7 @@ mod tests {
         member: &str,
         size: Option<u64>,
         top_optional: bool,
-    ) -> Result<(Outcome, Vec<u8>)> {
+    ) -> Result<(Extraction, Vec<u8>)> {
         let dir = tempfile::tempdir().unwrap();
         let (archive, to) = (dir.path().join("a"), dir.path().join("to"));
         std::fs::write(&archive, bytes).unwrap();
@@ -329,10 +330,10 @@ mod tests {
         let files = [("top/x.txt", "hello"), ("top/sub/y", "other")];
         for (name, bytes) in [("a.whl", zip(&files)), ("a.tar", tar(&files)), ("a.tgz", gz(&tar(&files)))] {
             let (outcome, bytes_out) = run(name, &bytes, "top/x.txt", None, false).unwrap();
-            assert_eq!((outcome, bytes_out.as_slice()), (Outcome::Found, &b"hello"[..]), "{name}");
+            assert_eq!((outcome, bytes_out.as_slice()), (Extraction::Found, &b"hello"[..]), "{name}");
             assert_eq!(run(name, &bytes, "x.txt", None, true).unwrap().1, b"hello");
             let (outcome, _) = run(name, &bytes, "x.txt", None, false).unwrap();
-            assert_eq!(outcome, Outcome::Absent(vec!["top/x.txt".into()]));
+            assert_eq!(outcome, Extraction::Absent(vec!["top/x.txt".into()]));
         }
     }
 
@@ -342,7 +343,7 @@ mod tests {
         let zipped = zip_bytes(&[("in/inner.tar.gz", &inner)]);
         let outer = gz(&tar_bytes(&[("top/z.zip", &zipped)]));
         let (outcome, bytes) = run("o.tar.gz", &outer, "z.zip/in/inner.tar.gz/d/f.txt", None, true).unwrap();
-        assert_eq!((outcome, bytes.as_slice()), (Outcome::Found, &b"deep"[..]));
+        assert_eq!((outcome, bytes.as_slice()), (Extraction::Found, &b"deep"[..]));
         let e = run("o.tar.gz", &outer, "z.zip/in/inner.tar.gz/f.txt", None, true).unwrap_err();
         assert!(e.message.contains("o.tar.gz/top/z.zip/in/inner.tar.gz has no member f.txt"), "{e}");
         assert!(e.help.unwrap().contains("d/f.txt"));
@@ -352,7 +353,7 @@ mod tests {
     fn names_and_links_that_lead_out_are_never_followed() {
         let escaping = tar_raw(&[("../x.txt", b"evil", None), ("/etc/x.txt", b"evil", None)]);
         for member in ["x.txt", "etc/x.txt"] {
-            assert!(matches!(run("a.tar", &escaping, member, None, true).unwrap().0, Outcome::Absent(_)));
+            assert!(matches!(run("a.tar", &escaping, member, None, true).unwrap().0, Extraction::Absent(_)));
         }
         let linked = tar_raw(&[("top/x.txt", b"", Some("/etc/passwd"))]);
         let e = run("a.tar", &linked, "top/x.txt", None, false).unwrap_err();

@@ -1,7 +1,7 @@
 //! Keeps what opens doors out of what people read: a server may repeat in its answers what it was sent.
 
 use super::{location::credentials, source::Source, watch::Watch};
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Texts that must not be shown.
 #[derive(Debug, Default, Clone)]

@@ -12,19 +12,19 @@ use reqwest::Url;
 
 use super::{
     Source,
-    archive::{self, Outcome, Wanted},
+    archive::{self, Extraction, Wanted},
     conceal::{Discreet, Secrets},
-    files::{self, copy_bytes, is_web_page, measure, mismatch, place, sha256},
     hub::Hub,
-    index::{self, IndexFile},
     location::{Location, PackageFile, plain_path, shown},
     mirror,
+    package_index::{self, IndexFile},
+    placed_files::{self, copy_bytes, is_web_page, measure, mismatch, place, sha256},
     watch::{Watch, check_stop},
     web::{Came, Known, Web, check_plain},
 };
-use crate::{
+use crate::base::{
+    digest::Digest,
     error::{Category, Error, IoAt, Result},
-    store::Digest,
 };
 
 /// What decides which ways are taken. The defaults are those of a machine with nothing configured.
@@ -262,12 +262,12 @@ impl Fetcher {
         let mut similar = Vec::new();
 
         for folder in self.settings.mirror.iter().flat_map(|mirror| mirror::places(mirror, &location)) {
-            let names = files::names(&folder);
-            for name in index::candidates(&names, |name| name, id, &file.member) {
+            let names = placed_files::names(&folder);
+            for name in package_index::candidates(&names, |name| name, id, &file.member) {
                 let path = folder.join(name);
                 match archive::extract(&path, name, &wanted(name), work, to)? {
-                    Outcome::Found => return Ok(format!("{}#{}", path.display(), file.member)),
-                    Outcome::Absent(names) => similar.extend(names),
+                    Extraction::Found => return Ok(format!("{}#{}", path.display(), file.member)),
+                    Extraction::Absent(names) => similar.extend(names),
                 }
                 looked_in.push(path.display().to_string());
             }
@@ -280,11 +280,11 @@ impl Fetcher {
             let index = self.index(work)?;
             check_plain(&index, source.pin().is_some())?;
             let listing = self.listing(&index, &file.name, watch)?;
-            for entry in index::candidates(&listing, |entry| &entry.name, id, &file.member) {
+            for entry in package_index::candidates(&listing, |entry| &entry.name, id, &file.member) {
                 let path = self.archive(entry, source, work, watch)?;
                 match archive::extract(&path, &entry.name, &wanted(&entry.name), work, to)? {
-                    Outcome::Found => return Ok(format!("{}#{}", shown(&entry.url), file.member)),
-                    Outcome::Absent(names) => similar.extend(names),
+                    Extraction::Found => return Ok(format!("{}#{}", shown(&entry.url), file.member)),
+                    Extraction::Absent(names) => similar.extend(names),
                 }
                 looked_in.push(entry.name.clone());
             }
@@ -341,11 +341,11 @@ impl Fetcher {
     }
 
     fn listing(&self, index: &Url, name: &str, watch: &dyn Watch) -> Result<Arc<Vec<IndexFile>>> {
-        let name = index::normalised(name);
+        let name = package_index::normalised(name);
         if let Some(known) = locked(&self.listings).get(&name) {
             return Ok(known.clone());
         }
-        let listing = Arc::new(index::listing(&self.web, index, &name, watch)?);
+        let listing = Arc::new(package_index::listing(&self.web, index, &name, watch)?);
         locked(&self.listings).insert(name, listing.clone());
         Ok(listing)
     }
@@ -355,10 +355,10 @@ impl Fetcher {
             return Ok(known.clone());
         }
         let url = match &self.settings.index {
-            Some(text) => index::parse_index(text)?,
+            Some(text) => package_index::parse_index(text)?,
             None => {
                 let empty = tempfile::tempdir_in(work).io_at("write in", work)?;
-                index::configured(empty.path())?
+                package_index::configured(empty.path())?
             }
         };
         Ok(self.index.get_or_init(|| url).clone())

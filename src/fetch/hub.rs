@@ -18,7 +18,7 @@ use super::{
     watch::Watch,
     web::{USER_AGENT, check_plain, root_cause},
 };
-use crate::error::{Error, IoAt, Result};
+use crate::base::error::{Error, IoAt, Result};
 
 /// Downloads ask for so many bytes at a time: what an interruption loses at most, and what is held in memory.
 const CHUNK: u64 = 32 << 20;

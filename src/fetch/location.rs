@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 use reqwest::Url;
 
 use super::mirror::percent_decoded;
-use crate::{
+use crate::base::{
     error::{Error, Result},
     secrets::{is_secret_name, masked},
 };

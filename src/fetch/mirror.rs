@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use reqwest::Url;
 
 use super::{
-    index,
     location::{HubFile, Location, PackageFile, plain_path},
+    package_index,
 };
-use crate::secrets::is_secret_name;
+use crate::base::secrets::is_secret_name;
 
 /// The hub's part of a mirror, whatever endpoint is configured.
 const HUB: &str = "huggingface.co";
@@ -65,7 +65,7 @@ fn hub(h: &HubFile) -> String {
 }
 
 fn package(p: &PackageFile) -> Vec<String> {
-    let normal = index::normalised(&p.name);
+    let normal = package_index::normalised(&p.name);
     vec![format!("pypi/{normal}/{}", p.version), format!("pypi/{}/{}", p.name, p.version)]
 }
 

@@ -8,25 +8,25 @@ mod address;
 mod archive;
 mod conceal;
 mod fetcher;
-mod files;
 mod gunzip;
 mod hub;
-mod index;
 mod location;
+#[cfg(test)]
+mod loopback;
 mod mirror;
+mod package_index;
 mod part;
 mod patience;
+mod placed_files;
 mod redirect;
 mod retry;
 mod source;
-#[cfg(test)]
-mod testing;
 mod watch;
 mod web;
 
 pub use fetcher::{Fetched, Fetcher, Settings};
-pub use files::sha256;
 #[doc(hidden)]
-pub use index::listed;
+pub use package_index::listed;
+pub use placed_files::sha256;
 pub use source::{Pin, Sha256, Source};
 pub use watch::Watch;

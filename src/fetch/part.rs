@@ -8,10 +8,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
+use crate::base::{
+    digest::Digest,
     error::{IoAt, Result},
-    fault,
-    store::Digest,
+    failpoint,
 };
 
 /// `HASH.part` in the work folder, named after the URL so that places never mix, with `HASH.part.json` beside it.
@@ -89,7 +89,7 @@ impl Writer<'_> {
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).io_at("write", self.path)?;
         self.have += bytes.len() as u64;
-        fault::at("download");
+        failpoint::at("download");
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::watch::{Watch, check_stop};
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// How soon a request to stop is noticed.
 const GLANCE: Duration = Duration::from_millis(100);

@@ -14,7 +14,7 @@ use super::{
     retry::Failure,
     web::{USER_AGENT, root_cause, unsent},
 };
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 const MAX_REDIRECTS: usize = 10;
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::watch::{Watch, check_stop};
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Tries in a row without a new byte before giving up. The engine tries the whole action again on top of that.
 const FRUITLESS: u32 = 3;

@@ -10,9 +10,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::location::{Location, credentials};
-use crate::{
+use crate::base::{
+    digest::Digest,
     error::{Error, Result},
-    store::Digest,
 };
 
 /// Where one file comes from. The key in the `source` table is the file's name in the artifact.

@@ -1,6 +1,6 @@
 //! How a download is watched and stopped.
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Told about a download while it runs. `()` watches nothing.
 pub trait Watch {

@@ -24,7 +24,7 @@ use super::{
     retry::{Failure, retried},
     watch::Watch,
 };
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 pub(super) const USER_AGENT: &str = concat!("emopipe/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);

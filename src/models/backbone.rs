@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::{TokenTree, adapters::Adapter, cache::KvCache, ops::rotary::Rotary};
-use crate::error::Result;
+use crate::base::error::Result;
 
 /// The sizes of a backbone, and what of it there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

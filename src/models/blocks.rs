@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{Dims, adapters::Adapter};
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 pub fn check_ids(ids: &[u32], vocab: usize) -> Result<()> {
     match ids.iter().find(|id| **id as usize >= vocab) {

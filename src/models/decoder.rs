@@ -18,7 +18,7 @@ use super::{
     linear::{Changes, Projection},
     ops::{
         Precision, add_in_place,
-        attention::{self, Heads, Pattern},
+        attention::{self, AttentionMask, Heads},
         buffers, gemm, nll,
         nll::Targets,
         rms_norm,
@@ -26,7 +26,7 @@ use super::{
         swiglu,
     },
 };
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 type Candle<T> = candle_core::Result<T>;
 
@@ -112,12 +112,12 @@ impl Decoder {
             )));
         }
         buffers::begin_row(ids.len());
-        let pattern = Pattern::new(tree, from);
+        let mask = AttentionMask::new(tree, from);
         let angles = self.rotary.table(&tree.positions()[from..], &self.device)?;
         let prefixes = prefixes(adapter, self.dims, &self.device)?;
         let ids = Tensor::new(ids, &self.device)?;
         let mut x = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
-        let view = View { rotary: self.rotary, heads: self.heads(), angles, pattern };
+        let view = View { rotary: self.rotary, heads: self.heads(), angles, mask };
         let checkpointing = matches!(mode, Mode::Train { checkpointing: true, .. });
         for (i, (layer, prefix)) in self.layers.iter().zip(&prefixes).enumerate() {
             let changes = layer.changes(adapter, mode)?;
@@ -140,7 +140,7 @@ struct View {
     rotary: Rotary,
     heads: Heads,
     angles: Tensor,
-    pattern: Arc<Pattern>,
+    mask: Arc<AttentionMask>,
 }
 
 impl View {
@@ -175,7 +175,7 @@ impl Layer {
         buffers::give_back(normed)?;
         rotary::rotate(&qkv, &view.angles, view.rotary, view.rotated(), view.heads.dim)?;
         let qkv = observe(qkv)?;
-        let seen = attention::forward(&qkv, prefix, view.heads, &view.pattern)?;
+        let seen = attention::forward(&qkv, prefix, view.heads, &view.mask)?;
         let mid = self.output.forward(&seen, output, Some(buffers::copy(x)?))?;
         let seen = keep(seen, output)?;
         let normed = self.mlp_norm.forward(&mid, self.gate_up.operand(gate_up))?;
@@ -225,7 +225,7 @@ impl Block for DecoderBlock {
 
         let read = seen.as_ref().filter(|_| wants(c_output));
         let (d_seen, d_output) = layer.output.backward(read, c_output, &d_mid)?;
-        let (d_qkv, d_prefix) = attention::backward(&qkv, prefix, &d_seen, view.heads, &view.pattern)?;
+        let (d_qkv, d_prefix) = attention::backward(&qkv, prefix, &d_seen, view.heads, &view.mask)?;
         [qkv, d_seen].into_iter().chain(seen).try_for_each(buffers::give_back)?;
         rotary::rotate_back(&d_qkv, &view.angles, view.rotary, view.rotated(), view.heads.dim)?;
 

@@ -20,11 +20,11 @@ use super::{
     linear::{Changes, Projection},
     ops::{
         Precision, add_in_place,
-        attention::{self, Heads, Pattern},
+        attention::{self, AttentionMask, Heads},
         buffers, gelu, layer_norm,
     },
 };
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 type Candle<T> = candle_core::Result<T>;
 
@@ -122,18 +122,17 @@ impl Encoder {
         buffers::begin_row(tree.len());
         let prefixes = prefixes(adapter, self.dims, &self.device)?;
         let virtual_tokens = prefixes.first().map_or(Ok(0), |p| p.dim(1))?;
-        let pattern = Pattern::two_sided(tree);
+        let mask = AttentionMask::two_sided(tree);
         let mut s = self.embed(tree, virtual_tokens)?;
         let checkpointing = matches!(mode, Mode::Train { checkpointing: true, .. });
         for (i, (layer, prefix)) in self.layers.iter().zip(&prefixes).enumerate() {
             let changes = layer.changes(adapter, mode)?;
-            let mut block =
-                EncoderBlock { layer: layer.clone(), heads: self.heads(), pattern: pattern.clone(), only: None };
+            let mut block = EncoderBlock { layer: layer.clone(), heads: self.heads(), mask: mask.clone(), only: None };
             if first_tokens && i + 1 == self.layers.len() {
                 // Nothing reads the last layer's other rows.
                 let firsts: Vec<u32> = tree.segments().iter().map(|s| s.start as u32).collect();
                 block.only = Some(Tensor::new(firsts, &self.device)?);
-                block.pattern = Pattern::first_of_each(tree);
+                block.mask = AttentionMask::first_of_each(tree);
             }
             s = match &mut observe {
                 Some(observe) => {
@@ -164,7 +163,7 @@ impl Layer {
 struct EncoderBlock {
     layer: Layer,
     heads: Heads,
-    pattern: Arc<Pattern>,
+    mask: Arc<AttentionMask>,
     /// The tokens that ask, where they aren't all.
     only: Option<Tensor>,
 }
@@ -196,7 +195,7 @@ impl Block for EncoderBlock {
         let layer = &self.layer;
         let x = layer.norm.forward(s)?;
         let qkv = layer.qkv.forward(&x, qkv, None)?;
-        let seen = self.pick(attention::forward(&qkv, prefix, self.heads, &self.pattern)?)?;
+        let seen = self.pick(attention::forward(&qkv, prefix, self.heads, &self.mask)?)?;
         let mid = layer.output.forward(&seen, output, Some(self.pick(x)?))?;
         let seen = keep(seen, output)?;
         let x = layer.mlp_norm.forward(&mid)?;
@@ -232,7 +231,7 @@ impl Block for EncoderBlock {
         let read = seen.as_ref().filter(|_| wants(c_output));
         let (d_seen, d_output) = layer.output.backward(read, c_output, &d_mid)?;
         let d_seen = self.put_back(d_seen, tokens)?;
-        let (d_qkv, d_prefix) = attention::backward(&qkv, prefix, &d_seen, self.heads, &self.pattern)?;
+        let (d_qkv, d_prefix) = attention::backward(&qkv, prefix, &d_seen, self.heads, &self.mask)?;
         [qkv, d_seen].into_iter().chain(seen).try_for_each(buffers::give_back)?;
 
         let x = wants(c_qkv).then(|| layer.norm.forward(s)).transpose()?;

@@ -5,8 +5,12 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::{
     Mode, Module,
     adapters::Adapter,
-    ops::{add_in_place, buffers, dropout, dropout::Dropout, gemm},
-    random,
+    ops::{
+        add_in_place, buffers,
+        dropout::{self, Dropout},
+        gemm,
+    },
+    seeded,
 };
 
 /// `y = x W^T + b`, with `W` `[outputs, inputs]` and `b` `[outputs]`.
@@ -115,7 +119,7 @@ impl Projection {
                 Some(low) => {
                     let dropout = match mode {
                         Mode::Train { seed, pass, .. } if low.dropout > 0.0 => {
-                            let key = random::key(seed, pass, &linear.path);
+                            let key = seeded::key(seed, pass, &linear.path);
                             let key = u64::from_le_bytes(std::array::from_fn(|i| key[i]));
                             Some(Dropout { p: low.dropout, key })
                         }

@@ -9,10 +9,10 @@ use super::{
     ops::rotary::{Pairs, Rotary},
     weights::{
         Loader,
-        config::{Config, EPSILON, THETA, most},
+        model_config::{Config, EPSILON, THETA, most},
     },
 };
-use crate::error::Result;
+use crate::base::error::Result;
 
 /// Keys of these models' `config.json` that don't change what is computed.
 pub const HARMLESS_KEYS: &[&str] = &[

@@ -13,18 +13,17 @@ mod chatglm;
 mod decoder;
 pub mod device;
 mod encoder;
-mod generate;
+mod greedy;
 mod layer;
 mod linear;
 mod llama;
-pub mod memory;
 pub(crate) mod ops;
-mod random;
 pub mod reference;
 mod registry;
+mod seeded;
 mod spec;
 #[cfg(test)]
-pub(crate) mod testing;
+pub(crate) mod test_models;
 mod tree;
 pub mod weights;
 
@@ -33,11 +32,11 @@ pub use backbone::{Backbone, Dims, Mode, Module};
 pub use cache::KvCache;
 pub use decoder::Decoder;
 pub use encoder::Encoder;
-pub use generate::{greedy, most_likely};
+pub use greedy::{greedy, most_likely};
 pub(crate) use ops::buffers::sweep as sweep_buffers;
 pub use registry::{
     attention_output, dims, is_encoder, load, load_decoder, load_decoder_as, load_encoder, load_encoder_as,
     load_random, modules, usual_targets,
 };
-pub use spec::{BackboneSpec, ConfigTable, Dtype, ModelSpec, numerics};
+pub use spec::{BackboneSpec, ConfigTable, Dtype, numerics};
 pub use tree::{Segment, TokenTree};

@@ -2,7 +2,7 @@
 //!
 //! It shares nothing with the fast path but the weights, and is there to test it.
 
-pub mod encoder;
+pub mod reference_encoder;
 
 use candle_core::{D, DType, Result as Candle, Tensor};
 
@@ -13,7 +13,7 @@ use super::{
     linear::Projection,
     ops::rotary::{Pairs, Rotary},
 };
-use crate::error::Result;
+use crate::base::error::Result;
 
 /// A padded batch; every tensor is `[batch, seq]`.
 pub struct Batch<'a> {

@@ -9,14 +9,13 @@ use super::{
     Backbone, BackboneSpec, Decoder, Dims, Dtype, Encoder, Module, bert, chatglm, llama,
     spec::ConfigTable,
     weights::{
-        Loader, Weights,
-        config::{Config, advised},
-        harmless,
+        Loader, Weights, harmless,
+        model_config::{Config, advised},
     },
 };
 use crate::{
+    base::error::{Error, Result},
     config::suggest,
-    error::{Error, Result},
 };
 
 /// A way to compute a backbone.

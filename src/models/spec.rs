@@ -1,44 +1,13 @@
-//! The `model` table of a pipeline file.
+//! What decides a backbone's numbers, next to its files.
 
 use std::collections::BTreeMap;
 
 use candle_core::DType;
-use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Dims, dims, weights::config::Config};
-use crate::{engine::Device, error::Result};
-
-/// A backbone: what computes it and where its files come from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ModelSpec {
-    /// The program's name for the computation: `llama` (also Qwen2, SmolLM2 and others of that build), `chatglm`
-    /// (ChatGLM2, ChatGLM3) or `bert` (an encoder: MiniLM and others).
-    pub family: String,
-    /// Name for readers.
-    #[serde(default)]
-    pub title: Option<String>,
-    /// Licence of the weights, as an SPDX expression.
-    #[serde(default)]
-    pub license: Option<String>,
-    /// File name, and where it comes from.
-    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
-    pub source: IndexMap<String, serde_json::Value>,
-    /// What the frozen matrices are kept in.
-    #[serde(default)]
-    pub dtype: Dtype,
-    /// Keys of the model's `config.json`, for a source that brings none, and to know sizes before anything is downloaded.
-    #[serde(default)]
-    pub config: ConfigTable,
-    /// Jinja template of a conversation, where the files bring none or it is to be replaced.
-    #[serde(default)]
-    pub chat_template: Option<String>,
-    /// What a template that asks for today's date takes as such, like `2024-07-26`.
-    #[serde(default)]
-    pub chat_date: Option<String>,
-}
+use super::{Dims, dims, weights::model_config::Config};
+use crate::base::{error::Result, machine::Device};
 
 /// Keys of a `config.json` that a pipeline file states.
 pub type ConfigTable = BTreeMap<String, serde_json::Value>;
@@ -50,12 +19,6 @@ pub struct BackboneSpec {
     pub dtype: Dtype,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: ConfigTable,
-}
-
-impl ModelSpec {
-    pub fn backbone(&self) -> BackboneSpec {
-        BackboneSpec { family: self.family.clone(), dtype: self.dtype, config: self.config.clone() }
-    }
 }
 
 impl BackboneSpec {

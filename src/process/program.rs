@@ -2,7 +2,7 @@
 
 use std::{os::unix::process::CommandExt, path::Path, process::Command};
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// The kernel's name for the program that a process runs. It leads to that program also where its file has been replaced or
 /// removed meanwhile.

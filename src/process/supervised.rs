@@ -16,7 +16,7 @@ use super::{
     program::this_program,
     threads::FEWER,
 };
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// How long what a dead supervisor left behind may take to end.
 const LAST: Duration = Duration::from_secs(10);

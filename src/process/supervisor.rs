@@ -31,7 +31,7 @@ use super::{
     meter::Meter,
     program::take_name,
 };
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// How long what a command left running has to end by itself, and then after being asked.
 const LINGER: Duration = Duration::from_millis(100);

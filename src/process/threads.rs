@@ -5,7 +5,7 @@ use std::any::Any;
 
 use rayon::ThreadPoolBuilder;
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// What to do where the system gives no more processes or threads.
 pub const FEWER: &str =
@@ -48,7 +48,7 @@ pub fn panicked(action: &str, payload: &(dyn Any + Send)) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Category;
+    use crate::base::error::Category;
 
     #[test]
     fn a_missing_thread_is_told_from_a_defect() {

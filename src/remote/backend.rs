@@ -12,11 +12,13 @@ use object_store::{
 };
 use reqwest::Url;
 
-use super::{Settings, connector::Direct, secrets::scrub};
+use super::{Settings, connector::Direct, credentials::scrub};
 use crate::{
+    base::{
+        digest::Digest,
+        error::{Error, Result},
+    },
     config::{Bucket, RemotePlace, Service},
-    error::{Error, Result},
-    store::Digest,
 };
 
 /// A failed request is tried again this often, at growing intervals.

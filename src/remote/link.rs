@@ -6,9 +6,12 @@ use tokio::runtime::Runtime;
 
 use super::{Session, Settings};
 use crate::{
-    error::{Error, Result},
+    base::{
+        digest::Digest,
+        error::{Error, Result},
+    },
     process::threads,
-    store::{Digest, Outcome, Store},
+    store::{ActionResult, Store},
 };
 
 /// What came of asking the remote for a result.
@@ -16,7 +19,7 @@ use crate::{
 pub enum Pulled {
     /// It is in the store now. Bytes that were fetched.
     Found {
-        outcome: Outcome,
+        outcome: ActionResult,
         bytes: u64,
     },
     Absent,
@@ -72,7 +75,7 @@ impl Remote {
     }
 
     /// The files of `key`'s result, without fetching them; `None` where the remote hasn't it.
-    pub fn look(&self, key: Digest, then: impl FnOnce(Result<Option<Outcome>>) + Send + 'static) {
+    pub fn look(&self, key: Digest, then: impl FnOnce(Result<Option<ActionResult>>) + Send + 'static) {
         self.start(then, move |session| async move { session.look(&key).await });
     }
 

@@ -17,9 +17,9 @@
 
 mod backend;
 mod connector;
+pub mod credentials;
 mod link;
 mod record;
-pub mod secrets;
 mod session;
 mod settings;
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::Result,
-    store::{Digest, FileEntry, Outcome},
+    base::{digest::Digest, error::Result},
+    store::{ActionResult, FileEntry},
 };
 
 /// More bytes than any description has.
@@ -14,7 +14,7 @@ const MOST_PREIMAGE: u64 = 64 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub key: Digest,
-    pub outcome: Outcome,
+    pub outcome: ActionResult,
     /// The blob that holds the description whose hash `key` is.
     pub preimage: FileEntry,
 }
@@ -45,7 +45,7 @@ impl Record {
         if body.key != *key {
             return Err(format!("its record is that of another key, {}", body.key.short()));
         }
-        let outcome = Outcome::checked(body.files).map_err(|problem| format!("its record {problem}"))?;
+        let outcome = ActionResult::checked(body.files).map_err(|problem| format!("its record {problem}"))?;
         if body.preimage.size > MOST_PREIMAGE {
             return Err(format!("its record says that its description has {} bytes", body.preimage.size));
         }
@@ -64,7 +64,11 @@ mod tests {
 
     fn record(name: &str) -> Record {
         let entry = |name: &str| FileEntry { name: name.to_owned(), digest: Digest::of(name.as_bytes()), size: 3 };
-        Record { key: Digest::of(b"k"), outcome: Outcome::new(vec![entry(name), entry("b")]), preimage: entry("p") }
+        Record {
+            key: Digest::of(b"k"),
+            outcome: ActionResult::new(vec![entry(name), entry("b")]),
+            preimage: entry("p"),
+        }
     }
 
     #[test]

@@ -12,8 +12,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Pulled, Pushed, Record, Settings, backend::Backend};
 use crate::{
-    error::{Error, Result},
-    store::{Digest, FileEntry, Outcome, Store},
+    base::{
+        digest::Digest,
+        error::{Error, Result},
+    },
+    store::{ActionResult, FileEntry, Store},
 };
 
 /// Failures in a row after which the remote is left alone, so that a dead one doesn't hold up every action.
@@ -88,7 +91,7 @@ impl Session {
         }
     }
 
-    async fn try_pull(&self, store: &Arc<Store>, key: Digest, action: &str) -> Result<(Outcome, u64), Fault> {
+    async fn try_pull(&self, store: &Arc<Store>, key: Digest, action: &str) -> Result<(ActionResult, u64), Fault> {
         let record = self.record(&key).await?;
         let missing = distinct(&record.outcome.files).into_iter().filter(|file| !store.holds(file));
         let bytes = self.all(missing.map(|file| self.download(store, file)).collect()).await?;
@@ -98,7 +101,7 @@ impl Session {
         Ok((record.outcome, bytes))
     }
 
-    pub async fn look(&self, key: &Digest) -> Result<Option<Outcome>> {
+    pub async fn look(&self, key: &Digest) -> Result<Option<ActionResult>> {
         let answer = self.record(key).await;
         self.note(&answer);
         match answer {
@@ -202,7 +205,7 @@ impl Session {
     }
 }
 
-fn compare(known: &Record, ours: &Outcome) -> Pushed {
+fn compare(known: &Record, ours: &ActionResult) -> Pushed {
     if known.outcome.artifact == ours.artifact { Pushed::Present } else { Pushed::Differs }
 }
 

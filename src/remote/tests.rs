@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::{session::PATIENCE, *};
 use crate::{
-    error::Result,
-    store::{Digest, Outcome, Store},
+    base::{digest::Digest, error::Result},
+    store::{ActionResult, Store},
 };
 
 struct Machine {
@@ -25,7 +25,7 @@ impl Machine {
         Self { _dir: dir, store, remote: Remote::new(Settings::for_folder(folder)) }
     }
 
-    fn publish(&self, key: &str, files: &[(&str, Vec<u8>)]) -> (Digest, Outcome) {
+    fn publish(&self, key: &str, files: &[(&str, Vec<u8>)]) -> (Digest, ActionResult) {
         let key = Digest::of(key.as_bytes());
         let folder = self.store.staging().unwrap();
         for (name, bytes) in files {
@@ -204,6 +204,6 @@ fn a_cancelled_transfer_is_answered_and_leaves_nothing() {
     let (other, _) = a.publish("l", &[("x", noise(2, 100))]);
     a.push(key, false).unwrap();
     a.remote.cancel();
-    assert_eq!(a.push(other, false).unwrap_err().category, crate::error::Category::Interrupted);
+    assert_eq!(a.push(other, false).unwrap_err().category, crate::base::error::Category::Interrupted);
     assert!(!object(&folder, "results", &other).exists());
 }

@@ -12,8 +12,11 @@ use tokio::{
 
 use super::{Fault, Session, record::Record};
 use crate::{
-    error::{Error, IoAt},
-    store::{Digest, FileEntry, Store},
+    base::{
+        digest::Digest,
+        error::{Error, IoAt},
+    },
+    store::{FileEntry, Store},
 };
 
 /// Larger blobs travel in parts of at least this many bytes, each tried again on its own.

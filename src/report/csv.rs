@@ -7,7 +7,7 @@ use super::{
     text::csv_cell,
 };
 use crate::{
-    error::{Error, Result},
+    base::error::{Error, Result},
     eval::metrics::Metric,
 };
 

@@ -12,8 +12,8 @@ use super::{
     text::on_lines,
 };
 use crate::{
+    base::error::{Error, Result},
     data::{Pin, Split, Summary, card::Duplicates},
-    error::{Error, Result},
 };
 
 /// What the table shows, and in which order.
@@ -468,11 +468,11 @@ mod tests {
 
     use super::*;
     use crate::{
+        base::digest::Digest,
         data::{
             SourceFile,
             summary::{DuplicateCounts, SplitCounts},
         },
-        store::Digest,
     };
 
     fn summary(dataset: &str, labels: &[&str], counts: [u64; 2], unclassed: u64) -> Summary {

@@ -1,7 +1,10 @@
 //! What a report is made from.
 
 use super::text::on_lines;
-use crate::{error::Result, eval::Evaluation, store::Digest};
+use crate::{
+    base::{digest::Digest, error::Result},
+    eval::Evaluation,
+};
 
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {

@@ -9,7 +9,7 @@ use super::{
     svg, template,
 };
 use crate::{
-    error::{Error, Result},
+    base::error::{Error, Result},
     eval::bootstrap::Interval,
 };
 
@@ -41,7 +41,7 @@ pub(super) fn page(report: &Report) -> Result<String> {
         .contrasts
         .iter()
         .map(|c| {
-            context! { task => &c.task.title, method => contrast_method(c), outcome => Serde(&c.outcome), kind => Serde(c.verdict), verdict => c.verdict.text() }
+            context! { task => &c.task.title, method => contrast_method(c), tests => Serde(&c.tests), kind => Serde(c.verdict), verdict => c.verdict.text() }
         })
         .collect();
     let datasets: Vec<_> =

@@ -10,7 +10,7 @@ use super::{
     text::markdown_cell,
 };
 use crate::{
-    error::{Error, Result},
+    base::error::{Error, Result},
     eval::metrics::Metric,
 };
 
@@ -120,7 +120,7 @@ fn contrasts(report: &Report) -> String {
         .iter()
         .map(|c| {
             let mut row = vec![c.task.title.clone(), contrast_method(c)];
-            match &c.outcome {
+            match &c.tests {
                 Some(o) => row.extend([
                     difference(&o.accuracy),
                     format::p_value(o.accuracy_p),
@@ -145,7 +145,7 @@ pub(super) fn contrast_method(c: &Contrast) -> String {
 pub(super) fn setbacks(report: &Report) -> Vec<String> {
     let lost = report.contrasts.iter().filter(|c| matches!(c.verdict, Verdict::NotBetter | Verdict::Worse));
     lost.filter_map(|c| {
-        let o = c.outcome.as_ref()?;
+        let o = c.tests.as_ref()?;
         let figures = [(Metric::Accuracy, &o.accuracy, o.accuracy_p), (Metric::MacroF1, &o.macro_f1, o.macro_f1_p)];
         let figures = figures.into_iter().filter(|(m, ..)| o.behind_in.contains(&m.title()));
         let figures = figures.map(|(m, d, p)| {

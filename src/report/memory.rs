@@ -8,7 +8,7 @@ use super::{
     layout::Named,
     markdown::{Align, aligned},
 };
-use crate::{error::Result, visible::visible_line};
+use crate::base::{error::Result, visible::visible_line};
 
 /// What all rows have in common.
 #[derive(Debug, Clone)]

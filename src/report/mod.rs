@@ -25,7 +25,7 @@ pub use evidence::{DatasetFacts, Evidence, Predictions, Run, SplitFacts};
 pub use layout::{Choice, Layout, Named, Publication, PublishedRow, SplitSizes, TableLayout, TaskColumns};
 pub use memory::{MemoryLayout, MemoryRow, memory_table};
 
-use crate::error::Result;
+use crate::base::error::Result;
 
 impl Report {
     /// All files of the report: name and content, in alphabetical order.

@@ -2,7 +2,7 @@
 
 use minijinja::{Environment, UndefinedBehavior, syntax::SyntaxConfig};
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// An environment in which a line with nothing but a tag leaves no trace, a missing value is an error, and templates whose
 /// name ends in `.html` escape what they show.

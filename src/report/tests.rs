@@ -2,12 +2,12 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
+    base::digest::Digest,
     eval::{
         Evaluation, MethodContext, ModelContext, TaskContext, TrainingContext,
         bootstrap::{Bootstrap, Intervals},
         metrics::{Metric, Metrics},
     },
-    store::Digest,
 };
 
 fn named(name: &str, title: &str) -> Named {

@@ -3,7 +3,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{
+use crate::base::{
     error::Result,
     visible::{visible, visible_line},
 };

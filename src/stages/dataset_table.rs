@@ -8,12 +8,12 @@ use std::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::definitions::{definition_at, json, span};
+use super::lookup::{definition_at, json, span};
 use crate::{
+    base::error::{IoAt, Result},
     config::{self, Diagnostic, Node, Spanned},
     data::{Card, Summary},
     engine::{Context, Isolation, ResolveContext, Resolved, Resources, StageKind, Usual},
-    error::{IoAt, Result},
     fetch::Source,
     report::{DatasetEntry, DatasetLayout, Published, dataset_table},
 };

@@ -10,13 +10,16 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{local, work::Transfer};
+use super::local;
+use crate::estimate::time::Transfer;
 use crate::{
+    base::{
+        error::{Error, Result},
+        tracked_fs::TrackedFs,
+    },
     config::{self, Diagnostic, Node, Span, Spec, Table, from_node},
     engine::{Context, Progress, ResolveContext, Resolved, Resources, StageKind},
-    error::{Error, Result},
     fetch::{Fetcher, Settings, Source, Watch},
-    surroundings::Surroundings,
 };
 
 /// The stage's own keys.
@@ -62,7 +65,7 @@ impl StageKind for Download {
             check_selection(only, &selected, &cx.action.params)?;
             selected.retain(|entry| only.contains(&entry.name));
         }
-        let changed: Vec<_> = selected.iter().filter_map(|entry| entry.changed(&cx.spec.surroundings)).collect();
+        let changed: Vec<_> = selected.iter().filter_map(|entry| entry.changed(&cx.spec.tracked_fs)).collect();
         if !changed.is_empty() {
             return Err(changed);
         }
@@ -177,9 +180,9 @@ pub struct SourceEntry {
 
 impl SourceEntry {
     /// What to tell people where the source is a local file and not the one that is pinned, or can't be read.
-    pub fn changed(&self, surroundings: &Surroundings) -> Option<Diagnostic> {
+    pub fn changed(&self, tracked_fs: &TrackedFs) -> Option<Diagnostic> {
         let place = format!("`{}` of {}.{}", self.name, self.key[0], self.key[1]);
-        match local::changed(&self.source, surroundings) {
+        match local::changed(&self.source, tracked_fs) {
             Ok(None) => None,
             Ok(Some(changed)) => {
                 let (key, now) = changed.pins.into_iter().next().unwrap_or_default();
@@ -348,9 +351,9 @@ mod tests {
 
     use super::*;
     use crate::{
+        base::digest::Digest,
         config::{ActionSpec, Key, Pipeline, StageSpec, Value},
         engine::{Job, Unwatched},
-        store::Digest,
     };
 
     fn span(start: u32) -> Span {
@@ -387,7 +390,7 @@ mod tests {
             Pipeline { name: "p".into(), description: None, root: "/root".into(), seeds: vec![0], goals: vec![] };
         let datasets = [("d".to_owned(), node(definition))].into_iter().collect();
         let definitions = [("dataset".to_owned(), datasets)].into_iter().collect();
-        Spec { pipeline, profile: None, definitions, stages: vec![], surroundings: Default::default() }
+        Spec { pipeline, profile: None, definitions, stages: vec![], tracked_fs: Default::default() }
     }
 
     fn resolve(definition: &str, params: &str) -> Result<Resolved, Vec<Diagnostic>> {

@@ -6,37 +6,45 @@ use polars::prelude::{NamedFrom, Series};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::tables::ModelTable;
 use super::{
-    definitions::{about, both, definition, fault, json, span},
     device::on_device,
-    footprint::{EvaluationMemory, Lengths, Prompts, measure_memory},
-    threads::on_threads,
+    lookup::{about, both, definition, diagnostic_at, json, span},
+    thread_pool::on_threads,
     train::{SUMMARY_FILE, Train, read_tokens, without_words},
-    work::EvaluationWork,
+};
+use crate::estimate::{
+    footprint::{EvaluationMemory, Lengths, Prompts, measure_memory},
+    time::EvaluationWork,
 };
 use crate::{
+    base::{
+        error::{At, Error, IoAt, Result},
+        machine::Device,
+    },
     config::{self, Diagnostic, Node},
     data::{
-        TaskDefinition, definitions, frame,
+        TaskDefinition, frame,
         tokenizer::{Convention, TextModel},
+        vocabulary,
     },
-    engine::{Artifact, Context, Device, Estimate, ResolveContext, Resolved, StageKind, Work},
-    error::{At, Error, IoAt, Result},
+    engine::{Artifact, Context, Estimate, ResolveContext, Resolved, StageKind, Work},
+    estimate::peak_memory::{Answering, ModelShape},
     eval::{
         Evaluation, MethodContext, ModelContext, TaskContext, TrainingContext,
         bootstrap::{Bootstrap, Intervals},
         classify, generate,
         metrics::Metrics,
-        parse::Parser,
+        parse_answer::Parser,
         rank,
     },
     models::{
-        self, Adapter, AdapterSpec, Backbone, BackboneSpec, ModelSpec,
+        self, Adapter, AdapterSpec, Backbone, BackboneSpec,
         adapters::{self, Stated, UntrainedSpec},
-        memory::{Answering, Frozen},
         numerics, usual_targets,
     },
-    train::{Method, Sample, TokenSet, TrainingSummary},
+    packing::{Sample, TokenSet},
+    train::{Method, TrainingSummary},
 };
 
 /// One row an example of the split: `id`, `label_id` and `predicted_id` (u32, missing where an answer names no label). Next
@@ -173,8 +181,8 @@ impl StageKind for Evaluate {
 
     fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
         let table: Table = config::from_node(&cx.action.params)?;
-        let model = definition::<ModelSpec>(cx, "model", &table.model);
-        let task = definitions::task(cx.spec, &table.task, span(cx, "task"));
+        let model = definition::<ModelTable>(cx, "model", &table.model);
+        let task = vocabulary::task(cx.spec, &table.task, span(cx, "task"));
         let method = table.method.as_deref().map(|name| definition::<Method>(cx, "method", name)).transpose();
         let ((model, task), method) = both(both(model, task), method)?;
         let stated = method.as_ref().filter(|m| m.is_trained()).map(|m| stated(cx, m));
@@ -186,14 +194,14 @@ impl StageKind for Evaluate {
         }
         let numerics = numerics(table.device, model.dtype);
         let targets =
-            usual_targets(&model.family).map_err(|e| vec![fault(cx, ["model", &table.model, "family"], e)])?;
+            usual_targets(&model.family).map_err(|e| vec![diagnostic_at(cx, ["model", &table.model, "family"], e)])?;
         let adapter = method.as_ref().map_or(AdapterSpec::None(UntrainedSpec {}), |m| m.adapter.clone());
         let adapter = adapter.with_usual_targets(targets);
         let unkeyed = json(&adapter)?;
-        let frozen = Frozen::of(&model.backbone(), table.device)
-            .map_err(|e| vec![fault(cx, ["model", &table.model, "config"], e)])?;
-        let memory = frozen.map(|frozen| EvaluationMemory {
-            frozen,
+        let shape = ModelShape::of(&model.backbone(), table.device)
+            .map_err(|e| vec![diagnostic_at(cx, ["model", &table.model, "config"], e)])?;
+        let memory = shape.map(|shape| EvaluationMemory {
+            shape,
             model: table.model.clone(),
             adapter,
             answering: table.answer.answering(),
@@ -201,7 +209,7 @@ impl StageKind for Evaluate {
             prompts: Prompts::of(cx.spec, cx.action, &table.split),
         });
         let work = memory.as_ref().map(|m| EvaluationWork {
-            frozen: m.frozen.clone(),
+            shape: m.shape.clone(),
             answering: m.answering,
             prompts: m.prompts.clone(),
         });
@@ -263,9 +271,9 @@ fn run(cx: &Context) -> Result<()> {
         .map_err(|e| about(e, &params.model.name, params.adapter.as_ref().map(|_| params.method.name.as_str())))?;
     let answering = params.answer.answering();
     let row = Lengths::of(&tokens, &params.split)?.evaluation_row(answering, params.max_new_tokens);
-    let frozen = Frozen::of_loaded(&params.backbone, params.device, backbone.as_ref())?;
+    let shape = ModelShape::of_loaded(&params.backbone, params.device, backbone.as_ref())?;
     let spec: AdapterSpec = serde_json::from_value(cx.job.unkeyed.clone()).at("the adapter's hyper-parameters")?;
-    measure_memory(&frozen.evaluation(&spec, row, answering), backbone.device(), cx.progress);
+    measure_memory(&shape.evaluation(&spec, row, answering), backbone.device(), cx.progress);
     write_predictions(cx, &samples, &predictions)?;
     write_metrics(cx, params, &tokens, &samples, &predictions, training)
 }

@@ -3,11 +3,9 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
+    base::{digest::Digest, error::Result, tracked_fs::TrackedFs},
     config::{Key, Node, Span, Spec, Value, from_node},
-    digest::Digest,
-    error::Result,
     fetch::{self, Source},
-    surroundings::Surroundings,
 };
 
 /// Gives every source without a URL its place in the data folder: `DATA/NAME/FILE`.
@@ -29,11 +27,11 @@ pub fn locate(spec: &mut Spec, data: &Path) {
 /// A file that is there and can't be read.
 pub fn pin(spec: &mut Spec) -> Result<()> {
     let root = spec.pipeline.root.clone();
-    let surroundings = Arc::clone(&spec.surroundings);
+    let tracked_fs = Arc::clone(&spec.tracked_fs);
     for_each_source(spec, |_, _, entry| {
         let source = entry.source.clone().relative_to(&root);
         let found = match (source.blake3, source.local_path()) {
-            (None, Some(path)) if source.manual.is_some() => surroundings.hash_if_file(&path, BLAKE3, blake3)?,
+            (None, Some(path)) if source.manual.is_some() => tracked_fs.hash_if_file(&path, BLAKE3, blake3)?,
             _ => None,
         };
         match (source.blake3, found) {
@@ -63,7 +61,7 @@ pub struct Changed {
 ///
 /// # Errors
 /// A file that is there and can't be read.
-pub fn changed(source: &Source, surroundings: &Surroundings) -> Result<Option<Changed>> {
+pub fn changed(source: &Source, tracked_fs: &TrackedFs) -> Result<Option<Changed>> {
     let Some(path) = source.local_path() else { return Ok(None) };
     let pins = [
         source.blake3.map(|pin| (BLAKE3, pin.to_string(), blake3 as fn(&Path) -> Result<String>)),
@@ -71,7 +69,7 @@ pub fn changed(source: &Source, surroundings: &Surroundings) -> Result<Option<Ch
     ];
     let (mut now, mut first) = (Vec::new(), None);
     for (key, pinned, hash) in pins.into_iter().flatten() {
-        let Some(found) = surroundings.hash_if_file(&path, key, hash)? else { return Ok(None) };
+        let Some(found) = tracked_fs.hash_if_file(&path, key, hash)? else { return Ok(None) };
         if found != pinned {
             first.get_or_insert(pinned);
             now.push((key, found));

@@ -5,21 +5,22 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::tables::ModelTable;
 use super::{
-    definitions::{both, definition, definition_at, fault, json, span},
-    footprint::{EvaluationMemory, Lengths, Prompts, TrainingMemory},
+    lookup::{both, definition, definition_at, diagnostic_at, json, span},
     train::read_tokens,
 };
+use crate::estimate::footprint::{EvaluationMemory, Lengths, Prompts, TrainingMemory};
 use crate::{
+    base::{
+        error::{Error, IoAt, Result},
+        machine::Device,
+    },
     config::{self, Diagnostic, Node, Size, Spanned},
     data::Task,
-    engine::{Context, Device, Isolation, ResolveContext, Resolved, Resources, StageKind, Usual},
-    error::{Error, IoAt, Result},
-    models::{
-        AdapterSpec, BackboneSpec, ModelSpec,
-        memory::{Answering, Frozen},
-        usual_targets,
-    },
+    engine::{Context, Isolation, ResolveContext, Resolved, Resources, StageKind, Usual},
+    estimate::peak_memory::{Answering, ModelShape},
+    models::{AdapterSpec, BackboneSpec, usual_targets},
     report::{MemoryLayout, MemoryRow, Named, memory_table},
     train::Method,
 };
@@ -100,10 +101,10 @@ impl StageKind for MemoryPlan {
 
     fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
         let options: Options = config::from_node(&cx.action.params)?;
-        let model = definition::<ModelSpec>(cx, "model", &options.model);
+        let model = definition::<ModelTable>(cx, "model", &options.model);
         let (model, (methods, tasks)) = both(model, both(methods(cx, &options.methods), tasks(cx)))?;
-        let targets =
-            usual_targets(&model.family).map_err(|e| vec![fault(cx, ["model", &options.model, "family"], e)])?;
+        let targets = usual_targets(&model.family)
+            .map_err(|e| vec![diagnostic_at(cx, ["model", &options.model, "family"], e)])?;
         let methods = methods.into_iter().map(|m| Planned { adapter: m.adapter.with_usual_targets(targets), ..m });
         let mut missing = Vec::new();
         if model.config.is_empty() {
@@ -141,7 +142,7 @@ impl StageKind for MemoryPlan {
 
     fn run(&self, cx: &Context) -> Result<()> {
         let params: Params = cx.params()?;
-        let frozen = Frozen::of(&params.backbone, params.device)?
+        let shape = ModelShape::of(&params.backbone, params.device)?
             .ok_or_else(|| Error::internal("a memory plan without the model's sizes"))?;
         let tokens = cx.inputs(TOKENS);
         if tokens.len() != params.tasks.len() {
@@ -155,7 +156,7 @@ impl StageKind for MemoryPlan {
             for planned in &params.methods {
                 let prompts = |split: &str| Prompts { split: split.to_owned(), max_tokens: None, examples: None };
                 let training = TrainingMemory {
-                    frozen: frozen.clone(),
+                    shape: shape.clone(),
                     model: params.model.name.clone(),
                     method: planned.method.name.clone(),
                     adapter: planned.adapter.clone(),
@@ -165,7 +166,7 @@ impl StageKind for MemoryPlan {
                     prompts: prompts("train"),
                 };
                 let evaluation = EvaluationMemory {
-                    frozen: frozen.clone(),
+                    shape: shape.clone(),
                     model: params.model.name.clone(),
                     adapter: planned.adapter.clone(),
                     answering: Answering::Written,
@@ -187,8 +188,8 @@ impl StageKind for MemoryPlan {
         let layout = MemoryLayout {
             title: params.title,
             model: params.model.title,
-            parameters: frozen.parameters(),
-            dtype: frozen.dtype.name().to_owned(),
+            parameters: shape.parameters(),
+            dtype: shape.dtype.name().to_owned(),
             budget: params.budget,
         };
         for (name, content) in memory_table(&layout, &rows)? {
@@ -209,7 +210,7 @@ fn methods(cx: &ResolveContext, names: &[Spanned<String>]) -> Result<Vec<Planned
                 adapter: method.adapter,
                 batch_size: method.training.batch_size,
                 accumulation: method.training.accumulation,
-                checkpointing: method.safeguards.checkpointing,
+                checkpointing: method.runtime.checkpointing,
             }),
             Err(more) => faults.extend(more),
         }

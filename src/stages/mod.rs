@@ -1,28 +1,26 @@
 //! One file a kind, one line each in the registry.
 
 mod dataset_table;
-mod definitions;
 mod device;
 mod download;
 mod evaluate;
 mod exec;
-mod footprint;
 mod local;
+mod lookup;
 mod memory_plan;
 mod prepare;
 mod report;
+mod tables;
 #[cfg(test)]
 mod tests;
-mod threads;
+mod thread_pool;
 mod tokenize;
 mod train;
-mod work;
 
 use crate::{
     config::{Entry, Vocabulary},
     data,
     engine::{Registry, vocabulary_entry},
-    models::ModelSpec,
     train::Method,
 };
 
@@ -46,8 +44,8 @@ pub static REGISTRY: Registry = &[
 
 /// What pipeline files may contain.
 pub fn vocabulary() -> Vocabulary {
-    let mut tables = Vec::from(data::definitions());
-    tables.push(Entry { check: Box::new(definitions::check_model), ..Entry::of::<ModelSpec>("model") });
-    tables.push(Entry::of::<Method>("method"));
-    Vocabulary { definitions: tables, stage_kinds: REGISTRY.iter().map(|kind| vocabulary_entry(*kind)).collect() }
+    let mut definitions = Vec::from(data::definitions());
+    definitions.push(Entry { check: Box::new(tables::check_model), ..Entry::of::<tables::ModelTable>("model") });
+    definitions.push(Entry::of::<Method>("method"));
+    Vocabulary { definitions, stage_kinds: REGISTRY.iter().map(|kind| vocabulary_entry(*kind)).collect() }
 }

@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    base::error::{IoAt, Result},
     config::{self, Diagnostic, Node, from_node},
-    data::{Recipe, Summary, definitions, prepare, write_examples},
+    data::{Recipe, Summary, preparation, vocabulary, write_examples},
     engine::{Context, ResolveContext, Resolved, Resources, StageKind, Usual},
-    error::{IoAt, Result},
 };
 
 /// Role of the input with the dataset's files.
@@ -49,7 +49,7 @@ impl StageKind for Prepare {
         let params = &cx.action.params;
         let options: Options = from_node(params)?;
         let span = params.get("task").map_or(params.span, |node| node.span);
-        let found = definitions::task(cx.spec, &options.task, Some(span))?;
+        let found = vocabulary::task(cx.spec, &options.task, Some(span))?;
         let recipe = Recipe::new(&found.task.dataset, &found.card, &found.task.scheme, &found.scheme, found.task.limit);
         let params = serde_json::to_value(recipe)
             .map_err(|e| vec![Diagnostic::new(format!("the dataset's card can't be written as JSON: {e}")).at(span)])?;
@@ -62,7 +62,7 @@ impl StageKind for Prepare {
     }
 
     fn outputs(&self, _: &serde_json::Value) -> Option<Vec<String>> {
-        Some(vec![prepare::EXAMPLES_FILE.to_owned(), Summary::FILE.to_owned()])
+        Some(vec![preparation::EXAMPLES_FILE.to_owned(), Summary::FILE.to_owned()])
     }
 
     fn run(&self, cx: &Context) -> Result<()> {
@@ -74,7 +74,7 @@ impl StageKind for Prepare {
             std::fs::read(path).io_at("read", path)
         })?;
         cx.progress.message(&outline(&prepared.summary));
-        write_examples(&cx.out.join(prepare::EXAMPLES_FILE), &prepared.examples)?;
+        write_examples(&cx.out.join(preparation::EXAMPLES_FILE), &prepared.examples)?;
         prepared.summary.write(&cx.out.join(Summary::FILE))
     }
 }
@@ -100,10 +100,10 @@ mod tests {
 
     use super::*;
     use crate::{
+        base::digest::Digest,
         config::{LoadOptions, Vocabulary, load},
         data::read_examples,
         engine::{Artifact, Job, Unwatched},
-        store::Digest,
     };
 
     fn fixtures() -> PathBuf {
@@ -230,13 +230,13 @@ mod tests {
     #[test]
     fn a_run_leaves_table_and_summary_with_the_same_bytes_every_time() {
         let raw = BTreeMap::from([("ratings.txt".to_owned(), fixtures().join("ratings.txt"))]);
-        let files = [Summary::FILE, prepare::EXAMPLES_FILE];
+        let files = [Summary::FILE, preparation::EXAMPLES_FILE];
         let bytes: Vec<_> = (0..2)
             .map(|_| {
                 let out = tempfile::tempdir().unwrap();
                 run(params(TWO, |t| t), raw.clone(), out.path()).unwrap();
                 let summary = Summary::read_from(&out.path().join(Summary::FILE)).unwrap();
-                let examples = read_examples(&out.path().join(prepare::EXAMPLES_FILE)).unwrap();
+                let examples = read_examples(&out.path().join(preparation::EXAMPLES_FILE)).unwrap();
                 assert_eq!(summary.kept[0].examples, 8);
                 assert_eq!(summary.kept.iter().map(|s| s.examples).sum::<u64>(), examples.len() as u64);
                 assert!(examples.iter().all(|e| summary.labels[e.label_id as usize] == e.label && e.value.is_some()));

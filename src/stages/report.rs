@@ -1,21 +1,21 @@
 //! `report`: evaluations become tables, tests and plots.
 
 mod choices;
-mod evidence;
-mod layout;
+mod collect;
 mod options;
+mod table_layouts;
 
 use std::sync::Arc;
 
 use crate::{
+    base::error::{IoAt, Result},
     config::{self, Diagnostic, Node},
     engine::{Context, Isolation, ResolveContext, Resolved, Resources, StageKind, Usual},
-    error::{IoAt, Result},
     report::{Evidence, Layout, Report},
 };
-use evidence::{dataset, run};
-use layout::layout;
+use collect::{dataset, run};
 use options::Options;
+use table_layouts::layout;
 
 /// Roles of the inputs: artifacts of `evaluate` and of `prepare`.
 const EVALUATIONS: &str = "evaluations";
@@ -94,6 +94,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        base::digest::Digest,
         config::{LoadOptions, SourceMap, Vocabulary, load, render},
         data::frame::{string_column, u32_column, write_parquet},
         engine::{Artifact, Job, Unwatched},
@@ -103,7 +104,6 @@ mod tests {
             metrics::{Metric, Metrics},
         },
         report::{Named, TaskColumns},
-        store::Digest,
     };
 
     const DEFINITIONS: &str = r#"
@@ -202,7 +202,7 @@ mod tests {
             .replace("model = \"big\"", "model = \"bog\"")
             .replace("alpha = \"usual\"", "alhpa = \"usual\"");
         let shown = resolve(&bad).unwrap_err();
-        for fault in [
+        for message in [
             "1 figures for 2 columns",
             "Products-2 accuracy, Products-2 ua",
             "`lara` is not among the report's methods",
@@ -210,7 +210,7 @@ mod tests {
             "there is no model `bog`",
             "no value `method.lora.alhpa`",
         ] {
-            assert!(shown.contains(fault), "{fault} is missing from:\n{shown}");
+            assert!(shown.contains(message), "{message} is missing from:\n{shown}");
         }
         let without: String =
             PUBLISHED.lines().filter(|l| !l.contains("publication =")).map(|l| format!("{l}\n")).collect();
@@ -232,7 +232,7 @@ mod tests {
             "#,
         )
         .unwrap_err();
-        for fault in [
+        for message in [
             "there is no method `lorra`",
             "the method `lora` is listed twice",
             "the baseline `zero-shot` is not among",
@@ -240,7 +240,7 @@ mod tests {
             "there is no task `product`",
             "table `Results` has no columns",
         ] {
-            assert!(shown.contains(fault), "{fault} is missing from:\n{shown}");
+            assert!(shown.contains(message), "{message} is missing from:\n{shown}");
         }
     }
 

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use super::{Evaluate, Train};
 use crate::{
+    base::digest::Digest,
     config::{ActionSpec, Diagnostic, InputSpec, Key, Node, Pipeline, Span, Spec, Value as V},
     data::{Answer, LengthStats, TOKENS_FILE, TOKENS_INFO_FILE, TokensInfo, frame},
     engine::{Artifact, Context, Job, ResolveContext, Resolved, StageKind, Unwatched},
     eval::Evaluation,
-    store::Digest,
     train::TrainingSummary,
 };
 
@@ -54,7 +54,7 @@ fn resolve(kind: &dyn StageKind, method: Value, stage: Value, roles: &[&str]) ->
         profile: None,
         definitions: definitions.collect(),
         stages: vec![],
-        surroundings: Default::default(),
+        tracked_fs: Default::default(),
     };
     let input = |role: &&str| InputSpec { role: (*role).to_owned(), span: Span::default(), stages: vec![] };
     let action = ActionSpec {
@@ -136,7 +136,7 @@ impl Workplace {
         resolved: Resolved,
         adapter: Option<Artifact>,
         out: &str,
-    ) -> crate::error::Result<Artifact> {
+    ) -> crate::base::error::Result<Artifact> {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
         let mut model = artifact(&model, &["config.json", "model.safetensors"]);
         let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sentencepiece/plain.model");
@@ -170,7 +170,7 @@ impl Workplace {
         resolved: Resolved,
         adapter: Option<Artifact>,
         out: &str,
-    ) -> crate::error::Result<Artifact> {
+    ) -> crate::base::error::Result<Artifact> {
         self.run_on(1, kind, resolved, adapter, out)
     }
 }

@@ -7,22 +7,23 @@ use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::definitions::{both, definition, fault};
+use super::lookup::{both, definition, diagnostic_at};
+use super::tables::ModelTable;
 use crate::{
+    base::error::{At, Error, IoAt, Result},
     config::{self, Diagnostic, Node},
     data::{
         self, Example, LengthStats, Split, TOKENS_FILE, TOKENS_INFO_FILE, Task, TokensInfo,
         chat::Chat,
         frame,
-        prepare::EXAMPLES_FILE,
+        preparation::EXAMPLES_FILE,
         prompt::{INSTRUCTION, Instruction, SENTENCE, answer_words},
         read_examples,
+        tokenized::{Prompt, Prompter, answers, prompt_limit},
         tokenizer::{Convention, TextModel},
-        tokens::{Prompt, Prompter, answers, prompt_limit},
     },
     engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind, Usual},
-    error::{At, Error, IoAt, Result},
-    models::{ModelSpec, usual_targets},
+    models::usual_targets,
 };
 
 /// Vocabulary and merges of a large model, the examples and their ids.
@@ -93,14 +94,15 @@ impl StageKind for Tokenize {
     fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
         let table: Table = config::from_node(&cx.action.params)?;
         let (task, model) =
-            both(definition::<Task>(cx, "task", &table.task), definition::<ModelSpec>(cx, "model", &table.model))?;
+            both(definition::<Task>(cx, "task", &table.task), definition::<ModelTable>(cx, "model", &table.model))?;
         let convention = Convention::of(&model.family);
         let usual = convention.as_ref().and_then(|c| c.instruction.as_deref()).unwrap_or(INSTRUCTION);
         let instruction = task.instruction.unwrap_or_else(|| usual.to_owned());
         let (task_name, model_name) = (&*table.task, &*table.model);
-        Instruction::new(&instruction, &[]).map_err(|e| vec![fault(cx, ["task", task_name, "instruction"], e)])?;
-        usual_targets(&model.family).map_err(|e| vec![fault(cx, ["model", model_name, "family"], e)])?;
-        let dims = model.backbone().dims().map_err(|e| vec![fault(cx, ["model", model_name, "config"], e)])?;
+        Instruction::new(&instruction, &[])
+            .map_err(|e| vec![diagnostic_at(cx, ["task", task_name, "instruction"], e)])?;
+        usual_targets(&model.family).map_err(|e| vec![diagnostic_at(cx, ["model", model_name, "family"], e)])?;
+        let dims = model.backbone().dims().map_err(|e| vec![diagnostic_at(cx, ["model", model_name, "config"], e)])?;
         let params = Params {
             instruction,
             words: task.words.into_iter().collect(),
@@ -244,9 +246,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        data::tokenizer::testing::metadata,
+        base::digest::Digest,
+        data::tokenizer::test_tokenizer::metadata,
         engine::{Job, Unwatched},
-        store::Digest,
     };
 
     const CHATML: &str = "{% for m in messages %}{{ '<|start|>' + m.role + '\n' + m.content + '<|eot|>\n' }}{% endfor %}\
@@ -415,7 +417,7 @@ mod tests {
             let pipeline =
                 Pipeline { name: "p".into(), description: None, root: "/".into(), seeds: vec![], goals: vec![] };
             let definitions = [("task".to_owned(), one(task)), ("model".to_owned(), one(model))].into_iter().collect();
-            let spec = Spec { pipeline, profile: None, definitions, stages: vec![], surroundings: Default::default() };
+            let spec = Spec { pipeline, profile: None, definitions, stages: vec![], tracked_fs: Default::default() };
             let names = [("task", text("x")), ("model", text("x"))];
             let params = table(&names.iter().chain(stage).cloned().collect::<Vec<_>>());
             let action = ActionSpec { axes: vec![], params, inputs: vec![], resources: None, export: None };

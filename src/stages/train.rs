@@ -5,29 +5,36 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::tables::ModelTable;
 use super::{
-    definitions::{about, both, definition, fault, json, span},
     device::on_device,
+    lookup::{about, both, definition, diagnostic_at, json, span},
+    thread_pool::on_threads,
+};
+use crate::estimate::{
     footprint::{Prompts, TrainingMemory, measure_memory},
-    threads::on_threads,
-    work::TrainingWork,
+    time::TrainingWork,
 };
 use crate::{
+    base::{
+        digest::Digest,
+        error::{At, Error, IoAt, Result},
+        machine::Device,
+    },
     config::{self, Diagnostic, Node},
     data::{
         TOKENS_FILE, TOKENS_INFO_FILE,
         tokenizer::{Convention, TextModel},
     },
-    engine::{Artifact, Context, Device, Estimate, ResolveContext, Resolved, StageKind, Work},
-    error::{At, Error, IoAt, Result},
+    engine::{Artifact, Context, Estimate, ResolveContext, Resolved, StageKind, Work},
+    estimate::peak_memory::{ModelShape, Row},
     models::{
-        self, Adapter, AdapterSpec, BackboneSpec, ModelSpec,
+        self, Adapter, AdapterSpec, BackboneSpec,
         adapters::{self, Head, WithHead},
-        memory::{Frozen, Row},
         numerics, usual_targets,
     },
-    store::Digest,
-    train::{self, CheckpointFile, Method, Safeguards, Sample, TokenSet, Training, TrainingSpec, TrainingSummary},
+    packing::{self, Sample, TokenSet},
+    train::{self, CheckpointFile, Method, RuntimeOptions, Training, TrainingSpec, TrainingSummary},
 };
 
 /// Name of [`TrainingSummary`]'s file in the artifact.
@@ -93,7 +100,7 @@ impl StageKind for Train {
 
     fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
         let table: Table = config::from_node(&cx.action.params)?;
-        let model = definition::<ModelSpec>(cx, "model", &table.model);
+        let model = definition::<ModelTable>(cx, "model", &table.model);
         let method = definition::<Method>(cx, "method", &table.method);
         let (model, method) = both(model, method)?;
         if !method.is_trained() {
@@ -110,9 +117,9 @@ impl StageKind for Train {
             return Err(vec![problem]);
         }
         let targets =
-            usual_targets(&model.family).map_err(|e| vec![fault(cx, ["model", &table.model, "family"], e)])?;
-        let frozen = Frozen::of(&model.backbone(), table.device)
-            .map_err(|e| vec![fault(cx, ["model", &table.model, "config"], e)])?;
+            usual_targets(&model.family).map_err(|e| vec![diagnostic_at(cx, ["model", &table.model, "family"], e)])?;
+        let shape = ModelShape::of(&model.backbone(), table.device)
+            .map_err(|e| vec![diagnostic_at(cx, ["model", &table.model, "config"], e)])?;
         let params = Params {
             base_model: table.model,
             backbone: model.backbone(),
@@ -122,18 +129,18 @@ impl StageKind for Train {
             seed: table.seed,
             device: table.device,
         };
-        let memory = frozen.map(|frozen| TrainingMemory {
-            frozen,
+        let memory = shape.map(|shape| TrainingMemory {
+            shape,
             model: params.base_model.clone(),
             method: table.method,
             adapter: params.adapter.clone(),
             batch_size: params.training.batch_size,
             accumulation: params.training.accumulation,
-            checkpointing: method.safeguards.checkpointing,
+            checkpointing: method.runtime.checkpointing,
             prompts: Prompts::of(cx.spec, cx.action, "train"),
         });
         let work = memory.as_ref().map(|m| TrainingWork {
-            frozen: m.frozen.clone(),
+            shape: m.shape.clone(),
             prompts: m.prompts.clone(),
             batch_size: m.batch_size,
             length: params.training.length,
@@ -142,7 +149,7 @@ impl StageKind for Train {
         Ok(Resolved {
             work: work.map(|w| Arc::new(w) as Arc<dyn Work>),
             params: json(&params)?,
-            unkeyed: json(&method.safeguards)?,
+            unkeyed: json(&method.runtime)?,
             numerics: Some(numerics(table.device, model.dtype)),
             resources: on_device(table.device, MEMORY),
             memory: memory.map(|m| Arc::new(m) as Arc<dyn Estimate>),
@@ -165,7 +172,7 @@ impl StageKind for Train {
 
 fn run(cx: &Context) -> Result<()> {
     let params: Params = cx.params()?;
-    let safeguards: Safeguards = serde_json::from_value(cx.job.unkeyed.clone()).at("safeguards")?;
+    let runtime: RuntimeOptions = serde_json::from_value(cx.job.unkeyed.clone()).at("runtime")?;
     let model = cx.input("model")?;
     let tokens = read_tokens(cx.input("tokens")?)?;
     let backbone = models::load(&params.backbone, &model.files, &models::device::open(params.device)?)?;
@@ -190,7 +197,7 @@ fn run(cx: &Context) -> Result<()> {
         dev: &dev,
         answers: &tokens.answers,
         spec: &params.training,
-        safeguards: &safeguards,
+        runtime: &runtime,
         seed,
         checkpoint: Some(CheckpointFile {
             path: train::checkpoint_path(cx.work_folder()?),
@@ -201,15 +208,15 @@ fn run(cx: &Context) -> Result<()> {
     let summary = training.run().map_err(|e| about(e, &params.base_model, Some(training.adapter_name)))?;
     let (tokens, predicting) = training.largest_row();
     let row = Row { tokens, predicting };
-    let frozen = Frozen::of_loaded(&params.backbone, params.device, backbone.as_ref())?;
-    let planned = frozen.training(&params.adapter, row, safeguards.checkpointing);
+    let shape = ModelShape::of_loaded(&params.backbone, params.device, backbone.as_ref())?;
+    let planned = shape.training(&params.adapter, row, runtime.checkpointing);
     measure_memory(&planned, backbone.device(), cx.progress);
     write(cx, adapter.as_ref(), &params.base_model, &summary)
         .map_err(|e| about(e, &params.base_model, Some(training.adapter_name)))
 }
 
 /// An encoder whose method trains no head.
-pub(super) fn without_words(cx: &ResolveContext, model: &ModelSpec, method: &str, head: bool) -> Option<Diagnostic> {
+pub(super) fn without_words(cx: &ResolveContext, model: &ModelTable, method: &str, head: bool) -> Option<Diagnostic> {
     let encoder = models::is_encoder(&model.family).unwrap_or(false);
     (encoder && !head).then(|| {
         let family = &model.family;
@@ -234,7 +241,7 @@ fn init_ids(params: &Params, model: &Artifact, samples: &[Sample]) -> Result<Opt
         }
         Some(_) => {
             let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
-            let shared = train::shared_beginning(&prompts);
+            let shared = packing::shared_beginning(&prompts);
             if shared == 0 {
                 return Err(Error::input(
                     "`init = \"text\"` starts from what the prompts have in common, but they have nothing",

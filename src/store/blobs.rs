@@ -6,11 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Digest, FileEntry, Store, layout::blob_in};
-use crate::{
+use super::{FileEntry, Store, folders::blob_in};
+use crate::base::digest::Digest;
+use crate::base::{
     durable,
     error::{IoAt, Result},
-    fault,
+    failpoint,
 };
 
 impl Store {
@@ -44,9 +45,9 @@ impl Store {
     pub(super) fn move_in(&self, file: &Path, digest: &Digest, changed: &mut BTreeSet<PathBuf>) -> Result<()> {
         let target = self.blob(digest);
         self.make_room(&target, changed)?;
-        fault::at("blob");
+        failpoint::at("blob");
         fs::rename(file, &target).io_at("move a result to", &target)?;
-        fault::at("blob-renamed");
+        failpoint::at("blob-renamed");
         Ok(())
     }
 

@@ -23,8 +23,9 @@ use folder::{Folder, Planned};
 use obstacle::{Obstacle, in_the_way};
 use places::{real, stays_inside};
 
-use super::{Digest, FileEntry, Outcome, Store};
-use crate::{
+use super::{ActionResult, FileEntry, Store};
+use crate::base::digest::Digest;
+use crate::base::{
     durable::{self, Draft},
     error::{Error, IoAt, Result},
 };
@@ -92,7 +93,7 @@ impl<'a> Exports<'a> {
     ///
     /// # Errors
     /// Where one of them would replace what isn't emopipe's, or a blob isn't what its name says. Then none is written.
-    pub fn place(&mut self, by: &str, folder: &str, outcome: &Outcome) -> Result<usize> {
+    pub fn place(&mut self, by: &str, folder: &str, outcome: &ActionResult) -> Result<usize> {
         let real = self.check(folder)?;
         let path = self.root.join(folder);
         if !self.folders.contains_key(&real) {
@@ -116,7 +117,13 @@ impl<'a> Exports<'a> {
     }
 
     /// The files that aren't in place, if they may all be written.
-    fn missing<'o>(&mut self, by: &str, path: &Path, base: &Path, outcome: &'o Outcome) -> Result<Vec<&'o FileEntry>> {
+    fn missing<'o>(
+        &mut self,
+        by: &str,
+        path: &Path,
+        base: &Path,
+        outcome: &'o ActionResult,
+    ) -> Result<Vec<&'o FileEntry>> {
         let (mut wanted, mut obstacles, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for file in &outcome.files {
             let to = path.join(&file.name);

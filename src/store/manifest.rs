@@ -17,8 +17,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, names};
-use crate::{
+use super::names;
+use crate::base::digest::Digest;
+use crate::base::{
     durable,
     error::{Error, Result},
 };

@@ -7,10 +7,10 @@ use std::{
 };
 
 use super::{
-    index,
-    layout::{FOLDERS, IN_USE, INDEX, Modes},
+    folders::{FOLDERS, IN_USE, INDEX, Modes},
+    result_index,
 };
-use crate::{
+use crate::base::{
     durable,
     error::{Error, IoAt, Result},
 };
@@ -101,7 +101,8 @@ fn kind(root: &Path) -> Result<Kind> {
     if !FOLDERS.iter().any(|folder| has(folder)) && !has(INDEX) {
         return Ok(Kind::Free);
     }
-    let older = has("blobs") && (index::is_index(&root.join(INDEX)) || FOLDERS.iter().all(|f| has(f)) && has(IN_USE));
+    let older =
+        has("blobs") && (result_index::is_index(&root.join(INDEX)) || FOLDERS.iter().all(|f| has(f)) && has(IN_USE));
     Ok(if older { Kind::Older } else { Kind::Foreign })
 }
 

@@ -25,27 +25,25 @@
 //! In the project, exports are copies. A manifest beside them says which files are emopipe's and may be replaced.
 
 mod blobs;
-mod entered;
 mod export;
-mod gc;
-mod index;
-mod layout;
+mod folders;
+mod garbage;
+mod integrity;
+mod lease;
 pub mod manifest;
 mod marker;
 pub mod names;
 mod opened;
+mod pending_push;
 mod publish;
+mod result_index;
 #[cfg(test)]
 mod tests;
-mod unsent;
-mod verify;
-mod work;
+mod work_folders;
 
-pub use entered::Entered;
 pub use export::{Exports, Removed};
-pub use gc::{Collected, Garbage, Retention, Swept};
-pub use index::{Acceptance, FileEntry, Known, Outcome};
+pub use garbage::{Collected, Garbage, Retention, Swept};
+pub use integrity::{Audit, Damage, Repaired};
+pub use lease::Entered;
 pub use opened::Store;
-pub use verify::{Audit, Damage, Repaired};
-
-pub use crate::digest::Digest;
+pub use result_index::{Acceptance, ActionResult, FileEntry, Known};

@@ -47,11 +47,11 @@ pub fn problem_of_listing(files: &[FileEntry]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Digest, Outcome};
+    use crate::{base::digest::Digest, store::ActionResult};
 
-    fn listing(names: &[&str]) -> Result<Outcome, String> {
+    fn listing(names: &[&str]) -> Result<ActionResult, String> {
         let entry = |name: &&str| FileEntry { name: (*name).to_owned(), digest: Digest::of(b"x"), size: 1 };
-        Outcome::checked(names.iter().map(entry).collect())
+        ActionResult::checked(names.iter().map(entry).collect())
     }
 
     #[test]
@@ -86,6 +86,6 @@ mod tests {
         assert!(listing(&["b", "a", "b"]).unwrap_err().contains("twice"));
         assert!(listing(&["a/b/c", "a-b", "a/b"]).unwrap_err().contains("as a folder"));
         let huge = FileEntry { name: "x".to_owned(), digest: Digest::of(b"x"), size: u64::MAX };
-        assert!(Outcome::checked(vec![huge]).unwrap_err().contains("bytes"));
+        assert!(ActionResult::checked(vec![huge]).unwrap_err().contains("bytes"));
     }
 }

@@ -8,12 +8,13 @@ use std::{
 };
 
 use super::{
-    Acceptance, Digest, Entered, FileEntry, Known, Outcome, gc,
-    index::Index,
-    layout::{INDEX, Modes, description_in},
-    marker,
+    Acceptance, ActionResult, Entered, FileEntry, Known,
+    folders::{INDEX, Modes, description_in},
+    garbage, marker,
+    result_index::Index,
 };
-use crate::{error::Result, locks::Locks};
+use crate::base::digest::Digest;
+use crate::base::{error::Result, locks::Locks};
 
 /// A store, opened for reading and writing.
 #[derive(Debug)]
@@ -86,7 +87,7 @@ impl Store {
     }
 
     /// The result of an action, if it is there with all of its bytes: of several, the one that was published first.
-    pub fn lookup(&self, key: &Digest) -> Option<Outcome> {
+    pub fn lookup(&self, key: &Digest) -> Option<ActionResult> {
         let outcomes = self.index().get(key)?.outcomes.clone();
         outcomes.into_iter().find(|o| self.is_complete(o))
     }
@@ -115,7 +116,7 @@ impl Store {
 
     /// Bytes below one of the store's folders, such as `blobs`.
     pub fn size_of(&self, folder: &str) -> u64 {
-        gc::size_below(&self.root.join(folder))
+        garbage::size_below(&self.root.join(folder))
     }
 
     /// The key under which the action of this name was last published or found, whatever its parameters were.
@@ -138,12 +139,12 @@ impl Store {
     }
 
     /// Whether every blob of the outcome is there with its size.
-    fn is_complete(&self, outcome: &Outcome) -> bool {
+    fn is_complete(&self, outcome: &ActionResult) -> bool {
         outcome.files.iter().all(|f| self.holds(f))
     }
 
     /// Where each file of an outcome lies.
-    pub fn paths(&self, outcome: &Outcome) -> BTreeMap<String, PathBuf> {
+    pub fn paths(&self, outcome: &ActionResult) -> BTreeMap<String, PathBuf> {
         outcome.files.iter().map(|f| (f.name.clone(), self.blob(&f.digest))).collect()
     }
 

@@ -9,11 +9,12 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{Acceptance, Digest, FileEntry, Outcome, Store, names};
-use crate::{
+use super::{Acceptance, ActionResult, FileEntry, Store, names};
+use crate::base::digest::Digest;
+use crate::base::{
     durable::{self, Draft},
     error::{Error, IoAt, Result},
-    fault,
+    failpoint,
 };
 
 /// A description that is on disk and has no name yet.
@@ -24,7 +25,13 @@ struct Description {
 
 impl Store {
     /// Makes the files under `folder` an action's result. The folder is emptied.
-    pub fn publish(&self, key: Digest, action: &str, folder: &Path, preimage: &serde_json::Value) -> Result<Outcome> {
+    pub fn publish(
+        &self,
+        key: Digest,
+        action: &str,
+        folder: &Path,
+        preimage: &serde_json::Value,
+    ) -> Result<ActionResult> {
         let files = files_below(folder)?;
         let mut changed = BTreeSet::new();
         let seal = |(name, path): (String, PathBuf)| {
@@ -41,13 +48,19 @@ impl Store {
         for (file, path) in &sealed {
             self.move_in(path, &file.digest, &mut changed)?;
         }
-        let outcome = Outcome::new(sealed.into_iter().map(|(file, _)| file).collect());
+        let outcome = ActionResult::new(sealed.into_iter().map(|(file, _)| file).collect());
         self.show(key, action, &outcome, described, changed)?;
         Ok(outcome)
     }
 
     /// Makes an outcome, all of whose blobs are in the store, an action's result.
-    pub fn record(&self, key: Digest, action: &str, outcome: &Outcome, preimage: &serde_json::Value) -> Result<()> {
+    pub fn record(
+        &self,
+        key: Digest,
+        action: &str,
+        outcome: &ActionResult,
+        preimage: &serde_json::Value,
+    ) -> Result<()> {
         self.show(key, action, outcome, self.describe(&key, preimage)?, BTreeSet::new())
     }
 
@@ -56,7 +69,7 @@ impl Store {
         &self,
         key: Digest,
         action: &str,
-        outcome: &Outcome,
+        outcome: &ActionResult,
         acceptance: Acceptance,
         record: &serde_json::Value,
     ) -> Result<()> {
@@ -73,13 +86,13 @@ impl Store {
     }
 
     /// What the files under `folder` would be called as an artifact.
-    pub fn listing(&self, folder: &Path) -> Result<Outcome> {
+    pub fn listing(&self, folder: &Path) -> Result<ActionResult> {
         let mut files = Vec::new();
         for (name, path) in files_below(folder)? {
             let size = fs::metadata(&path).io_at("read", &path)?.len();
             files.push(FileEntry { name, digest: Digest::of_file(&path)?, size });
         }
-        Ok(Outcome::new(files))
+        Ok(ActionResult::new(files))
     }
 
     /// Names the description and shows the result, once all that it names is on disk. `changed` are folders that got names.
@@ -87,13 +100,13 @@ impl Store {
         &self,
         key: Digest,
         action: &str,
-        outcome: &Outcome,
+        outcome: &ActionResult,
         described: Description,
         mut changed: BTreeSet<PathBuf>,
     ) -> Result<()> {
         self.name_description(described, &mut changed)?;
         durable::sync_folders(&changed)?;
-        fault::at("record");
+        failpoint::at("record");
         self.index().append(key, action, outcome)
     }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::base::digest::Digest;
 
 fn folder_with(store: &Store, files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = store.staging().unwrap();
@@ -15,7 +16,7 @@ fn folder_with(store: &Store, files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-fn publish(store: &Store, key: &str, files: &[(&str, &str)]) -> (Digest, Outcome) {
+fn publish(store: &Store, key: &str, files: &[(&str, &str)]) -> (Digest, ActionResult) {
     let key = Digest::of(key.as_bytes());
     let folder = folder_with(store, files);
     let outcome = store.publish(key, "stage", folder.path(), &json!({"n": 1})).unwrap();
@@ -289,7 +290,7 @@ fn checkpoints_of_unfinished_actions_survive_a_collection_until_they_are_old() {
 fn what_lies_in_the_place_of_something_else_is_found_and_taken_out() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let results: Vec<(Digest, Outcome)> =
+    let results: Vec<(Digest, ActionResult)> =
         (0..5).map(|i| publish(&store, &i.to_string(), &[("x", &i.to_string())])).collect();
     let blob = |i: usize| store.blob(&results[i].1.files[0].digest);
     let description = |i: usize| store.preimage_path(&results[i].0);
@@ -375,10 +376,10 @@ fn a_store_is_as_open_as_its_folder() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("cache");
         fs::create_dir(&root).unwrap();
-        crate::durable::set_mode(&root, mode).unwrap();
+        crate::base::durable::set_mode(&root, mode).unwrap();
         let store = Store::open(&root).unwrap();
         let (key, outcome) = publish(&store, "a", &[("x", "1")]);
-        let mode = |path: &std::path::Path| crate::durable::mode(path).unwrap();
+        let mode = |path: &std::path::Path| crate::base::durable::mode(path).unwrap();
         let blob = store.blob(&outcome.files[0].digest);
         assert_eq!(mode(&blob), sealed);
         for path in [
@@ -452,7 +453,7 @@ proptest! {
     #[test]
     fn listings_have_one_digest_each(a in prop::collection::btree_map("[a-z/]{1,3}", 0u8..4, 0..4), b in prop::collection::btree_map("[a-z/]{1,3}", 0u8..4, 0..4)) {
         let outcome = |m: &std::collections::BTreeMap<String, u8>| {
-            Outcome::new(m.iter().map(|(n, c)| FileEntry { name: n.clone(), digest: Digest::of(&[*c]), size: 1 }).collect())
+            ActionResult::new(m.iter().map(|(n, c)| FileEntry { name: n.clone(), digest: Digest::of(&[*c]), size: 1 }).collect())
         };
         prop_assert_eq!(outcome(&a).artifact == outcome(&b).artifact, a == b);
     }

@@ -17,11 +17,11 @@ use safetensors::{SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::DevPoint;
-use crate::{
+use crate::base::{
+    digest::Digest,
     durable,
     error::{Error, Result},
-    fault,
-    store::Digest,
+    failpoint,
 };
 
 /// Raised when the layout changes; older files are then ignored.
@@ -68,12 +68,12 @@ impl CheckpointFile {
         let bytes = self.encode(state)?;
         durable::replace(&self.path, durable::ORDINARY, |file| {
             file.write_all(Digest::of(&bytes).as_bytes())?;
-            fault::at("checkpoint-half");
+            failpoint::at("checkpoint-half");
             file.write_all(&bytes)
         })?;
         // The action's folder was made before anybody knew that something in it must last.
         durable::sync_folder(durable::parent(durable::parent(&self.path)))?;
-        fault::at("checkpoint");
+        failpoint::at("checkpoint");
         Ok(())
     }
 

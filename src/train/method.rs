@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schedule::Schedule;
+use super::learning_rate::Schedule;
 use crate::models::adapters::{AdapterSpec, LoraSpec, PrefixInit, PrefixTuningSpec, Stated, UntrainedSpec};
 
 /// A `[method.NAME]` table.
@@ -21,7 +21,7 @@ pub struct Method {
     /// A classification head is trained with the adapter and answers in place of the model's words.
     pub head: bool,
     pub training: TrainingSpec,
-    pub safeguards: Safeguards,
+    pub runtime: RuntimeOptions,
 }
 
 impl Method {
@@ -54,7 +54,7 @@ pub struct TrainingSpec {
     /// Parts in which a batch is computed one after the other: less memory, the same gradient up to rounding. On CPUs a part
     /// may be several rows, which need less memory still.
     pub accumulation: usize,
-    pub length: Length,
+    pub length: TrainingLength,
     /// At its peak.
     pub learning_rate: f64,
     pub weight_decay: f64,
@@ -80,14 +80,14 @@ pub struct TrainingSpec {
 /// How long a training goes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Length {
+pub enum TrainingLength {
     /// Optimiser steps.
     Steps(u64),
     /// Passes over the training examples; need not be whole.
     Epochs(f64),
 }
 
-impl Length {
+impl TrainingLength {
     /// Optimiser steps, at least one.
     pub fn steps(self, per_epoch: u64) -> u64 {
         match self {
@@ -100,7 +100,7 @@ impl Length {
 /// What protects a training and can't change the adapter's bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Safeguards {
+pub struct RuntimeOptions {
     /// Optimiser steps between checkpoints; None: by time.
     pub checkpoint_every_steps: Option<u64>,
     /// Seconds between checkpoints.
@@ -117,7 +117,7 @@ impl Default for TrainingSpec {
         Self {
             batch_size: 16,
             accumulation: 1,
-            length: Length::Epochs(1.0),
+            length: TrainingLength::Epochs(1.0),
             learning_rate: 1e-3,
             weight_decay: 0.0,
             betas: [0.9, 0.999],
@@ -133,7 +133,7 @@ impl Default for TrainingSpec {
     }
 }
 
-impl Default for Safeguards {
+impl Default for RuntimeOptions {
     fn default() -> Self {
         Self { checkpoint_every_steps: None, checkpoint_every_seconds: 20, max_loss_rise: 10.0, checkpointing: false }
     }
@@ -261,9 +261,9 @@ impl TryFrom<MethodTable> for Method {
 
     fn try_from(t: MethodTable) -> Result<Self, String> {
         t.refuse_foreign_keys()?;
-        let (training, safeguards) = (t.training()?, t.safeguards()?);
+        let (training, runtime) = (t.training()?, t.runtime()?);
         let (title, head, stated) = (t.title.clone(), t.head, t.stated());
-        Ok(Self { title, adapter: t.adapter_spec()?, stated, head, training, safeguards })
+        Ok(Self { title, adapter: t.adapter_spec()?, stated, head, training, runtime })
     }
 }
 
@@ -356,8 +356,8 @@ impl MethodTable {
         let length = match (self.steps, self.epochs) {
             (Some(_), Some(_)) => return Err("`steps` and `epochs` both say how long to train: give one".to_owned()),
             (Some(0), None) => return Err("`steps` must be at least 1".to_owned()),
-            (Some(steps), None) => Length::Steps(steps),
-            (None, Some(epochs)) if epochs > 0.0 => Length::Epochs(epochs),
+            (Some(steps), None) => TrainingLength::Steps(steps),
+            (None, Some(epochs)) if epochs > 0.0 => TrainingLength::Epochs(epochs),
             (None, Some(_)) => return Err("`epochs` must be above 0".to_owned()),
             (None, None) => default.length,
         };
@@ -398,11 +398,11 @@ impl MethodTable {
         Ok(spec)
     }
 
-    fn safeguards(&self) -> Result<Safeguards, String> {
-        let default = Safeguards::default();
+    fn runtime(&self) -> Result<RuntimeOptions, String> {
+        let default = RuntimeOptions::default();
         let max_loss_rise = self.max_loss_rise.unwrap_or(default.max_loss_rise);
         above_zero("max_loss_rise", max_loss_rise)?;
-        Ok(Safeguards {
+        Ok(RuntimeOptions {
             checkpoint_every_steps: self.checkpoint_every_steps,
             checkpoint_every_seconds: self.checkpoint_every_seconds.unwrap_or(default.checkpoint_every_seconds),
             max_loss_rise,
@@ -442,7 +442,7 @@ mod tests {
     #[test]
     fn everything_has_a_default_but_title_and_adapter() {
         let m = method(json!({ "title": "LoRA", "adapter": "lora" })).unwrap();
-        assert_eq!((m.training, m.safeguards), (TrainingSpec::default(), Safeguards::default()));
+        assert_eq!((m.training, m.runtime), (TrainingSpec::default(), RuntimeOptions::default()));
         let AdapterSpec::Lora(lora) = m.adapter else { panic!() };
         assert_eq!((lora.rank, lora.target_modules.len()), (8, 0));
         assert!(method(json!({ "adapter": "lora" })).unwrap_err().contains("title"));
@@ -455,9 +455,9 @@ mod tests {
             "schedule": "cosine", "checkpoint_every_steps": 2,
         }))
         .unwrap();
-        assert_eq!(m.training.length, Length::Steps(7));
+        assert_eq!(m.training.length, TrainingLength::Steps(7));
         assert_eq!((m.training.betas, m.training.schedule), ([0.8, 0.99], Schedule::Cosine));
-        assert_eq!(m.safeguards.checkpoint_every_steps, Some(2));
+        assert_eq!(m.runtime.checkpoint_every_steps, Some(2));
         let AdapterSpec::Ptuning2(p) = m.adapter else { panic!() };
         assert_eq!((p.virtual_tokens, p.init), (4, PrefixInit::Text { text: String::new() }));
     }
@@ -492,8 +492,8 @@ mod tests {
 
     #[test]
     fn length_in_steps() {
-        assert_eq!(Length::Epochs(1.5).steps(5), 8);
-        assert_eq!(Length::Epochs(0.001).steps(5), 1);
-        assert_eq!(Length::Steps(3).steps(5), 3);
+        assert_eq!(TrainingLength::Epochs(1.5).steps(5), 8);
+        assert_eq!(TrainingLength::Epochs(0.001).steps(5), 1);
+        assert_eq!(TrainingLength::Steps(3).steps(5), 3);
     }
 }

@@ -1,16 +1,14 @@
 //! Training of adapters: batches, schedule, optimiser, checkpoints.
 
-pub mod adamw;
-mod batch;
 mod checkpoint;
+mod data_order;
+mod learning_rate;
 mod method;
-mod run;
-mod schedule;
-mod tokens;
+pub mod optimizer;
+mod trainer;
 
-pub use batch::{Answers, DataOrder, PackedBatch, Sample, most_in_row, shared_beginning};
 pub use checkpoint::{Checkpoint, CheckpointFile, checkpoint_path};
-pub use method::{Length, Method, Safeguards, TrainingSpec, adapter_name};
-pub use run::{DevPoint, Training, TrainingSummary, peak_memory};
-pub use schedule::Schedule;
-pub use tokens::TokenSet;
+pub use data_order::DataOrder;
+pub use learning_rate::Schedule;
+pub use method::{Method, RuntimeOptions, TrainingLength, TrainingSpec, adapter_name};
+pub use trainer::{DevPoint, Training, TrainingSummary};

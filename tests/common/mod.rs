@@ -53,7 +53,7 @@ impl Project {
             "EMOPIPE_DATA",
             "EMOPIPE_OFFLINE",
             "EMOPIPE_LOG",
-            "EMOPIPE_FAULT",
+            "EMOPIPE_FAILPOINT",
             "EMOPIPE_LOCKS",
         ] {
             command.env_remove(name);

@@ -9,8 +9,8 @@ use std::{
 use candle_core::Device as Opened;
 
 use crate::{
+    base::error::Result,
     engine::Progress,
-    error::Result,
     models::device::{self, Counts, Mark},
 };
 

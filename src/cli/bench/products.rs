@@ -5,12 +5,11 @@ use serde_json::{Value, json};
 
 use super::figures::rate;
 use crate::{
-    engine::Device,
-    error::Result,
+    base::{error::Result, machine::Device},
     models::{
         Dims, Dtype,
         device::{self, Mark},
-        ops::{gemm, random},
+        ops::{gemm, uniform},
     },
 };
 
@@ -31,7 +30,7 @@ pub fn square(device: Device, dtype: Dtype, size: usize, repeats: usize) -> Resu
 
 /// Teraflops of the vendor's product of two square matrices.
 pub fn ceiling(device: &Opened, dtype: Dtype, size: usize, repeats: usize) -> Result<f64> {
-    let matrix = |name| random::matrix(name, &[size, size], BOUND, dtype.into(), device);
+    let matrix = |name| uniform::matrix(name, &[size, size], BOUND, dtype.into(), device);
     let (a, b) = (matrix("a")?, matrix("b")?);
     teraflops(device, 2.0 * (size as f64).powi(3), repeats, || a.matmul(&b))
 }
@@ -48,10 +47,10 @@ pub fn of_layer(device: &Opened, dtype: Dtype, dims: &Dims, rows: usize, repeats
     let read = if device.is_cpu() { DType::F32 } else { dtype.into() };
     let mut lines = Vec::new();
     for (name, inputs, outputs) in matrices {
-        let weight = random::matrix(name, &[outputs, inputs], BOUND, dtype.into(), device)?;
+        let weight = uniform::matrix(name, &[outputs, inputs], BOUND, dtype.into(), device)?;
         let operations = 2.0 * rows as f64 * inputs as f64 * outputs as f64;
         for (direction, width, side) in [("forward", inputs, weight.t()?), ("backward", outputs, weight.clone())] {
-            let x = random::matrix("x", &[rows, width], BOUND, read, device)?;
+            let x = uniform::matrix("x", &[rows, width], BOUND, read, device)?;
             let tflops = teraflops(device, operations, repeats, || gemm::product(&x, &side, 1.0))?;
             lines.push(json!({
                 "product": name, "direction": direction, "rows": rows, "inputs": inputs, "outputs": outputs,

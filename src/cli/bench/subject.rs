@@ -4,19 +4,23 @@ use candle_core::Device as Opened;
 use serde_json::{Map, Value, json};
 
 use super::{
-    model,
+    bench_model,
     workload::{Task, Workload},
 };
 use crate::{
+    base::{
+        error::{Error, Result},
+        machine::{Device, peak_memory},
+    },
     cli::args::{BenchMethod, BenchModelArgs},
-    engine::{Device, Progress},
-    error::{Error, Result},
+    engine::Progress,
     models::{
-        self, Adapter, AdapterSpec, Backbone, BackboneSpec, adapters,
-        adapters::{Head, LoraSpec, PrefixInit, PrefixTuningSpec, UntrainedSpec, WithHead},
+        self, Adapter, AdapterSpec, Backbone, BackboneSpec,
+        adapters::{self, Head, LoraSpec, PrefixInit, PrefixTuningSpec, UntrainedSpec, WithHead},
         device,
     },
-    train::{Length, Safeguards, Sample, Schedule, Training, TrainingSpec, peak_memory},
+    packing::Sample,
+    train::{RuntimeOptions, Schedule, Training, TrainingLength, TrainingSpec},
 };
 
 /// Seed of the adapter, the order of the data and dropout.
@@ -43,9 +47,9 @@ impl Subject {
             return Err(Error::input(format!("{} has no tasks", args.workload.display())));
         }
         if args.random {
-            return Ok((Self::drawn(model::drawn(&args.model, args.dtype, None)?, args.device)?, workload));
+            return Ok((Self::drawn(bench_model::drawn(&args.model, args.dtype, None)?, args.device)?, workload));
         }
-        let (spec, files) = model::stored(&args.model, args.dtype)?;
+        let (spec, files) = bench_model::stored(&args.model, args.dtype)?;
         let backbone = models::load(&spec, &files, &device::open(args.device)?)?;
         Ok((Self { spec, backbone }, workload))
     }
@@ -100,7 +104,7 @@ impl Subject {
     ) -> Result<Vec<f32>> {
         let spec = TrainingSpec {
             batch_size: batch,
-            length: Length::Steps(steps),
+            length: TrainingLength::Steps(steps),
             learning_rate: 1e-3,
             schedule: Schedule::Constant,
             warmup: 0.0,
@@ -114,7 +118,7 @@ impl Subject {
             dev: &[],
             answers: &task.answers(),
             spec: &spec,
-            safeguards: &Safeguards::default(),
+            runtime: &RuntimeOptions::default(),
             seed: SEED,
             checkpoint: None,
             progress,

@@ -6,16 +6,20 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::{
+    bench_model,
     clock::{Clock, Lap},
     figures::{median, rate},
-    model, products,
+    products,
     subject::{Method, Subject, device_memory},
     workload::{Task, Workload},
 };
 use crate::{
+    base::{
+        error::{Error, Result},
+        machine::Device,
+    },
     cli::args::{BenchMethod, at_least_one, device, dtype, named_path},
-    engine::{Device, Unwatched},
-    error::{Error, Result},
+    engine::Unwatched,
     models::{self, Adapter, BackboneSpec, Dims, Dtype, device as devices},
 };
 
@@ -48,7 +52,7 @@ pub struct SuiteArgs {
     /// Rank of LoRA.
     #[arg(long, default_value_t = 8)]
     rank: usize,
-    /// Length of a prefix.
+    /// TrainingLength of a prefix.
     #[arg(long, default_value_t = 32)]
     virtual_tokens: usize,
     /// Examples per step.
@@ -169,7 +173,7 @@ struct Suite<'a> {
 
 impl<'a> Suite<'a> {
     fn new(args: &'a SuiteArgs) -> Result<Self> {
-        let spec = model::drawn(&args.model, args.dtype, args.layers)?;
+        let spec = bench_model::drawn(&args.model, args.dtype, args.layers)?;
         if models::is_encoder(&spec.family)? {
             return Err(Error::input(format!("{} is an encoder, and the suite measures decoders", args.model)));
         }

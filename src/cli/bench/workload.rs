@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    base::error::{Error, IoAt, Result},
     data::{TOKENS_FILE, TOKENS_INFO_FILE},
-    error::{Error, IoAt, Result},
-    train::{Answers, Sample, TokenSet, shared_beginning},
+    packing::{Answers, Sample, TokenSet, shared_beginning},
 };
 
 /// Ids below this have a meaning of their own in most vocabularies.

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{
+    chat_template::Template,
     message::{self, Rendered},
-    template::Template,
 };
 use crate::{
+    base::error::{Error, Result},
     data::tokenizer::{Script, TextModel, Tokenizer},
-    error::{Error, Result},
 };
 
 /// A message and an answer of no importance.
@@ -191,7 +191,7 @@ fn unseen() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::tokenizer::testing::model;
+    use crate::data::tokenizer::test_tokenizer::model;
 
     const CHATML: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}\
         {{ '<|start|>system\nBe kind<|eot|>\n' }}{% endif %}\

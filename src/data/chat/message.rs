@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::{
+    chat_template::{Message, Template},
     python,
-    template::{Message, Template},
 };
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// What a template wrote of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 //! Templates are Jinja, in the dialect that the Hugging Face hub's tokenizers use. Control tokens that the template writes
 //! become control ids; the same characters in a user message stay plain text.
 
+mod chat_template;
 mod conversation;
 mod generation;
 mod message;
 mod python;
-mod template;
 
 pub use conversation::Chat;

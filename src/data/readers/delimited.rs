@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Problem, Reader, Record, Records, check_line_ends, line_end, listed, numbered, torn};
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Fields between delimiters, one row a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -10,7 +10,7 @@ use super::{
     Place, Problem, Reader, Record, Records,
     value::{self, Table, Value},
 };
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Tables (objects) as rows; tables inside of a row give columns such as `emotion.main`. Values are kept as they are written,
 /// so ids may have any number of digits. A file of JSON Lines is the list of its values, so that `{row}` leads to its rows.

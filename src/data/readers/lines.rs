@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Reader, Record, Records};
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Plain text: every line is a row with the one column `text`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::card::Problem;
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// File format, and its options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use indexmap::{IndexMap, map::Entry};
 
 use super::{line_at, lines::line_end};
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// A JSON value of a file's text.
 #[derive(Debug, Clone, PartialEq)]

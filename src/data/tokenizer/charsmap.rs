@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// A double-array trie (Aoe 1989; laid out as by darts-clone) from what is replaced to the place of its replacement among
 /// NUL-terminated strings.

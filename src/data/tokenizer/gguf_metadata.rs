@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::quantized::gguf_file::Value;
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Keys below `tokenizer.` that are read here, or that change no id of a chat: marks for other uses, what is added where no
 /// template does it, how pieces are rated by other models.

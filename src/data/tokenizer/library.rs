@@ -11,7 +11,7 @@ use tokenizers::{
 };
 
 use super::{AddedTokens, Script, Tokenizer, added::Form};
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// A tokenizer of the `tokenizers` crate in which a person's words give no control tokens.
 pub struct LibraryTokenizer {

@@ -7,23 +7,23 @@
 
 mod added;
 mod charsmap;
-mod config;
 mod convention;
-mod gguf;
 mod gguf_metadata;
-mod json;
-mod keys;
+mod gguf_vocabulary;
+mod json_parts;
+mod known_keys;
 mod library;
-mod model;
-mod schema;
 mod script;
 mod sentencepiece;
 #[cfg(test)]
-pub(crate) mod testing;
+pub(crate) mod test_tokenizer;
+mod text_model;
+mod tokenizer_config;
+mod tokenizer_json;
 mod wordpiece;
 
 pub use added::AddedTokens;
 pub use convention::Convention;
 pub use library::LibraryTokenizer;
-pub use model::{Files, TextModel, Tokenizer};
 pub use script::Script;
+pub use text_model::{Files, TextModel, Tokenizer};

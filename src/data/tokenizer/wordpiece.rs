@@ -14,11 +14,11 @@ use tokenizers::{
 
 use super::{
     LibraryTokenizer, TextModel,
-    config::Settings,
     library::library,
-    model::{Files, Origin},
+    text_model::{Files, Origin},
+    tokenizer_config::Settings,
 };
-use crate::error::{At, Error, IoAt, Result};
+use crate::base::error::{At, Error, IoAt, Result};
 
 const FILE: &str = "vocab.txt";
 
@@ -61,12 +61,12 @@ fn word_piece(text: &str, settings: &Settings) -> Result<tokenizers::Tokenizer> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::tokenizer::config::TOKENIZER_CONFIG;
+    use crate::data::tokenizer::tokenizer_config::TOKENIZER_CONFIG;
     use crate::data::{
         chat::Chat,
         prompt::{Instruction, SENTENCE},
+        tokenized::{Prompter, prompt_limit},
         tokenizer::Convention,
-        tokens::{Prompter, prompt_limit},
     };
 
     const VOCAB: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nfilm\ngood\n##ly\n!\n好\ncafe\ncafé\nGood\n[\n]\nsep\n";

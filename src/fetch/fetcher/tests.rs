@@ -4,7 +4,7 @@ use sha2::Digest as _;
 use tempfile::TempDir;
 
 use super::*;
-use crate::fetch::{Sha256, testing::*};
+use crate::fetch::{Sha256, loopback::*};
 
 mod distrust;
 
@@ -48,7 +48,7 @@ impl Lab {
 
     /// Names in the work folder.
     fn kept(&self) -> Vec<String> {
-        files::names(&self.path("work"))
+        placed_files::names(&self.path("work"))
     }
 }
 

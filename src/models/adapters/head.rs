@@ -15,11 +15,11 @@ use super::{
     ptuning2::{self, linear},
 };
 use crate::{
-    error::{Error, Result},
+    base::error::{Error, Result},
     models::{
         Backbone,
         autograd::{Backward, Input, record},
-        random,
+        seeded,
     },
 };
 
@@ -39,8 +39,8 @@ impl Head {
     pub fn new(labels: usize, backbone: &dyn Backbone, seed: u64) -> Result<Self> {
         let (name, hidden, device) = (backbone.head_name(), backbone.dims().hidden, backbone.device());
         let bound = 1.0 / (hidden as f32).sqrt();
-        let weight = random::uniform(seed, &format!("{name}.weight"), labels * hidden, bound);
-        let bias = random::uniform(seed, &format!("{name}.bias"), labels, bound);
+        let weight = seeded::uniform(seed, &format!("{name}.weight"), labels * hidden, bound);
+        let bias = seeded::uniform(seed, &format!("{name}.bias"), labels, bound);
         Ok(Self {
             name,
             weight: Var::from_vec(weight, (labels, hidden), device)?,
@@ -224,7 +224,7 @@ mod tests {
         Decoder, Mode, TokenTree,
         adapters::{self, AdapterSpec, Untrained, create, load},
         load_decoder,
-        testing::{assert_close, assert_gradient, random, with_threads},
+        test_models::{assert_close, assert_gradient, random, with_threads},
     };
 
     fn backbone() -> Decoder {

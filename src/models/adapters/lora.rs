@@ -13,8 +13,8 @@ use super::{
     unknown_target,
 };
 use crate::{
-    error::{At, Error, Result},
-    models::{Backbone, Module, random},
+    base::error::{At, Error, Result},
+    models::{Backbone, Module, seeded},
 };
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -64,7 +64,7 @@ impl Lora {
         for Module { path, inputs, outputs } in modules {
             if spec.chooses(&path) {
                 let bound = 1.0 / (inputs as f32).sqrt();
-                let a = random::uniform(seed, &format!("lora_A.{path}"), spec.rank * inputs, bound);
+                let a = seeded::uniform(seed, &format!("lora_A.{path}"), spec.rank * inputs, bound);
                 pairs.push(Pair {
                     path,
                     a: Var::from_vec(a, (spec.rank, inputs), backbone.device())?,

@@ -1,6 +1,6 @@
 //! What is trained on top of a frozen backbone. One file a method, one line each in [`AdapterSpec`] and [`create`].
 
-mod frozen;
+mod detached;
 mod head;
 mod lora;
 mod none;
@@ -13,9 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Backbone;
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
-pub use frozen::Frozen;
+pub use detached::DetachedAdapter;
 pub use head::{Head, WithHead};
 pub use lora::{Lora, LoraSpec};
 pub use none::{Untrained, UntrainedSpec};
@@ -133,7 +133,7 @@ impl AdapterSpec {
 }
 
 /// The modules whose path is `target` or ends in `.target`, as PEFT matches `target_modules`.
-pub(super) fn matches_target(path: &str, target: &str) -> bool {
+pub(crate) fn matches_target(path: &str, target: &str) -> bool {
     path.strip_suffix(target).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 

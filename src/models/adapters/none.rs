@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Adapter, SavedAdapter};
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Nothing to set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -11,7 +11,7 @@ mod write;
 
 use super::{Adapter, Head, Lora, PrefixTuning, Untrained, WithHead, lora, ptuning2};
 use crate::{
-    error::{At, Error, Result},
+    base::error::{At, Error, Result},
     models::Backbone,
 };
 

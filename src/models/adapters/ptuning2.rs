@@ -12,7 +12,7 @@ use super::{
     peft::{self, Keys, Tensors},
 };
 use crate::{
-    error::{At, Error, Result},
+    base::error::{At, Error, Result},
     models::{
         Backbone, Dims,
         autograd::{Backward, Input, record},
@@ -20,7 +20,7 @@ use crate::{
             gemm,
             rotary::{Rotary, rotate, rotate_back},
         },
-        random,
+        seeded,
     },
 };
 
@@ -99,7 +99,7 @@ impl PrefixTuning {
         }
         let table = match (&spec.init, spec.projection, init_ids) {
             (PrefixInit::Normal { std }, _, _) => {
-                let numbers = random::normal(seed, "prefix_encoder.embedding", rows * width, *std as f32);
+                let numbers = seeded::normal(seed, "prefix_encoder.embedding", rows * width, *std as f32);
                 Tensor::from_vec(numbers, (rows, width), device)?
             }
             (PrefixInit::Text { .. }, Some(_), _) => {
@@ -116,8 +116,8 @@ impl PrefixTuning {
             Some(hidden) => {
                 let linear = |name: &str, outputs: usize, inputs: usize| -> Result<(Var, Var)> {
                     let bound = 1.0 / (inputs as f32).sqrt();
-                    let weight = random::uniform(seed, &format!("{name}.weight"), outputs * inputs, bound);
-                    let bias = random::uniform(seed, &format!("{name}.bias"), outputs, bound);
+                    let weight = seeded::uniform(seed, &format!("{name}.weight"), outputs * inputs, bound);
+                    let bias = seeded::uniform(seed, &format!("{name}.bias"), outputs, bound);
                     Ok((Var::from_vec(weight, (outputs, inputs), device)?, Var::from_vec(bias, outputs, device)?))
                 };
                 let (first, second) = (

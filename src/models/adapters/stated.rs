@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Adapter;
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// What reports call an adapter, so that it had better be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,17 +1,17 @@
 //! The devices that tensors live on.
 
 #[cfg(feature = "cuda")]
-mod cuda;
+mod cuda_driver;
 
 use std::time::Instant;
 
 use candle_core::Device as Opened;
 
 #[cfg(not(feature = "cuda"))]
-use crate::engine::machine;
-use crate::{
-    engine::{Device, machine::Gpu},
+use crate::base::machine;
+use crate::base::{
     error::{Error, Result},
+    machine::{Device, Gpu},
 };
 
 /// The GPU for tests of kernels: also where there is no cuBLAS, so that those which need none are run.
@@ -20,7 +20,7 @@ use crate::{
 /// As [`open`].
 #[cfg(all(test, feature = "cuda"))]
 pub fn connect() -> Result<Opened> {
-    cuda::connect()
+    cuda_driver::connect()
 }
 
 /// The GPUs that this process may compute on.
@@ -29,7 +29,7 @@ pub fn connect() -> Result<Opened> {
 /// If there are none, or this build can't use them: why, and what to do.
 pub fn gpus() -> Result<Vec<Gpu>> {
     #[cfg(feature = "cuda")]
-    return cuda::gpus();
+    return cuda_driver::gpus();
     #[cfg(not(feature = "cuda"))]
     Err(without_cuda())
 }
@@ -37,7 +37,7 @@ pub fn gpus() -> Result<Vec<Gpu>> {
 /// The GPUs of this machine, whether or not this build can use them.
 pub fn gpus_of_machine() -> Vec<Gpu> {
     #[cfg(feature = "cuda")]
-    return cuda::gpus().unwrap_or_default();
+    return cuda_driver::gpus().unwrap_or_default();
     #[cfg(not(feature = "cuda"))]
     machine::cuda_devices()
 }
@@ -61,7 +61,7 @@ pub fn open(device: Device) -> Result<Opened> {
     match device {
         Device::Cpu => Ok(Opened::Cpu),
         #[cfg(feature = "cuda")]
-        Device::Cuda => cuda::open(),
+        Device::Cuda => cuda_driver::open(),
         #[cfg(not(feature = "cuda"))]
         Device::Cuda => Err(without_cuda()),
     }
@@ -86,7 +86,7 @@ pub struct Peak {
 pub fn peak(device: &Opened) -> Option<Peak> {
     match device {
         #[cfg(feature = "cuda")]
-        Opened::Cuda(device) => cuda::peak(device),
+        Opened::Cuda(device) => cuda_driver::peak(device),
         _ => None,
     }
 }
@@ -99,7 +99,7 @@ pub fn forget_peak(device: &Opened) -> Result<()> {
     device.synchronize()?;
     #[cfg(feature = "cuda")]
     if let Opened::Cuda(device) = device {
-        cuda::forget_peak(device);
+        cuda_driver::forget_peak(device);
     }
     Ok(())
 }
@@ -128,7 +128,7 @@ impl Counts {
 /// All zero in a build without CUDA.
 pub fn counts() -> Counts {
     #[cfg(feature = "cuda")]
-    return cuda::counts();
+    return cuda_driver::counts();
     #[cfg(not(feature = "cuda"))]
     Counts::default()
 }
@@ -146,7 +146,7 @@ impl Mark {
     pub fn new(device: &Opened) -> Result<Self> {
         match device {
             #[cfg(feature = "cuda")]
-            Opened::Cuda(device) => cuda::mark(device).map(Self::Cuda),
+            Opened::Cuda(device) => cuda_driver::mark(device).map(Self::Cuda),
             _ => Ok(Self::Host(Instant::now())),
         }
     }
@@ -159,7 +159,7 @@ impl Mark {
         match (self, later) {
             (Self::Host(from), Self::Host(to)) => Ok((*to - *from).as_secs_f64()),
             #[cfg(feature = "cuda")]
-            (Self::Cuda(from), Self::Cuda(to)) => cuda::seconds_between(from, to),
+            (Self::Cuda(from), Self::Cuda(to)) => cuda_driver::seconds_between(from, to),
             #[cfg(feature = "cuda")]
             _ => Err(Error::internal("a time between different devices")),
         }
@@ -173,7 +173,7 @@ impl Mark {
 pub fn profile<T>(device: &Opened, work: impl FnOnce() -> T) -> Result<T> {
     match device {
         #[cfg(feature = "cuda")]
-        Opened::Cuda(_) => cuda::profile(work),
+        Opened::Cuda(_) => cuda_driver::profile(work),
         _ => Ok(work()),
     }
 }
@@ -185,7 +185,7 @@ pub fn profile<T>(device: &Opened, work: impl FnOnce() -> T) -> Result<T> {
 pub fn name(device: &Opened) -> Result<String> {
     match device {
         #[cfg(feature = "cuda")]
-        Opened::Cuda(device) => cuda::name(device),
+        Opened::Cuda(device) => cuda_driver::name(device),
         _ => Ok(Device::Cpu.name().to_owned()),
     }
 }

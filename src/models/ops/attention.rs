@@ -47,13 +47,13 @@ impl Heads {
 
 /// Which tokens see which.
 #[derive(Debug)]
-pub struct Pattern {
+pub struct AttentionMask {
     pub(super) blocks: Vec<Block>,
     pub(super) tokens: usize,
     /// The first token that asks.
     pub(super) from: usize,
     #[cfg(feature = "cuda")]
-    pub(super) cuda: super::cuda::attention::Cached,
+    pub(super) cuda: super::cuda::attention_kernels::Cached,
 }
 
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub(super) struct Block {
     pub(super) causal: bool,
 }
 
-impl Pattern {
+impl AttentionMask {
     /// Queries are the tokens of `tree` at `from` and later.
     pub fn new(tree: &TokenTree, from: usize) -> Arc<Self> {
         let mut blocks = Vec::new();
@@ -112,7 +112,7 @@ impl Pattern {
         Self::of_segments(tree, usize::MAX)
     }
 
-    /// As [`Pattern::two_sided`], for the first token of each segment alone. Other rows of the result are zero.
+    /// As [`AttentionMask::two_sided`], for the first token of each segment alone. Other rows of the result are zero.
     pub fn first_of_each(tree: &TokenTree) -> Arc<Self> {
         Self::of_segments(tree, 1)
     }
@@ -198,18 +198,18 @@ impl Operands<'_> {
         }
     }
 
-    /// What `pattern`'s queries see: `[queries, heads * dim]`.
-    fn forward(&self, pattern: &Pattern) -> Vec<f32> {
+    /// What `mask`'s queries see: `[queries, heads * dim]`.
+    fn forward(&self, mask: &AttentionMask) -> Vec<f32> {
         let Heads { queries, keys, dim, .. } = self.heads;
         let group = self.heads.group();
         let width = queries * dim;
-        let mut out = buffers::zeros((pattern.tokens - pattern.from) * width);
+        let mut out = buffers::zeros((mask.tokens - mask.from) * width);
         let target = Shared(out.as_mut_ptr());
-        let tasks = pattern.blocks.len() * keys;
+        let tasks = mask.blocks.len() * keys;
         (0..tasks).into_par_iter().for_each_init(
             || (Gathered::default(), Vec::new()),
             |(gathered, seen), task| {
-                let (block, head) = (&pattern.blocks[task / keys], task % keys);
+                let (block, head) = (&mask.blocks[task / keys], task % keys);
                 self.gather(block, head, gathered);
                 let (m, n) = (block.queries.len() * group, self.virtual_tokens + block.keys);
                 seen.resize(m * dim, 0.0);
@@ -217,7 +217,7 @@ impl Operands<'_> {
                 multiply((m, dim, n), seen, row_major(dim), false, p, row_major(n), v, row_major(dim), 1.0);
                 for (i, seen) in block.queries.clone().zip(seen.chunks_exact(group * dim)) {
                     // SAFETY: each query row and head belongs to one task.
-                    let row = unsafe { target.slice((i - pattern.from) * width + head * group * dim, group * dim) };
+                    let row = unsafe { target.slice((i - mask.from) * width + head * group * dim, group * dim) };
                     row.copy_from_slice(seen);
                 }
             },
@@ -226,13 +226,13 @@ impl Operands<'_> {
     }
 
     /// Gradients of `qkv` and, behind it, of the prefix.
-    fn backward(&self, pattern: &Pattern, grad: &[f32]) -> Vec<f32> {
+    fn backward(&self, mask: &AttentionMask, grad: &[f32]) -> Vec<f32> {
         let mut out = buffers::zeros(self.qkv.len() + self.prefix.len());
         let target = Shared(out.as_mut_ptr());
         (0..self.heads.keys).into_par_iter().for_each(|head| {
             let mut scratch = BackwardScratch::default();
-            for block in &pattern.blocks {
-                self.backward_block(pattern, block, head, grad, &mut scratch, target);
+            for block in &mask.blocks {
+                self.backward_block(mask, block, head, grad, &mut scratch, target);
             }
         });
         out
@@ -241,7 +241,7 @@ impl Operands<'_> {
     /// Writes to the columns of `head` in `target` only.
     fn backward_block(
         &self,
-        pattern: &Pattern,
+        mask: &AttentionMask,
         block: &Block,
         head: usize,
         grad: &[f32],
@@ -255,7 +255,7 @@ impl Operands<'_> {
         self.gather(block, head, gathered);
         g.clear();
         for i in block.queries.clone() {
-            g.extend_from_slice(&grad[(i - pattern.from) * queries * dim + head * group * dim..][..group * dim]);
+            g.extend_from_slice(&grad[(i - mask.from) * queries * dim + head * group * dim..][..group * dim]);
         }
         for (buffer, len) in [(&mut *ds, m * n), (&mut *dq, m * dim), (&mut *dk, n * dim), (&mut *dv, n * dim)] {
             buffer.resize(len, 0.0);
@@ -314,21 +314,21 @@ math::vectorised! {
 
 struct Forward {
     heads: Heads,
-    pattern: Arc<Pattern>,
+    mask: Arc<AttentionMask>,
 }
 
 struct Backward {
     heads: Heads,
-    pattern: Arc<Pattern>,
+    mask: Arc<AttentionMask>,
 }
 
 fn operands<'a>(
     heads: Heads,
-    pattern: &Pattern,
+    mask: &AttentionMask,
     (qkv, qkv_layout): (&'a CpuStorage, &Layout),
     (prefix, prefix_layout): (&'a CpuStorage, &Layout),
 ) -> Result<Operands<'a>> {
-    let virtual_tokens = pattern.check(heads, qkv_layout, prefix_layout)?;
+    let virtual_tokens = mask.check(heads, qkv_layout, prefix_layout)?;
     let qkv = values("attention", qkv, qkv_layout)?;
     let prefix = if virtual_tokens == 0 { &[] } else { values("attention", prefix, prefix_layout)? };
     Ok(Operands { heads, qkv, prefix, virtual_tokens })
@@ -340,8 +340,8 @@ impl CustomOp2 for Forward {
     }
 
     fn cpu_fwd(&self, qkv: &CpuStorage, lq: &Layout, prefix: &CpuStorage, lp: &Layout) -> Result<(CpuStorage, Shape)> {
-        let out = operands(self.heads, &self.pattern, (qkv, lq), (prefix, lp))?.forward(&self.pattern);
-        let shape = (self.pattern.tokens - self.pattern.from, self.heads.queries * self.heads.dim);
+        let out = operands(self.heads, &self.mask, (qkv, lq), (prefix, lp))?.forward(&self.mask);
+        let shape = (self.mask.tokens - self.mask.from, self.heads.queries * self.heads.dim);
         Ok((CpuStorage::F32(out), shape.into()))
     }
 
@@ -353,7 +353,7 @@ impl CustomOp2 for Forward {
         prefix: &CudaStorage,
         lp: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        super::cuda::attention::forward(self.heads, &self.pattern, (qkv, lq), (prefix, lp))
+        super::cuda::attention_kernels::forward(self.heads, &self.mask, (qkv, lq), (prefix, lp))
     }
 }
 
@@ -372,7 +372,7 @@ impl CustomOp3 for Backward {
         lg: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let grad = values("attention", grad, lg)?;
-        let out = operands(self.heads, &self.pattern, (qkv, lq), (prefix, lp))?.backward(&self.pattern, grad);
+        let out = operands(self.heads, &self.mask, (qkv, lq), (prefix, lp))?.backward(&self.mask, grad);
         let len = out.len();
         Ok((CpuStorage::F32(out), len.into()))
     }
@@ -387,7 +387,7 @@ impl CustomOp3 for Backward {
         grad: &CudaStorage,
         lg: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        super::cuda::attention::backward(self.heads, &self.pattern, (qkv, lq), (prefix, lp), (grad, lg))
+        super::cuda::attention_kernels::backward(self.heads, &self.mask, (qkv, lq), (prefix, lp), (grad, lg))
     }
 }
 
@@ -395,8 +395,8 @@ impl CustomOp3 for Backward {
 ///
 /// `qkv` is `[tokens, queries | keys | values]` with rotation applied, `prefix` `[2, virtual_tokens, keys * dim]` (keys,
 /// then values; `virtual_tokens` may be 0).
-pub fn forward(qkv: &Tensor, prefix: &Tensor, heads: Heads, pattern: &Arc<Pattern>) -> Result<Tensor> {
-    qkv.apply_op2_no_bwd(prefix, &Forward { heads, pattern: pattern.clone() })
+pub fn forward(qkv: &Tensor, prefix: &Tensor, heads: Heads, mask: &Arc<AttentionMask>) -> Result<Tensor> {
+    qkv.apply_op2_no_bwd(prefix, &Forward { heads, mask: mask.clone() })
 }
 
 /// Gradients of `qkv` and `prefix`.
@@ -405,9 +405,9 @@ pub fn backward(
     prefix: &Tensor,
     grad: &Tensor,
     heads: Heads,
-    pattern: &Arc<Pattern>,
+    mask: &Arc<AttentionMask>,
 ) -> Result<(Tensor, Tensor)> {
-    let both = qkv.apply_op3_no_bwd(prefix, grad, &Backward { heads, pattern: pattern.clone() })?;
+    let both = qkv.apply_op3_no_bwd(prefix, grad, &Backward { heads, mask: mask.clone() })?;
     let own = both.narrow(0, 0, qkv.elem_count())?.reshape(qkv.shape())?;
     if prefix.elem_count() == 0 {
         return Ok((own, prefix.clone()));
@@ -422,7 +422,7 @@ mod tests {
     use candle_core::{D, DType, Device, Var};
 
     use super::*;
-    use crate::models::testing::{assert_close, assert_gradient, random, with_threads};
+    use crate::models::test_models::{assert_close, assert_gradient, random, with_threads};
 
     const HEADS: Heads = Heads { queries: 4, keys: 2, dim: 8, precision: Precision::F32 };
 
@@ -490,17 +490,17 @@ mod tests {
     #[test]
     fn agrees_with_a_dense_mask_and_finite_differences() -> Result<()> {
         let tree = tree();
-        let pattern = Pattern::new(&tree, 0);
+        let mask = AttentionMask::new(&tree, 0);
         let qkv = Var::from_tensor(&random(&[tree.len(), HEADS.row()], 1))?;
         let prefix = Var::from_tensor(&random(&[2, 3, 16], 2))?;
         let g = random(&[tree.len(), 32], 3);
         let want = plain(&qkv, &prefix, &tree)?;
-        assert_close(&forward(&qkv, &prefix, HEADS, &pattern)?, &want, 1e-5);
-        let (d_qkv, d_prefix) = backward(&qkv, &prefix, &g, HEADS, &pattern)?;
+        assert_close(&forward(&qkv, &prefix, HEADS, &mask)?, &want, 1e-5);
+        let (d_qkv, d_prefix) = backward(&qkv, &prefix, &g, HEADS, &mask)?;
         let grads = (want * &g)?.sum_all()?.backward()?;
         assert_close(&d_qkv, grads.get(&qkv).unwrap(), 1e-5);
         assert_close(&d_prefix, grads.get(&prefix).unwrap(), 1e-5);
-        let loss = |qkv: &Tensor, prefix: &Tensor| (forward(qkv, prefix, HEADS, &pattern)? * &g)?.sum_all();
+        let loss = |qkv: &Tensor, prefix: &Tensor| (forward(qkv, prefix, HEADS, &mask)? * &g)?.sum_all();
         assert_gradient(&qkv, &d_qkv, |x| loss(x, &prefix));
         assert_gradient(&prefix, &d_prefix, |x| loss(&qkv, x));
         Ok(())
@@ -519,11 +519,12 @@ mod tests {
         let first: Vec<f32> = (0..tree.len()).map(|i| f32::from(i == 0 || owner[i] != owner[i - 1])).collect();
         let first = Tensor::from_vec(first, (tree.len(), 1), &Device::Cpu)?;
         let g = random(&[tree.len(), 32], 3);
-        for (pattern, want) in
-            [(Pattern::two_sided(&tree), whole.clone()), (Pattern::first_of_each(&tree), whole.broadcast_mul(&first)?)]
-        {
-            assert_close(&forward(&qkv, &prefix, HEADS, &pattern)?, &want, 1e-5);
-            let (d_qkv, d_prefix) = backward(&qkv, &prefix, &g, HEADS, &pattern)?;
+        for (mask, want) in [
+            (AttentionMask::two_sided(&tree), whole.clone()),
+            (AttentionMask::first_of_each(&tree), whole.broadcast_mul(&first)?),
+        ] {
+            assert_close(&forward(&qkv, &prefix, HEADS, &mask)?, &want, 1e-5);
+            let (d_qkv, d_prefix) = backward(&qkv, &prefix, &g, HEADS, &mask)?;
             let grads = (want * &g)?.sum_all()?.backward()?;
             assert_close(&d_qkv, grads.get(&qkv).unwrap(), 1e-5);
             assert_close(&d_prefix, grads.get(&prefix).unwrap(), 1e-5);
@@ -539,12 +540,12 @@ mod tests {
         tree.push(Some(root), &[0; 4]);
         let qkv = random(&[7, HEADS.row()], 1);
         let whole =
-            forward(&qkv, &Tensor::zeros((2, 0, 16), DType::F32, &Device::Cpu)?, HEADS, &Pattern::new(&tree, 0))?;
+            forward(&qkv, &Tensor::zeros((2, 0, 16), DType::F32, &Device::Cpu)?, HEADS, &AttentionMask::new(&tree, 0))?;
         let kv = |from: usize| qkv.narrow(0, 0, 3)?.narrow(1, from * 8, 16)?.contiguous();
         let mut alone = TokenTree::new();
         alone.push(None, &[0; 4]);
         let own = qkv.narrow(0, 3, 4)?.contiguous()?;
-        let seen = forward(&own, &Tensor::stack(&[kv(4)?, kv(6)?], 0)?, HEADS, &Pattern::new(&alone, 0))?;
+        let seen = forward(&own, &Tensor::stack(&[kv(4)?, kv(6)?], 0)?, HEADS, &AttentionMask::new(&alone, 0))?;
         assert_close(&whole.narrow(0, 3, 4)?, &seen, 1e-6);
         Ok(())
     }
@@ -553,8 +554,8 @@ mod tests {
     fn later_queries_alone_give_the_same_rows() -> Result<()> {
         let tree = tree();
         let (qkv, prefix) = (random(&[tree.len(), HEADS.row()], 1), random(&[2, 3, 16], 2));
-        let all = forward(&qkv, &prefix, HEADS, &Pattern::new(&tree, 0))?;
-        let late = forward(&qkv, &prefix, HEADS, &Pattern::new(&tree, 20))?;
+        let all = forward(&qkv, &prefix, HEADS, &AttentionMask::new(&tree, 0))?;
+        let late = forward(&qkv, &prefix, HEADS, &AttentionMask::new(&tree, 20))?;
         assert_close(&late, &all.narrow(0, 20, tree.len() - 20)?, 1e-6);
         Ok(())
     }
@@ -562,13 +563,13 @@ mod tests {
     #[test]
     fn thread_count_does_not_change_bits() -> Result<()> {
         let tree = tree();
-        let pattern = Pattern::new(&tree, 0);
+        let mask = AttentionMask::new(&tree, 0);
         let (qkv, prefix) = (random(&[tree.len(), HEADS.row()], 1), random(&[2, 3, 16], 2));
         let g = random(&[tree.len(), 32], 3);
         let bits = |threads| {
             with_threads(threads, || {
-                let (dqkv, dprefix) = backward(&qkv, &prefix, &g, HEADS, &pattern)?;
-                let out = forward(&qkv, &prefix, HEADS, &pattern)?;
+                let (dqkv, dprefix) = backward(&qkv, &prefix, &g, HEADS, &mask)?;
+                let out = forward(&qkv, &prefix, HEADS, &mask)?;
                 Tensor::cat(&[out.flatten_all()?, dqkv.flatten_all()?, dprefix.flatten_all()?], 0)?.to_vec1::<f32>()
             })
         };

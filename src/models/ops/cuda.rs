@@ -4,9 +4,9 @@
 //! Numbers are f32 as on CPUs, but for products with a matrix that is kept in bf16 and for attention beside such matrices: their
 //! operands are rounded to bf16 and their sums are f32. No kernel uses atomics, so the bits depend on the kind of device alone.
 
-pub mod attention;
-pub mod gemm;
-pub mod nll;
+pub mod attention_kernels;
+pub mod cublas;
+pub mod nll_kernels;
 #[cfg(test)]
 mod tests;
 

@@ -108,7 +108,7 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
-    use crate::models::testing::with_threads;
+    use crate::models::test_models::with_threads;
 
     #[test]
     fn drops_the_asked_share_whatever_the_threads() -> Result<()> {

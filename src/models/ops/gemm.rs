@@ -206,7 +206,7 @@ impl InplaceOp3 for Gemm {
     ) -> Result<()> {
         use super::cuda::{
             Pointer,
-            gemm::{Matrix, multiply},
+            cublas::{Matrix, multiply},
         };
         let (m, n, dst_from, ds) = operand(dst_layout)?;
         let (a, b) = (Matrix::of(a, a_layout)?, Matrix::of(b, b_layout)?);
@@ -241,7 +241,7 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
-    use crate::models::testing::{assert_close, random, with_threads};
+    use crate::models::test_models::{assert_close, random, with_threads};
 
     #[test]
     fn agrees_with_candle_on_views() -> Result<()> {

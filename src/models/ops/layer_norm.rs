@@ -154,7 +154,7 @@ mod tests {
     use candle_core::{D, Var};
 
     use super::*;
-    use crate::models::testing::{assert_close, assert_gradient, random, with_threads};
+    use crate::models::test_models::{assert_close, assert_gradient, random, with_threads};
 
     fn plain(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
         let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;

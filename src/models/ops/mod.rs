@@ -3,7 +3,7 @@
 //! Every reduction has an order that doesn't depend on the number of threads, so results are the same bits on one core
 //! and on many. [`super::autograd`] joins them into differentiable blocks.
 
-pub mod adamw;
+pub mod adamw_step;
 pub mod attention;
 pub mod buffers;
 #[cfg(feature = "cuda")]
@@ -14,10 +14,10 @@ pub mod gemm;
 pub mod layer_norm;
 mod math;
 pub mod nll;
-pub mod random;
 pub mod rms_norm;
 pub mod rotary;
 pub mod swiglu;
+pub mod uniform;
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;

@@ -121,7 +121,7 @@ impl CustomOp2 for Forward {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, h: &CudaStorage, lh: &Layout, head: &CudaStorage, lw: &Layout) -> Result<(CudaStorage, Shape)> {
-        super::cuda::nll::forward(&self.targets, (h, lh), (head, lw))
+        super::cuda::nll_kernels::forward(&self.targets, (h, lh), (head, lw))
     }
 }
 
@@ -185,7 +185,7 @@ impl CustomOp3 for Backward {
         third: &CudaStorage,
         lt: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        super::cuda::nll::backward(&self.targets, (h, lh), (head, lw), (third, lt))
+        super::cuda::nll_kernels::backward(&self.targets, (h, lh), (head, lw), (third, lt))
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
     use candle_core::{D, DType, Var};
 
     use super::*;
-    use crate::models::testing::{assert_close, assert_gradient, random, with_threads};
+    use crate::models::test_models::{assert_close, assert_gradient, random, with_threads};
 
     #[test]
     fn half_precision_gives_the_bits_of_the_same_numbers_in_f32() -> Result<()> {

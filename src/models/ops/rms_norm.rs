@@ -132,7 +132,7 @@ mod tests {
     use candle_core::{D, Var};
 
     use super::*;
-    use crate::models::testing::{assert_close, assert_gradient, random};
+    use crate::models::test_models::{assert_close, assert_gradient, random};
 
     fn plain(x: &Tensor, w: &Tensor) -> Result<Tensor> {
         let mean = x.sqr()?.mean_keepdim(D::Minus1)?;

@@ -143,7 +143,7 @@ pub fn rotate_back(x: &Tensor, table: &Tensor, rotary: Rotary, heads: usize, hea
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::testing::{assert_close, assert_gradient, random};
+    use crate::models::test_models::{assert_close, assert_gradient, random};
 
     const HEADS: usize = 3;
     const HEAD_DIM: usize = 8;

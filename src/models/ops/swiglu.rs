@@ -110,7 +110,7 @@ mod tests {
     use candle_core::Var;
 
     use super::*;
-    use crate::models::testing::{assert_close, assert_gradient, random};
+    use crate::models::test_models::{assert_close, assert_gradient, random};
 
     #[test]
     fn agrees_with_plain_ops_and_finite_differences() -> Result<()> {

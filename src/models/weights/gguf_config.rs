@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    config::{Config, EPSILON, THETA, advised, most},
     harmless,
+    model_config::{Config, EPSILON, THETA, advised, most},
 };
-use crate::{
+use crate::base::{
     error::{Error, Result},
-    gguf::{self, Value},
+    gguf_header::{self, Value},
 };
 
 /// Architectures whose tensors are read.
@@ -136,7 +136,7 @@ fn as_json(value: &Value) -> Json {
         Value::String(text) => json!(text),
         Value::Array(items) => items.iter().map(as_json).collect(),
         Value::U64(n) => json!(n),
-        other => json!(gguf::whole(other).and_then(|n| i64::try_from(n).ok())),
+        other => json!(gguf_header::whole(other).and_then(|n| i64::try_from(n).ok())),
     }
 }
 

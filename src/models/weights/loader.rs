@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Weights, config::Config};
-use crate::{error::Result, models::Dtype};
+use super::{Weights, model_config::Config};
+use crate::{base::error::Result, models::Dtype};
 
 /// Hands a family the tensors that it asks for.
 pub struct Loader<'a> {

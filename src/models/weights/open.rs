@@ -10,13 +10,14 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{
     account::{is_listed, some_of},
-    config::Config,
-    files::{self, Chosen},
-    gguf, random,
+    gguf_tensors,
+    model_config::Config,
+    random_weights,
     shards::Shards,
+    weight_files::{self, Chosen},
 };
 use crate::{
-    error::{At, Error, Result},
+    base::error::{At, Error, Result},
     models::ConfigTable,
 };
 
@@ -30,7 +31,7 @@ pub struct Weights {
 
 enum Format {
     Shards(Shards),
-    Gguf(gguf::File),
+    Gguf(gguf_tensors::File),
     /// No files: whatever is asked for is drawn.
     Random,
 }
@@ -48,11 +49,11 @@ impl Weights {
     /// Opens `files` (name inside the artifact, and path): one `.gguf`; or `.safetensors` or PyTorch's `.bin`, each with
     /// `config.json`. `table` is what a pipeline file states of the configuration, and may stand in for `config.json`.
     pub fn open(files: &BTreeMap<String, PathBuf>, table: &ConfigTable) -> Result<Self> {
-        let chosen = files::choose(files)?;
-        let stated = files::config(files)?;
+        let chosen = weight_files::choose(files)?;
+        let stated = weight_files::config(files)?;
         match chosen {
             Chosen::Gguf { name, path } => {
-                let (file, own) = gguf::File::open(name, path)?;
+                let (file, own) = gguf_tensors::File::open(name, path)?;
                 let config = match stated {
                     Some(stated) => own.with(stated)?,
                     None => own,
@@ -101,7 +102,7 @@ impl Weights {
 
     fn note(&self, name: &str) {
         let stored = match &self.format {
-            Format::Gguf(_) => gguf::stored_name(name).unwrap_or_default(),
+            Format::Gguf(_) => gguf_tensors::stored_name(name).unwrap_or_default(),
             _ => name.to_owned(),
         };
         self.read.borrow_mut().insert(stored);
@@ -128,7 +129,7 @@ impl Weights {
                     None => Err(Error::internal(format!("tensor `{name}` is gone"))),
                 },
                 Format::Gguf(file) => file.load(name, dtype, device),
-                Format::Random => Ok(random::tensor(name, shape, dtype, device)?),
+                Format::Random => Ok(random_weights::tensor(name, shape, dtype, device)?),
             },
         }
     }

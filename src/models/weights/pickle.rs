@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::stored::Number;
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// A tensor as the pickle describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use safetensors::tensor::{Dtype, Metadata};
 
 use super::stored::{Number, Stored, WeightFile, damaged, read_or_damaged, row_major};
-use crate::{
+use crate::base::{
     error::{At, Result},
     strict_json,
 };

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    files::{Files, Format},
-    index::Index,
+    shard_index::Index,
     stored::Stored,
+    weight_files::{Files, Format},
 };
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Open weight files.
 pub struct Shards {

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor, WithDType};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 
-use crate::error::{At, Error, IoAt, Result};
+use crate::base::error::{At, Error, IoAt, Result};
 
 /// Numbers that are read and converted at once.
 const BLOCK: usize = 1 << 18;

@@ -9,7 +9,7 @@ use super::{
     pickle::{self, Described},
     stored::{Stored, WeightFile, damaged, extent},
 };
-use crate::error::{At, Error, Result};
+use crate::base::error::{At, Error, Result};
 
 const WHAT: &str = "a whole PyTorch file";
 

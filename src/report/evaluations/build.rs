@@ -11,7 +11,7 @@ use super::{
     groups::{self, Key},
     table,
 };
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 impl Report {
     /// # Errors

@@ -1,12 +1,12 @@
 //! Adapted models against the baseline: paired tests, corrected for their number, and verdicts.
 
 use super::{
-    document::{Contrast, MethodVerdict, Outcome, Verdict},
+    document::{Contrast, MethodVerdict, PairedTests, Verdict},
     grid::Grid,
     groups::Group,
 };
 use crate::{
-    error::Result,
+    base::error::Result,
     eval::{
         bootstrap::Bootstrap,
         metrics::Metric,
@@ -27,7 +27,7 @@ pub fn contrasts(grid: &Grid) -> Result<Vec<Contrast>> {
             let base = grid.get(model, &task.name, &grid.baseline.name);
             for method in grid.layout.methods.iter().filter(|m| m.name != grid.baseline.name) {
                 let candidate = grid.get(model, &task.name, &method.name);
-                let outcome = match (base, candidate) {
+                let tests = match (base, candidate) {
                     (Some(base), Some(candidate)) => Some(compare(base, candidate, grid.layout.comparison)?),
                     _ => None,
                 };
@@ -35,13 +35,13 @@ pub fn contrasts(grid: &Grid) -> Result<Vec<Contrast>> {
                     model: model.filter(|_| grid.models.len() > 1).map(|m| m.title.clone()),
                     task: task.clone(),
                     method: method.clone(),
-                    outcome,
+                    tests,
                     verdict: Verdict::Missing,
                 });
             }
         }
     }
-    let mut outcomes: Vec<&mut Outcome> = contrasts.iter_mut().filter_map(|c| c.outcome.as_mut()).collect();
+    let mut outcomes: Vec<&mut PairedTests> = contrasts.iter_mut().filter_map(|c| c.tests.as_mut()).collect();
     let accuracy = holm(&outcomes.iter().map(|o| o.mcnemar.p).collect::<Vec<_>>());
     let macro_f1 = holm(&outcomes.iter().map(|o| o.macro_f1.p).collect::<Vec<_>>());
     for ((outcome, accuracy), macro_f1) in outcomes.iter_mut().zip(accuracy).zip(macro_f1) {
@@ -49,7 +49,7 @@ pub fn contrasts(grid: &Grid) -> Result<Vec<Contrast>> {
         outcome.macro_f1_p = macro_f1;
     }
     for contrast in &mut contrasts {
-        contrast.verdict = contrast.outcome.as_ref().map_or(Verdict::Missing, Outcome::verdict);
+        contrast.verdict = contrast.tests.as_ref().map_or(Verdict::Missing, PairedTests::verdict);
     }
     Ok(contrasts)
 }
@@ -75,7 +75,7 @@ pub fn verdicts(grid: &Grid, contrasts: &[Contrast]) -> Vec<MethodVerdict> {
         .collect()
 }
 
-impl Outcome {
+impl PairedTests {
     fn verdict(&self) -> Verdict {
         let tested = [(self.accuracy.value, self.accuracy_p), (self.macro_f1.value, self.macro_f1_p)];
         if tested.iter().any(|(value, p)| *value < 0.0 && *p < SIGNIFICANT) {
@@ -91,7 +91,7 @@ impl Outcome {
 }
 
 /// The two sides' examples were checked to be the same when they were grouped.
-fn compare(base: &Group, candidate: &Group, bootstrap: Bootstrap) -> Result<Outcome> {
+fn compare(base: &Group, candidate: &Group, bootstrap: Bootstrap) -> Result<PairedTests> {
     let first = base.runs[0];
     let labels = first.evaluation.metrics.labels.len();
     let c = Comparison::compute(
@@ -102,7 +102,7 @@ fn compare(base: &Group, candidate: &Group, bootstrap: Bootstrap) -> Result<Outc
         bootstrap,
     )?;
     let behind = COMPARED.into_iter().filter(|m| c.get(*m).value <= 0.0);
-    Ok(Outcome {
+    Ok(PairedTests {
         accuracy: c.get(Metric::Accuracy),
         macro_f1: c.get(Metric::MacroF1),
         mcnemar: c.mcnemar,

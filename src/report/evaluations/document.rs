@@ -120,12 +120,12 @@ pub struct Contrast {
     pub task: Named,
     pub method: Named,
     /// None where either side is missing.
-    pub outcome: Option<Outcome>,
+    pub tests: Option<PairedTests>,
     pub verdict: Verdict,
 }
 
 #[derive(Debug, Serialize)]
-pub struct Outcome {
+pub struct PairedTests {
     pub accuracy: Difference,
     pub macro_f1: Difference,
     pub mcnemar: McNemar,

@@ -7,7 +7,7 @@ use super::{
     document::{Cell, Model, seed_text},
 };
 use crate::{
-    error::{Error, Result},
+    base::error::{Error, Result},
     eval::{ModelContext, bootstrap::Intervals, metrics::Metric, significance::spread},
 };
 

@@ -9,12 +9,14 @@ use std::{
     time::Duration,
 };
 
-use super::secrets::Secrets;
+use super::secret_variables::Secrets;
 use crate::{
+    base::{
+        error::{Error, Result},
+        units::bytes,
+    },
     engine::Context,
-    error::{Error, Result},
     process::{Ended, Supervised, Task, memory_limit, threads::FEWER},
-    units::bytes,
 };
 
 /// How often to look whether the user wants to stop.

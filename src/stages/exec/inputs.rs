@@ -8,9 +8,11 @@ use std::{
 };
 
 use crate::{
+    base::{
+        digest::Digest,
+        error::{Error, IoAt, Result},
+    },
     engine::{Artifact, Context},
-    error::{Error, IoAt, Result},
-    store::Digest,
 };
 
 /// The inputs of a command, in its folder.

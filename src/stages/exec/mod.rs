@@ -5,11 +5,11 @@
 //! files that lie in its folder become outputs.
 
 mod command;
-mod environment;
+mod command_env;
+mod exec_stage;
 mod inputs;
 mod outputs;
 mod scratch;
-mod secrets;
-mod stage;
+mod secret_variables;
 
-pub(super) use stage::Exec;
+pub(super) use exec_stage::Exec;

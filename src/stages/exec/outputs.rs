@@ -8,7 +8,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::error::{Error, IoAt, Result};
+use crate::base::error::{Error, IoAt, Result};
 
 /// The parts of an output's path; None where it isn't one of a file below `{out}`.
 pub(super) fn parts(output: &str) -> Option<PathBuf> {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::error::{IoAt, Result};
+use crate::base::error::{IoAt, Result};
 
 const PREFIX: &str = "attempt-";
 

@@ -6,17 +6,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    super::{
-        Digest, Outcome,
-        manifest::{Made, Manifest},
-    },
-    places::real,
-};
-use crate::{
+use super::places::real;
+use crate::base::{
     durable,
     error::{IoAt, Result},
     locks::Locks,
+};
+use crate::{
+    base::digest::Digest,
+    store::{
+        ActionResult,
+        manifest::{Made, Manifest},
+    },
 };
 
 /// What was taken out of the project: files of actions that no longer make them.
@@ -58,7 +59,7 @@ impl Folder {
     }
 
     /// Notes that all files of a result of `by` are in place. `changed` are folders that got names.
-    pub fn claim(&mut self, by: &str, outcome: &Outcome, changed: BTreeSet<PathBuf>) {
+    pub fn claim(&mut self, by: &str, outcome: &ActionResult, changed: BTreeSet<PathBuf>) {
         self.changed.extend(changed);
         self.makers.insert(by.to_owned());
         for file in &outcome.files {

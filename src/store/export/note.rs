@@ -7,11 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::super::{Digest, Store};
-use crate::{
+use crate::base::{
     durable,
     error::{Error, Result},
 };
+use crate::{base::digest::Digest, store::Store};
 
 impl Store {
     /// The folders that `owner` last exported to from `root`.

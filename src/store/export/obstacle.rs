@@ -5,8 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::super::{Digest, FileEntry, Store, manifest::Manifest};
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::{
+    base::digest::Digest,
+    store::{FileEntry, Store, manifest::Manifest},
+};
 
 /// Why a file can't be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,7 +32,7 @@ impl Project {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    fn result(&self, by: &str, files: &[(&str, &str)]) -> Outcome {
+    fn result(&self, by: &str, files: &[(&str, &str)]) -> ActionResult {
         let folder = self.store.staging().unwrap();
         for (name, text) in files {
             let path = folder.path().join(name);

@@ -4,8 +4,8 @@
 //! concatenation is a piece, always those of the highest score, the leftmost of equals. Characters that are no piece
 //! become their UTF-8 bytes, where the model has byte pieces.
 
+mod bpe;
 mod decode;
-mod merge;
 mod normalizer;
 mod proto;
 mod tokenizer;

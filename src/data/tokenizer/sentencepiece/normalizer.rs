@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::proto::NormalizerSpec;
 use crate::{
+    base::error::Result,
     data::tokenizer::{Script, charsmap::Charsmap},
-    error::Result,
 };
 
 /// How pieces write a space.

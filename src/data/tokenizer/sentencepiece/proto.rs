@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// `TrainerSpec.ModelType`
 const UNIGRAM: i32 = 1;

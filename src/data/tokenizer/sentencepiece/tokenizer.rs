@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 use tokenizers::AddedToken;
 
 use super::{
+    bpe::Pieces,
     decode::Run,
-    merge::Pieces,
     normalizer::{Normalizer, Prefix},
     proto::{Kind, Model},
 };
 use crate::{
+    base::error::{At, IoAt, Result},
     data::tokenizer::{
         AddedTokens, Script, TextModel, Tokenizer,
         added::Form,
-        config::{Settings, check_id},
-        model::{Files, Origin},
+        text_model::{Files, Origin},
+        tokenizer_config::{Settings, check_id},
     },
-    error::{At, IoAt, Result},
 };
 
 const FILE: &str = "tokenizer.model";

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::CONFIG_FILE;
-use crate::{
+use crate::base::{
     error::{At, Error, Result},
     strict_json,
 };

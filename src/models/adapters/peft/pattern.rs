@@ -2,7 +2,7 @@
 
 use fancy_regex::Regex;
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// A pattern that means the same here as in Python, or none at all.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use serde_json::{Map, Number};
 
 use super::{keys::Keys, pattern::Pattern};
 use crate::{
-    error::{At, Error, Result},
+    base::error::{At, Error, Result},
     models::adapters::{CONFIG_FILE, matches_target},
 };
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 
 use super::WEIGHTS_FILE;
-use crate::error::{At, Error, Result};
+use crate::base::error::{At, Error, Result};
 
 /// What nobody has read yet.
 pub struct Tensors {

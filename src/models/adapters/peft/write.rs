@@ -7,7 +7,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 use super::tensors::check_finite;
-use crate::error::{At, Error, Result};
+use crate::base::error::{At, Error, Result};
 
 /// A configuration with its keys in alphabetical order.
 pub fn pretty(mut value: Value) -> Result<Vec<u8>> {

@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::super::{
-    Precision, adamw, add_in_place,
-    attention::{self, Heads, Pattern},
+use crate::models::ops::{
+    Precision, adamw_step, add_in_place,
+    attention::{self, AttentionMask, Heads},
     dropout::{self, Dropout},
     gelu, gemm, layer_norm,
     nll::{self, Targets},
-    random as drawn, rms_norm,
+    rms_norm,
     rotary::{Pairs, Rotary, rotate, rotate_back},
-    swiglu,
+    swiglu, uniform as drawn,
 };
 use crate::models::{
     TokenTree,
     device::connect,
-    testing::{assert_close, random},
+    test_models::{assert_close, random},
 };
 
 /// What rounding in f32 accounts for, where sums have another order.
@@ -190,9 +190,9 @@ fn adamw_and_norm() {
     both("adamw", &[&x, &moments, &g], EXACT, |t| {
         let [x, moments, g] = t else { unreachable!() };
         let step =
-            adamw::Step { gain1: 0.1, beta2: 0.99, gain2: 0.01, decay: 0.9, step_size: 0.1, root: 0.1, eps: 1e-8 };
-        adamw::step(x, moments, g, step)?;
-        let squares = adamw::sum_squares(&[x.clone(), g.clone()])?;
+            adamw_step::Step { gain1: 0.1, beta2: 0.99, gain2: 0.01, decay: 0.9, step_size: 0.1, root: 0.1, eps: 1e-8 };
+        adamw_step::step(x, moments, g, step)?;
+        let squares = adamw_step::sum_squares(&[x.clone(), g.clone()])?;
         Ok(vec![x.clone(), moments.clone(), Tensor::new(squares as f32, &Device::Cpu)?])
     });
 }
@@ -209,7 +209,7 @@ fn tree() -> TokenTree {
     tree
 }
 
-fn attend(heads: Heads, virtual_tokens: usize, pattern: &Arc<Pattern>, asking: usize, backward: bool) {
+fn attend(heads: Heads, virtual_tokens: usize, mask: &Arc<AttentionMask>, asking: usize, backward: bool) {
     let tokens = tree().len();
     let (qkv, g) = (random(&[tokens, heads.row()], 1), random(&[asking, heads.queries * heads.dim], 3));
     let prefix = random(&[2, virtual_tokens.max(1), heads.keys * heads.dim], 2);
@@ -217,9 +217,9 @@ fn attend(heads: Heads, virtual_tokens: usize, pattern: &Arc<Pattern>, asking: u
     both(&format!("attention {heads:?}, {virtual_tokens} virtual tokens"), &[&qkv, &prefix, &g], tolerance, |t| {
         let [qkv, prefix, g] = t else { unreachable!() };
         let prefix = if virtual_tokens == 0 { prefix.narrow(1, 0, 0)? } else { prefix.clone() };
-        let mut out = vec![attention::forward(qkv, &prefix, heads, pattern)?];
+        let mut out = vec![attention::forward(qkv, &prefix, heads, mask)?];
         if backward {
-            let (d_qkv, d_prefix) = attention::backward(qkv, &prefix, g, heads, pattern)?;
+            let (d_qkv, d_prefix) = attention::backward(qkv, &prefix, g, heads, mask)?;
             out.push(d_qkv);
             if virtual_tokens > 0 {
                 out.push(d_prefix);
@@ -238,13 +238,13 @@ fn attention_over_trees() {
         {
             let heads = Heads { queries, keys, dim, precision };
             for virtual_tokens in [0, 3, 70] {
-                attend(heads, virtual_tokens, &Pattern::new(&tree, 0), tree.len(), true);
+                attend(heads, virtual_tokens, &AttentionMask::new(&tree, 0), tree.len(), true);
             }
         }
         let heads = Heads { queries: 4, keys: 2, dim: 24, precision };
-        attend(heads, 3, &Pattern::new(&tree, 20), tree.len() - 20, false);
-        attend(heads, 3, &Pattern::two_sided(&tree), tree.len(), true);
-        attend(heads, 3, &Pattern::first_of_each(&tree), tree.len(), true);
+        attend(heads, 3, &AttentionMask::new(&tree, 20), tree.len() - 20, false);
+        attend(heads, 3, &AttentionMask::two_sided(&tree), tree.len(), true);
+        attend(heads, 3, &AttentionMask::first_of_each(&tree), tree.len(), true);
     }
 }
 
@@ -252,7 +252,7 @@ fn attention_over_trees() {
 #[test]
 fn attention_of_unaligned_operands() {
     let heads = Heads { queries: 4, keys: 2, dim: 16, precision: Precision::Bf16 };
-    let (tree, pattern) = (tree(), Pattern::new(&tree(), 0));
+    let (tree, mask) = (tree(), AttentionMask::new(&tree(), 0));
     let (qkv, prefix, g) =
         (random(&[tree.len(), heads.row()], 1), random(&[2, 3, 32], 2), random(&[tree.len(), 64], 3));
     let shifted = |x: &Tensor| {
@@ -263,8 +263,8 @@ fn attention_of_unaligned_operands() {
         both("attention of unaligned operands", &[&qkv, &prefix, &g], ROUNDED, |t| {
             let mut t = t.to_vec();
             t[operand] = shifted(&t[operand])?;
-            let (d_qkv, d_prefix) = attention::backward(&t[0], &t[1], &t[2], heads, &pattern)?;
-            Ok(vec![attention::forward(&t[0], &t[1], heads, &pattern)?, d_qkv, d_prefix])
+            let (d_qkv, d_prefix) = attention::backward(&t[0], &t[1], &t[2], heads, &mask)?;
+            Ok(vec![attention::forward(&t[0], &t[1], heads, &mask)?, d_qkv, d_prefix])
         });
     }
 }
@@ -278,8 +278,8 @@ fn the_same_bits_again() {
     let (qkv, prefix) = (on(random(&[tree.len(), heads.row()], 1)), on(random(&[2, 3, 128], 2)));
     let g = on(random(&[tree.len(), 512], 3));
     let bits = || -> Result<Vec<f32>> {
-        let pattern = Pattern::new(&tree, 0);
-        let (d_qkv, d_prefix) = attention::backward(&qkv, &prefix, &g, heads, &pattern)?;
+        let mask = AttentionMask::new(&tree, 0);
+        let (d_qkv, d_prefix) = attention::backward(&qkv, &prefix, &g, heads, &mask)?;
         Tensor::cat(&[d_qkv.flatten_all()?, d_prefix.flatten_all()?], 0)?.to_vec1()
     };
     let first = bits().unwrap();

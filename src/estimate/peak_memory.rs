@@ -1,0 +1,367 @@
+//! What training and evaluation hold in memory, from shapes alone.
+//!
+//! Follows what [`crate::models::Decoder`] keeps: per layer its input, queries, keys and values, the stream between the two halves, and
+//! the gate and up activations, and what attention saw where LoRA changes the layer that reads it, all in f32; norms and
+//! attention probabilities are computed again in backward. [`crate::models::Encoder`] keeps the same with one inner activation in
+//! place of gate and up.
+
+use crate::base::{error::Result, machine::Device};
+use crate::models::{
+    AdapterSpec, Backbone, BackboneSpec, Dims, Dtype, Module, adapters::matches_target, attention_output, is_encoder,
+    modules, ops::nll,
+};
+
+/// Bytes of an f32.
+const F32: u64 = 4;
+
+/// The program itself with its tokenizer and tables, measured with a model of a few thousand parameters.
+const PROGRAM: u64 = 40 << 20;
+
+/// What a GPU's memory holds before there is a tensor: the driver's context, kernels, cuBLAS's workspace. An estimate.
+const DRIVER: u64 = 768 << 20;
+
+/// A backbone as it lies in memory.
+#[derive(Debug, Clone)]
+pub struct ModelShape {
+    pub dims: Dims,
+    pub dtype: Dtype,
+    modules: Vec<Module>,
+    encoder: bool,
+    /// Where the memory is.
+    pub device: Device,
+    /// The end of the paths of the layers that read what attention saw.
+    attention_output: &'static str,
+}
+
+/// One packed row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    pub tokens: usize,
+    /// Tokens whose successor is predicted.
+    pub predicting: usize,
+}
+
+/// How answers are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answering {
+    /// Given answers (or classes) are scored.
+    Scored,
+    /// Text is written token by token: what was read is kept, and all logits of a row are there at once.
+    Written,
+}
+
+/// What is held at the worst moment, part by part, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts(pub Vec<(&'static str, u64)>);
+
+impl Parts {
+    pub fn total(&self) -> u64 {
+        self.0.iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+impl ModelShape {
+    /// None where the pipeline file doesn't state the model's configuration.
+    ///
+    /// # Errors
+    /// If that configuration can't be understood.
+    pub fn of(model: &BackboneSpec, device: Device) -> Result<Option<Self>> {
+        let Some(dims) = model.dims()? else { return Ok(None) };
+        Self::with(model, device, dims, modules(&model.family, &dims)?).map(Some)
+    }
+
+    /// A model that was loaded, whatever its pipeline file states.
+    ///
+    /// # Errors
+    /// If there is no such family.
+    pub fn of_loaded(model: &BackboneSpec, device: Device, backbone: &dyn Backbone) -> Result<Self> {
+        Self::with(model, device, backbone.dims(), backbone.modules())
+    }
+
+    fn with(model: &BackboneSpec, device: Device, dims: Dims, modules: Vec<Module>) -> Result<Self> {
+        let (encoder, attention_output) = (is_encoder(&model.family)?, attention_output(&model.family)?);
+        Ok(Self { dims, dtype: model.dtype, modules, encoder, device, attention_output })
+    }
+
+    /// Numbers in the model.
+    pub fn parameters(&self) -> u64 {
+        self.matrices() + self.vectors()
+    }
+
+    fn matrices(&self) -> u64 {
+        let ends = if self.dims.tied { 1 } else { 2 } * self.embedding();
+        ends + self.modules.iter().map(|m| (m.inputs * m.outputs) as u64).sum::<u64>()
+    }
+
+    fn embedding(&self) -> u64 {
+        (self.dims.vocab * self.dims.hidden) as u64
+    }
+
+    /// Norms and biases, and an encoder's positions: what is f32 whatever the model's number format.
+    fn vectors(&self) -> u64 {
+        let d = &self.dims;
+        if self.encoder {
+            let biases: usize = self.modules.iter().map(|m| m.outputs).sum();
+            let norms = 2 * d.hidden * (2 * d.layers + 1);
+            return (biases + norms + d.max_positions * d.hidden) as u64;
+        }
+        let bias = [
+            (d.qkv_bias, d.q_width() + 2 * d.kv_width()),
+            (d.output_bias, d.hidden),
+            (d.mlp_bias, 2 * d.intermediate + d.hidden),
+        ];
+        let bias: usize = bias.iter().filter(|(there, _)| *there).map(|(_, numbers)| numbers).sum();
+        (d.layers * (2 * d.hidden + bias) + d.hidden) as u64
+    }
+
+    /// Width of what a layer's perceptron keeps for backward: gate and up, or an encoder's inner activation.
+    fn inner(&self) -> u64 {
+        let parts = if self.encoder { 1 } else { 2 };
+        (parts * self.dims.intermediate) as u64
+    }
+
+    fn weights(&self) -> u64 {
+        self.matrices() * self.dtype.bytes() as u64 + self.vectors() * F32
+    }
+
+    /// Bytes of the weights.
+    pub fn bytes(&self) -> u64 {
+        self.weights()
+    }
+
+    /// Floating-point operations of one pass over a row, those of linear layers alone.
+    pub fn operations(&self, row: Row) -> f64 {
+        let layers: f64 = self.modules.iter().map(|m| (m.inputs * m.outputs) as f64).sum();
+        let output = if self.encoder { 0.0 } else { self.embedding() as f64 };
+        2.0 * (layers * row.tokens as f64 + output * row.predicting as f64)
+    }
+
+    /// Numbers that an adapter trains. Layers that `target_modules` names wrongly are found when the adapter is made.
+    pub fn trainable(&self, adapter: &AdapterSpec) -> u64 {
+        match adapter {
+            AdapterSpec::None(_) => 0,
+            AdapterSpec::Lora(lora) => {
+                self.changed(&lora.target_modules).map(|m| (lora.rank * (m.inputs + m.outputs)) as u64).sum()
+            }
+            AdapterSpec::Ptuning2(prefix) => {
+                let width = self.prefix_width();
+                let rows = prefix.virtual_tokens as u64 * width;
+                let inner = |hidden: usize| 2 * width * hidden as u64 + hidden as u64 + width;
+                rows + prefix.projection.map_or(0, inner)
+            }
+        }
+    }
+
+    fn changed(&self, targets: &[String]) -> impl Iterator<Item = &Module> {
+        self.modules.iter().filter(|m| targets.iter().any(|t| matches_target(&m.path, t)))
+    }
+
+    /// Whether backward reads what attention saw.
+    fn keeps_seen(&self, adapter: &AdapterSpec) -> bool {
+        match adapter {
+            AdapterSpec::Lora(lora) => {
+                self.changed(&lora.target_modules).any(|m| matches_target(&m.path, self.attention_output))
+            }
+            AdapterSpec::None(_) | AdapterSpec::Ptuning2(_) => false,
+        }
+    }
+
+    /// Keys and values of one virtual token in all layers.
+    fn prefix_width(&self) -> u64 {
+        (self.dims.layers * 2 * self.dims.kv_width()) as u64
+    }
+
+    /// Numbers that an adapter puts before or beside the frozen ones in one pass.
+    fn applied(&self, adapter: &AdapterSpec) -> u64 {
+        match adapter {
+            AdapterSpec::Ptuning2(prefix) => 2 * prefix.virtual_tokens as u64 * self.prefix_width(),
+            _ => self.trainable(adapter),
+        }
+    }
+
+    /// The peak of a training whose largest row is `row`. With `checkpointing` a layer keeps its input alone, and the inside
+    /// of one layer at a time; where a head alone is trained, no layer keeps anything.
+    pub fn training(&self, adapter: &AdapterSpec, row: Row, checkpointing: bool) -> Parts {
+        let d = &self.dims;
+        let (tokens, hidden) = (row.tokens as u64, d.hidden as u64);
+        let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
+        let seen = if self.keeps_seen(adapter) { d.q_width() as u64 } else { 0 };
+        let inside = hidden + qkv + seen + self.inner();
+        let layers = if adapter.is_trained() { d.layers as u64 } else { 0 };
+        let insides = if checkpointing { layers.min(1) } else { layers };
+        let activations = F32 * tokens * (layers * hidden + insides * inside + 2 * hidden);
+        // Backward of the gate and up projections: gradients of both, of their product, and of the stream.
+        let working = F32 * tokens * (2 * self.inner() + 3 * hidden);
+        let trained = F32 * self.trainable(adapter);
+        let parts = vec![
+            ("activations", activations),
+            ("working space", working),
+            ("output layer", self.output(row)),
+            ("adapter", trained + F32 * self.applied(adapter)),
+            // A gradient with its clipped copy and the optimiser's working copy; two moments.
+            ("gradients and moments", 5 * trained),
+            ("rounded operands", self.rounded(row, self.inner())),
+            ("attention's partial sums", self.partial_sums(row)),
+        ];
+        self.peak(parts)
+    }
+
+    /// The peak of an evaluation whose largest row is `row`.
+    pub fn evaluation(&self, adapter: &AdapterSpec, row: Row, answering: Answering) -> Parts {
+        let d = &self.dims;
+        let (tokens, hidden, wide) = (row.tokens as u64, d.hidden as u64, d.intermediate as u64);
+        let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
+        let working = F32 * tokens * (4 * hidden + qkv + d.q_width() as u64 + self.inner() + wide);
+        let (output, cached) = match answering {
+            Answering::Scored => (self.output(row), 0),
+            // The logits and their copy.
+            Answering::Written => (F32 * 2 * (row.predicting * d.vocab) as u64, row.tokens),
+        };
+        let parts = vec![
+            ("working space", working),
+            ("output layer", output),
+            ("adapter", F32 * (self.trainable(adapter) + self.applied(adapter))),
+            ("key/value cache", F32 * (cached * d.layers) as u64 * qkv),
+            ("rounded operands", self.rounded(row, wide)),
+        ];
+        self.peak(parts)
+    }
+
+    /// Hidden states of the predicting tokens with their gradient, and a block of logits where there are any.
+    fn output(&self, row: Row) -> u64 {
+        let block = if self.encoder { 0 } else { nll::block_numbers(row.predicting, self.dims.vocab) as u64 };
+        F32 * (3 * (row.predicting * self.dims.hidden) as u64 + block)
+    }
+
+    /// On GPUs, the widest operand of a product with a matrix in bf16.
+    fn rounded(&self, row: Row, widest: u64) -> u64 {
+        if self.device.is_cpu() || self.dtype != Dtype::Bf16 { 0 } else { 2 * row.tokens as u64 * widest }
+    }
+
+    /// On GPUs, what the backward of attention adds up: tasks of 64 keys and values with 128 numbers each
+    /// (`ops/cuda/attention.rs`, `TASKS` and `SHARE`), at least one for every sample.
+    fn partial_sums(&self, row: Row) -> u64 {
+        if self.device.is_cpu() {
+            return 0;
+        }
+        let d = &self.dims;
+        let tiles = row.tokens as u64 / 16 + 2;
+        let shared_out = (row.tokens * d.heads / d.kv_heads) as u64 * tiles / 128;
+        (tiles + shared_out.min(1024 / d.kv_heads as u64)) * d.kv_heads as u64 * 2 * 64 * 128 * F32
+    }
+
+    fn peak(&self, parts: Vec<(&'static str, u64)>) -> Parts {
+        let program = if self.device.is_cpu() { ("program", PROGRAM) } else { ("driver and libraries", DRIVER) };
+        let fixed = [program, ("weights", self.weights())];
+        Parts(fixed.into_iter().chain(parts).filter(|(_, bytes)| *bytes > 0).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::models::{adapters, load};
+
+    fn model(value: serde_json::Value) -> BackboneSpec {
+        serde_json::from_value::<BackboneSpec>(value).unwrap()
+    }
+
+    fn chatglm2_6b() -> ModelShape {
+        let config = json!({
+            "model_type": "chatglm", "add_bias_linear": false, "add_qkv_bias": true, "ffn_hidden_size": 13696,
+            "hidden_size": 4096, "kv_channels": 128, "layernorm_epsilon": 1e-5, "multi_query_attention": true,
+            "multi_query_group_num": 2, "num_attention_heads": 32, "num_layers": 28, "original_rope": true,
+            "padded_vocab_size": 65024, "post_layer_norm": true, "rmsnorm": true, "seq_length": 32768,
+        });
+        let spec = json!({ "family": "chatglm", "dtype": "bf16", "config": config });
+        ModelShape::of(&model(spec), Device::Cpu).unwrap().unwrap()
+    }
+
+    fn adapter(value: serde_json::Value) -> AdapterSpec {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn parameters_of_the_published_model() {
+        let shape = chatglm2_6b();
+        // The seven published shards hold 12,487,241,... bytes with their pickles.
+        assert_eq!(shape.parameters(), 6_243_584_000);
+        assert!((12_487_100_000..12_488_300_000).contains(&shape.weights()), "{}", shape.weights());
+        let lora =
+            adapter(json!({ "adapter": "lora", "rank": 8, "alpha": 32.0, "target_modules": ["query_key_value"] }));
+        assert_eq!(shape.trainable(&lora), 28 * 8 * (4096 + 4608));
+        let prefix = adapter(json!({ "adapter": "ptuning2", "virtual_tokens": 32 }));
+        assert_eq!(shape.trainable(&prefix), 32 * 28 * 2 * 256);
+    }
+
+    #[test]
+    fn sizes_grow_with_what_causes_them_and_with_nothing_else() {
+        let shape = chatglm2_6b();
+        let lora = |rank: usize| {
+            adapter(json!({ "adapter": "lora", "rank": rank, "alpha": 32.0, "target_modules": ["query_key_value"] }))
+        };
+        let row = |tokens| Row { tokens, predicting: 64 };
+        let part = |parts: &Parts, name: &str| parts.0.iter().find(|(n, _)| *n == name).unwrap().1;
+        let (short, long) = (shape.training(&lora(8), row(500), false), shape.training(&lora(8), row(1000), false));
+        assert_eq!(part(&long, "activations"), 2 * part(&short, "activations"));
+        // 160,768 bytes a token and layer, and the last two hidden states.
+        assert_eq!(part(&short, "activations"), 500 * (28 * 160_768 + 2 * 4096 * 4));
+        let all = adapter(json!({ "adapter": "lora", "rank": 8, "alpha": 32.0,
+            "target_modules": ["query_key_value", "self_attention.dense"] }));
+        let kept = shape.training(&all, row(500), false);
+        assert_eq!(part(&kept, "activations"), part(&short, "activations") + 500 * 28 * 4096 * 4);
+        assert_eq!(part(&long, "weights"), part(&short, "weights"));
+        let wide = shape.training(&lora(64), row(500), false);
+        assert_eq!(part(&wide, "gradients and moments"), 8 * part(&short, "gradients and moments"));
+        let none = adapter(json!({ "adapter": "none" }));
+        let scored = shape.evaluation(&none, row(500), Answering::Scored);
+        assert!(scored.total() < short.total());
+        assert!(scored.0.iter().all(|(name, _)| *name != "key/value cache"));
+        let written = shape.evaluation(&none, row(500), Answering::Written);
+        assert_eq!(part(&written, "key/value cache"), 500 * 28 * 4608 * 4);
+        assert_eq!(part(&written, "output layer"), 2 * 64 * 65_024 * 4);
+    }
+
+    #[test]
+    fn modules_and_parameters_are_those_of_the_loaded_model() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        for (name, family) in
+            [("llama-tiny", "llama"), ("qwen2-tiny", "llama"), ("chatglm2-tiny", "chatglm"), ("bert-tiny", "bert")]
+        {
+            let folder = root.join(name);
+            let config: serde_json::Value =
+                serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
+            let spec = model(json!({ "family": family, "dtype": "f32", "config": config }));
+            let shape = ModelShape::of(&spec, Device::Cpu).unwrap().unwrap();
+            let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
+            let own = BackboneSpec { config: Default::default(), ..spec };
+            let backbone = load(&own, &files.into(), &candle_core::Device::Cpu).unwrap();
+            assert_eq!(shape.modules, backbone.modules(), "{name}");
+            let stored: u64 =
+                safetensors::SafeTensors::deserialize(&std::fs::read(folder.join("model.safetensors")).unwrap())
+                    .unwrap()
+                    .iter()
+                    .filter(|(name, _)| !name.contains("inv_freq") && (!shape.dims.tied || *name != "lm_head.weight"))
+                    // What an encoder adds for the first sentence lies in its positions; a head is the adapter's.
+                    .filter(|(name, _)| !name.contains("token_type") && !name.starts_with("classifier"))
+                    .map(|(_, t)| t.shape().iter().product::<usize>() as u64)
+                    .sum();
+            assert_eq!(shape.parameters(), stored, "{name}");
+            let target = backbone.modules()[0].path.rsplit('.').next().unwrap().to_owned();
+            for spec in [
+                json!({ "adapter": "lora", "rank": 3, "alpha": 6.0, "target_modules": [target] }),
+                json!({ "adapter": "ptuning2", "virtual_tokens": 5 }),
+                json!({ "adapter": "ptuning2", "virtual_tokens": 5, "projection": 7 }),
+            ] {
+                let spec = adapter(spec);
+                let made = adapters::create(&spec, backbone.as_ref(), 0, None).unwrap();
+                let numbers: usize = made.parameters().iter().map(|(_, p)| p.elem_count()).sum();
+                assert_eq!(shape.trainable(&spec), numbers as u64, "{name}");
+            }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! An adapter that is only read: nothing is kept for its gradients.
+
+use candle_core::{Tensor, Var};
+
+use super::{Adapter, Head, LowRank, SavedAdapter};
+use crate::base::error::Result;
+
+/// What evaluation sees of an adapter.
+pub struct DetachedAdapter<'a>(pub &'a dyn Adapter);
+
+impl Adapter for DetachedAdapter<'_> {
+    fn parameters(&self) -> Vec<(String, Var)> {
+        Vec::new()
+    }
+
+    fn low_rank(&self, path: &str) -> Option<LowRank> {
+        self.0.low_rank(path).map(|low| LowRank { a: low.a.detach(), b: low.b.detach(), ..low })
+    }
+
+    fn prefix(&self) -> Result<Option<Vec<Tensor>>> {
+        Ok(self.0.prefix()?.map(|layers| layers.iter().map(Tensor::detach).collect()))
+    }
+
+    fn head(&self) -> Option<&Head> {
+        self.0.head()
+    }
+
+    fn method(&self) -> &'static str {
+        self.0.method()
+    }
+
+    fn peft_type(&self) -> Option<&'static str> {
+        self.0.peft_type()
+    }
+
+    fn facts(&self) -> Vec<(&'static str, f64)> {
+        self.0.facts()
+    }
+
+    fn save(&self, base_model: &str) -> Result<SavedAdapter> {
+        self.0.save(base_model)
+    }
+}

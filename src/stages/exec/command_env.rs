@@ -1,0 +1,98 @@
+//! Which environment variables reach a command: a few that every program may need, and those that the stage names.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::{OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+};
+
+use super::{exec_stage::ExecTable, secret_variables::Secrets};
+use crate::{
+    base::{
+        digest::Digest,
+        error::{Error, Result},
+    },
+    engine::worker_env,
+};
+
+/// Where programs, libraries and the user's files are, the language, the time zone, certificates. None of them is a secret or
+/// holds one, as a proxy's address may.
+pub(super) const ALWAYS: [&str; 12] = [
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "LC_*",
+    "TZ",
+    "TMPDIR",
+    "SSL_CERT_*",
+];
+
+/// What is wrong with the variables that a stage names: the key, and a sentence.
+pub(super) fn problems(table: &ExecTable) -> Vec<(&'static str, String)> {
+    let named = [
+        ("env", table.env.keys().collect::<Vec<_>>()),
+        ("pass_env", table.pass_env.iter().collect()),
+        ("secret_env", table.secret_env.iter().collect()),
+    ];
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (key, names) in named {
+        for name in names {
+            if name.is_empty() || name.contains(['=', '\0', '*']) {
+                found.push((key, format!("`{}` is no name of a variable", name.escape_debug())));
+            } else if !seen.insert(name) {
+                found.push((key, format!("`{name}` is named twice among `env`, `pass_env` and `secret_env`")));
+            } else if key != "env" && worker_env::is_ours(name) {
+                found.push((key, format!("`{name}` is set by emopipe itself")));
+            }
+        }
+    }
+    for name in table.env.iter().filter(|(_, value)| value.contains('\0')).map(|(name, _)| name) {
+        found.push(("env", format!("the value of `{name}` holds a NUL, which no variable can")));
+    }
+    found
+}
+
+/// The whole environment of a command, from that of this process.
+///
+/// # Errors
+/// If a variable hasn't the value that the key knows, or a secret isn't there.
+pub(super) fn of_command(
+    env: &BTreeMap<String, String>,
+    passed: &BTreeMap<String, Option<Digest>>,
+    secret: &[String],
+) -> Result<(Vec<(OsString, OsString)>, Secrets)> {
+    for (name, known) in passed {
+        if std::env::var_os(name).map(|value| digest(&value)) != *known {
+            return Err(Error::internal(format!("`{name}` hasn't the value that this action's key knows")));
+        }
+    }
+    let mut secrets = Vec::new();
+    for name in secret {
+        let value = std::env::var_os(name).ok_or_else(|| {
+            Error::input(format!("`secret_env` names {name}, which isn't set")).help("set it and run again")
+        })?;
+        secrets.push(value.into_vec());
+    }
+    let reaches = |name: &OsStr| {
+        name.to_str().is_some_and(|name| {
+            worker_env::admits(&ALWAYS, name)
+                || worker_env::SHARES.contains(&name)
+                || passed.contains_key(name)
+                || secret.iter().any(|s| s == name)
+        })
+    };
+    let mut all: BTreeMap<OsString, OsString> = std::env::vars_os().filter(|(name, _)| reaches(name)).collect();
+    all.extend(env.iter().map(|(name, value)| (name.into(), value.into())));
+    Ok((all.into_iter().collect(), Secrets::new(secrets)))
+}
+
+/// What a key holds of a variable's value.
+pub(super) fn digest(value: &OsStr) -> Digest {
+    Digest::of(value.as_bytes())
+}

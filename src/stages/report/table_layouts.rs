@@ -1,0 +1,207 @@
+//! What a report shows, from a stage's table: every name looked up, all faults at once.
+
+use std::collections::BTreeSet;
+
+use super::{
+    choices::choices,
+    options::{Figure, Options, PublishedOptions, TableOptions},
+};
+use crate::{
+    config::{self, Diagnostic, Node, Spanned, Spec},
+    eval::{bootstrap::Bootstrap, metrics::Metric},
+    report::{Layout, Named, Publication, PublishedRow, TableLayout, TaskColumns},
+};
+
+/// An unadapted model needs no `[method]` table to be a row.
+const ZERO_SHOT: (&str, &str) = ("zero-shot", "Zero-shot");
+
+/// Names of files that every report has.
+const TAKEN: [&str; 3] = ["README", "index", "results"];
+
+/// Looks every name up, and finds all faults at once.
+pub fn layout(spec: &Spec, options: Options, whole: &Node) -> Result<Layout, Vec<Diagnostic>> {
+    let mut faults = Vec::new();
+    let mut named = |kind: &str, name: &Spanned<String>| {
+        let title = match spec.definition(kind, name, name.span) {
+            Ok(node) => node.get("title").and_then(Node::as_str).unwrap_or(name).to_owned(),
+            Err(_) if kind == "method" && name.value == ZERO_SHOT.0 => ZERO_SHOT.1.to_owned(),
+            Err(diagnostic) => {
+                faults.push(diagnostic);
+                String::new()
+            }
+        };
+        Named { name: name.value.clone(), title }
+    };
+    let methods: Vec<Named> = options.methods.iter().map(|m| named("method", m)).collect();
+    let publication = options.publication.as_ref().map(|p| Publication {
+        files_replaced: files_replaced(spec, &p.model),
+        title: p.title.clone(),
+        model: named("model", &p.model),
+        answer: p.answer.clone(),
+        examples: p.examples.clone(),
+    });
+    let tables: Vec<TableLayout> = options
+        .tables
+        .iter()
+        .map(|t| TableLayout {
+            name: t.name.value.clone(),
+            title: t.title.clone(),
+            tasks: t
+                .tasks
+                .iter()
+                .map(|task| TaskColumns {
+                    task: named("task", task),
+                    metrics: t.metrics.clone().unwrap_or_else(|| metrics(spec, task)),
+                })
+                .collect(),
+            published: t.published.iter().map(published).collect(),
+        })
+        .collect();
+    let choices = choices(spec, &options.choices, whole, &mut faults);
+    for (table, options) in tables.iter().zip(&options.tables) {
+        published_faults(table, options, &methods, publication.is_some(), &mut faults);
+    }
+    twice(&options.methods, "method", &mut faults);
+    table_faults(&options.tables, &mut faults);
+    let baseline = options.baseline.clone().or(options.methods.first().cloned());
+    option_faults(&options, baseline.as_ref(), whole, &mut faults);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    Ok(Layout {
+        title: options.title,
+        intro: options.intro,
+        notes: options.notes,
+        methods,
+        baseline: baseline.map(|b| b.value).unwrap_or_default(),
+        comparison: Bootstrap { samples: options.resamples.value, ..Bootstrap::default() },
+        tables,
+        publication,
+        choices,
+    })
+}
+
+/// Names of tables that can't be files, tables named twice, and tables without columns.
+fn table_faults(tables: &[TableOptions], faults: &mut Vec<Diagnostic>) {
+    let names: Vec<_> = tables.iter().map(|t| t.name.clone()).collect();
+    twice(&names, "table", faults);
+    for (name, table) in names.iter().zip(tables) {
+        twice(&table.tasks, "task", faults);
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        if name.is_empty() || !name.chars().all(plain) || TAKEN.iter().any(|t| t.eq_ignore_ascii_case(name)) {
+            faults.push(
+                Diagnostic::new(format!("`{}` can't name a table's files", name.value)).at(name.span).help(
+                    "use lower-case letters, digits, `-` and `_`; `readme`, `index` and `results` are taken, such as `table-2`",
+                ),
+            );
+        }
+        if table.tasks.is_empty() || table.metrics.as_ref().is_some_and(Vec::is_empty) {
+            faults.push(
+                Diagnostic::new(format!("table `{}` has no columns", name.value))
+                    .at(name.span)
+                    .help("give it at least one task and one metric"),
+            );
+        }
+    }
+}
+
+/// Faults of the stage's own keys.
+fn option_faults(options: &Options, baseline: Option<&Spanned<String>>, whole: &Node, faults: &mut Vec<Diagnostic>) {
+    let at = |key: &str| whole.get(key).map_or(whole.span, |n| n.span);
+    for (key, empty) in [("methods", options.methods.is_empty()), ("tables", options.tables.is_empty())] {
+        if empty {
+            faults.push(Diagnostic::new(format!("a report needs {key}")).at(at(key)));
+        }
+    }
+    if options.resamples.value == 0 {
+        faults.push(Diagnostic::new("a bootstrap needs at least one resample").at(options.resamples.span));
+    }
+    if let Some(baseline) = baseline
+        && !options.methods.iter().any(|m| m.value == baseline.value)
+    {
+        faults.push(
+            Diagnostic::new(format!("the baseline `{}` is not among the report's methods", baseline.value))
+                .at(baseline.span)
+                .help("name one of `methods`"),
+        );
+    }
+}
+
+/// Whether a pin of the model's files is given elsewhere than in the model's own table.
+fn files_replaced(spec: &Spec, model: &str) -> bool {
+    let sources = spec.definition("model", model, None).ok().and_then(|node| node.get("source")?.as_table());
+    let is_local = |node: &Node| node.get("local").and_then(Node::as_bool) == Some(true);
+    sources.is_some_and(|table| table.values().any(|(_, node)| is_local(node)))
+}
+
+/// The columns that a task's own table asks for.
+fn metrics(spec: &Spec, task: &Spanned<String>) -> Vec<Metric> {
+    spec.definition("task", task, task.span)
+        .ok()
+        .and_then(|node| config::from_node(node.get("metrics")?).ok())
+        .unwrap_or_else(|| vec![Metric::Accuracy, Metric::MacroF1])
+}
+
+fn published(row: &PublishedOptions) -> PublishedRow {
+    let value = |figure: &Figure| match figure {
+        Figure::Percent(percent) => Some(*percent),
+        Figure::Missing(_) => None,
+    };
+    PublishedRow {
+        title: row.title.clone(),
+        method: row.method.as_ref().map(|m| m.value.clone()),
+        values: row.values.value.iter().map(value).collect(),
+    }
+}
+
+fn published_faults(
+    table: &TableLayout,
+    options: &TableOptions,
+    methods: &[Named],
+    publication: bool,
+    faults: &mut Vec<Diagnostic>,
+) {
+    let columns: Vec<String> =
+        table.tasks.iter().flat_map(|t| t.metrics.iter().map(|m| format!("{} {}", t.task.title, m.name()))).collect();
+    for row in &options.published {
+        let values = &row.values;
+        if values.value.len() != columns.len() {
+            faults.push(
+                Diagnostic::new(format!("{} figures for {} columns", values.value.len(), columns.len()))
+                    .at(values.span)
+                    .help(format!("the columns are {}; write \"-\" where nothing was published", columns.join(", "))),
+            );
+        }
+        for figure in &values.value {
+            if let Figure::Percent(percent) = figure
+                && !(0.0..=100.0).contains(percent)
+            {
+                faults.push(Diagnostic::new(format!("{percent} is no percentage")).at(values.span));
+            }
+        }
+        if let Some(method) = &row.method
+            && !methods.iter().any(|m| m.name == method.value)
+        {
+            let names: Vec<_> = methods.iter().map(|m| m.name.as_str()).collect();
+            faults.push(
+                Diagnostic::new(format!("`{}` is not among the report's methods", method.value))
+                    .at(method.span)
+                    .help(format!("methods: {}", names.join(", "))),
+            );
+        }
+        if !publication {
+            faults.push(
+                Diagnostic::new("published rows need a `publication` to be copied from").at(values.span).help(
+                    "add `publication = { title = ..., model = ..., answer = ..., examples = { TASK = { train = ..., test = ... } } }`",
+                ),
+            );
+        }
+    }
+}
+
+fn twice(names: &[Spanned<String>], what: &str, faults: &mut Vec<Diagnostic>) {
+    let mut seen = BTreeSet::new();
+    for name in names.iter().filter(|n| !seen.insert(n.value.as_str())) {
+        faults.push(Diagnostic::new(format!("the {what} `{}` is listed twice", name.value)).at(name.span));
+    }
+}

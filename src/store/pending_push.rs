@@ -1,0 +1,41 @@
+//! Which results this store still owes to a remote store. A mark is set before an action starts and taken away when its
+//! result has been sent, so that a crash in between, or a remote that was away, is made up for by a later run.
+
+use std::{collections::HashSet, fs, io::ErrorKind};
+
+use super::Store;
+use crate::base::digest::Digest;
+use crate::base::{
+    durable,
+    error::{Error, IoAt, Result},
+};
+
+pub(super) const FOLDER: &str = "unsent";
+
+impl Store {
+    /// Keys that are marked; some may have no result.
+    pub fn unsent(&self) -> Result<HashSet<Digest>> {
+        let folder = self.root.join(FOLDER);
+        match fs::read_dir(&folder) {
+            Ok(entries) => Ok(entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect()),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(HashSet::new()),
+            Err(e) => Err(Error::io("read", &folder, &e)),
+        }
+    }
+
+    pub fn mark_unsent(&self, key: &Digest) -> Result<()> {
+        let folder = self.root.join(FOLDER);
+        self.modes.create_folder(&folder)?;
+        let mark = folder.join(key.to_string());
+        if !mark.exists() {
+            fs::write(&mark, "").io_at("write", &mark)?;
+        }
+        // Else a power failure could leave the result and take the mark, whichever process made it.
+        durable::sync_folders(&[self.root.clone(), folder])
+    }
+
+    pub fn mark_sent(&self, key: &Digest) -> Result<()> {
+        let mark = self.root.join(FOLDER).join(key.to_string());
+        durable::remove(&mark)
+    }
+}
