@@ -9,10 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    expect::Expect,
+    expected_counts::Expect,
+    label_scheme::Scheme,
     normalize::{Requirement, Step, WordUnit},
     readers::{Encoding, Format},
-    scheme::Scheme,
     split::{Fractions, Split},
 };
 

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     card::{Card, Duplicates, Fields, FileSpec},
-    expect::{Comparison, Count},
+    expected_counts::{Comparison, Count},
     frame,
+    label_scheme::{Assigned, Raw, Scheme},
     normalize::{Requirement, Step, WordUnit, fold, normalize},
     readers::{Encoding, Format, Record, Records, numbered},
-    scheme::{Assigned, Raw, Scheme},
     split::{Fractions, Split, TextHash},
     summary::{DuplicateCounts, Pin, SourceFile, SplitCounts, Summary},
     task::Limit,

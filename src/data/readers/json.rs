@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Place, Problem, Reader, Record, Records,
-    value::{self, Table, Value},
+    json_value::{self, Table, Value},
 };
 use crate::base::error::{Error, Result};
 
@@ -46,7 +46,7 @@ fn steps(path: &str) -> Result<Vec<Step<'_>>> {
 
 impl Reader for Json {
     fn read(&self, name: &str, text: &str) -> Result<Records> {
-        let root = value::parse(name, text)?;
+        let root = json_value::parse(name, text)?;
         let steps = steps(&self.rows)?;
         let mut walk = Walk { columns: IndexMap::new(), rows: Vec::new() };
         for step in &steps {

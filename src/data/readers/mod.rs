@@ -3,8 +3,8 @@
 mod delimited;
 mod encoding;
 mod json;
+mod json_value;
 mod lines;
-mod value;
 
 pub use delimited::Delimited;
 pub use encoding::Encoding;

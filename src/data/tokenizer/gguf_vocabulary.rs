@@ -25,8 +25,8 @@ use tokenizers::{
 use super::{
     LibraryTokenizer, TextModel,
     gguf_metadata::Metadata,
-    library::library,
-    text_model::{Files, Origin},
+    library_tokenizer::library,
+    pretrained_tokenizer::{Files, Origin},
 };
 use crate::base::{
     error::{At, Error, Result},

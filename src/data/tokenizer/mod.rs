@@ -5,25 +5,25 @@
 //! [`Script`], which knows whose words are whose: control tokens (`<|im_end|>` and the like) come out of what a chat template
 //! wrote, never out of a person's words, see [`crate::data::chat`].
 
-mod added;
-mod charsmap;
+mod added_tokens;
 mod convention;
 mod gguf_metadata;
 mod gguf_vocabulary;
-mod json_parts;
-mod known_keys;
-mod library;
-mod script;
+mod library_tokenizer;
+mod precompiled_charsmap;
+mod pretrained_tokenizer;
 mod sentencepiece;
 #[cfg(test)]
 pub(crate) mod test_tokenizer;
-mod text_model;
 mod tokenizer_config;
+mod tokenizer_config_keys;
+mod tokenizer_input;
 mod tokenizer_json;
+mod tokenizer_json_keys;
 mod wordpiece;
 
-pub use added::AddedTokens;
+pub use added_tokens::AddedTokens;
 pub use convention::Convention;
-pub use library::LibraryTokenizer;
-pub use script::Script;
-pub use text_model::{Files, TextModel, Tokenizer};
+pub use library_tokenizer::LibraryTokenizer;
+pub use pretrained_tokenizer::{Files, TextModel, Tokenizer};
+pub use tokenizer_input::Script;

@@ -6,9 +6,9 @@ use serde_json::Value;
 use tokenizers::AddedToken;
 
 use super::{
-    known_keys::{NAMELESS, NAMES, check, check_map, object},
-    library::library,
-    text_model::Files,
+    library_tokenizer::library,
+    pretrained_tokenizer::Files,
+    tokenizer_config_keys::{NAMELESS, NAMES, check, check_map, object},
 };
 use crate::base::{
     error::{At, Error, IoAt, Result},

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use tokenizers::models::ModelWrapper;
 
 use super::{
-    LibraryTokenizer, TextModel, json_parts,
-    text_model::{Files, Origin},
+    LibraryTokenizer, TextModel,
+    pretrained_tokenizer::{Files, Origin},
     tokenizer_config::{MODEL_CONFIG, Settings, check_id, json as json_file},
+    tokenizer_json_keys,
 };
 use crate::base::{
     error::{At, Error, IoAt, Result},
@@ -46,7 +47,7 @@ fn tokenizer(bytes: &[u8], settings: &Settings) -> Result<tokenizers::Tokenizer>
             .help("the file is damaged, or newer than this program knows: fetch it again, and compare its hash")
     };
     let mut value = Value::Object(strict_json::parse(bytes)?);
-    json_parts::check(&value)?;
+    tokenizer_json_keys::check(&value)?;
     let changed = adapt(&mut value, settings);
     let own = if changed { value.to_string().into_bytes() } else { bytes.to_vec() };
     let inner = tokenizers::Tokenizer::from_bytes(own).map_err(|e| damaged(&e))?;

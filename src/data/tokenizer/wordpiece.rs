@@ -14,8 +14,8 @@ use tokenizers::{
 
 use super::{
     LibraryTokenizer, TextModel,
-    library::library,
-    text_model::{Files, Origin},
+    library_tokenizer::library,
+    pretrained_tokenizer::{Files, Origin},
     tokenizer_config::Settings,
 };
 use crate::base::error::{At, Error, IoAt, Result};
@@ -65,7 +65,7 @@ mod tests {
     use crate::data::{
         chat::Chat,
         prompt::{Instruction, SENTENCE},
-        tokenized::{Prompter, prompt_limit},
+        prompter::{Prompter, prompt_limit},
         tokenizer::Convention,
     };
 

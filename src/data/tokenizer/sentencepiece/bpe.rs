@@ -3,8 +3,8 @@
 use std::collections::{BinaryHeap, HashMap};
 
 use super::{
+    model_proto::{Kind, PieceProto},
     normalizer::Normalizer,
-    proto::{Kind, PieceProto},
 };
 use crate::{
     base::error::{Error, Result},

@@ -6,8 +6,8 @@
 
 mod bpe;
 mod decode;
+mod model_proto;
 mod normalizer;
-mod proto;
-mod tokenizer;
+mod sentencepiece_tokenizer;
 
-pub use tokenizer::{find, load};
+pub use sentencepiece_tokenizer::{find, load};

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::proto::NormalizerSpec;
+use super::model_proto::NormalizerSpec;
 use crate::{
     base::error::Result,
-    data::tokenizer::{Script, charsmap::Charsmap},
+    data::tokenizer::{Script, precompiled_charsmap::Charsmap},
 };
 
 /// How pieces write a space.

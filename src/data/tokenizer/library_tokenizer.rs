@@ -10,7 +10,7 @@ use tokenizers::{
     normalizer::Range as In,
 };
 
-use super::{AddedTokens, Script, Tokenizer, added::Form};
+use super::{AddedTokens, Script, Tokenizer, added_tokens::Form};
 use crate::base::error::{Error, Result};
 
 /// A tokenizer of the `tokenizers` crate in which a person's words give no control tokens.

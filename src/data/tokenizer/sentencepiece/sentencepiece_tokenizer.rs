@@ -7,15 +7,15 @@ use tokenizers::AddedToken;
 use super::{
     bpe::Pieces,
     decode::Run,
+    model_proto::{Kind, Model},
     normalizer::{Normalizer, Prefix},
-    proto::{Kind, Model},
 };
 use crate::{
     base::error::{At, IoAt, Result},
     data::tokenizer::{
         AddedTokens, Script, TextModel, Tokenizer,
-        added::Form,
-        text_model::{Files, Origin},
+        added_tokens::Form,
+        pretrained_tokenizer::{Files, Origin},
         tokenizer_config::{Settings, check_id},
     },
 };
@@ -196,10 +196,8 @@ mod tests {
 
     use prost::Message;
 
-    use super::{
-        super::{normalizer::SPACE, proto::ModelProto},
-        *,
-    };
+    use super::*;
+    use crate::data::tokenizer::sentencepiece::{model_proto::ModelProto, normalizer::SPACE};
     use crate::data::{chat::Chat, tokenizer::Convention};
 
     fn fixture(name: &str) -> PathBuf {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{card::Problem, expect::SchemeExpect};
+use super::{card::Problem, expected_counts::SchemeExpect};
 use crate::base::error::{Error, Result};
 
 /// A way to make classes of the raw labels or ratings.
@@ -243,7 +243,7 @@ impl JsonSchema for Interval {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::expect::Count;
+    use crate::data::expected_counts::Count;
 
     fn five() -> Scheme {
         let bins = [("--", "[-4, -2)"), ("-", "[-2, -0.5)"), ("0", "[-0.5, 0.5]"), ("+", "(0.5, 2]"), ("++", "(2, 4]")];

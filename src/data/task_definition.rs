@@ -2,7 +2,7 @@
 
 use super::{
     card::{Card, Problem},
-    scheme::Scheme,
+    label_scheme::Scheme,
     task::Task,
 };
 use crate::config::{Diagnostic, Entry, Node, Span, Spec, from_node, suggest};
