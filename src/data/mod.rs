@@ -1,7 +1,9 @@
 //! Datasets and tasks: cards, readers, label schemes, splits, and the tables that they become; prompts and tokens.
 
 pub mod card;
+mod card_checks;
 pub mod chat;
+mod diagnose;
 pub mod expected_counts;
 pub mod frame;
 pub mod label_scheme;
@@ -9,6 +11,7 @@ pub mod normalize;
 pub mod preparation;
 pub mod prompt;
 pub mod prompter;
+pub mod rating_interval;
 pub mod readers;
 pub mod split;
 pub mod summary;
