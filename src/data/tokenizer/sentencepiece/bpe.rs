@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     base::error::{Error, Result},
-    data::tokenizer::Script,
+    data::tokenizer::tokenizer_input::Script,
 };
 
 pub struct Piece {

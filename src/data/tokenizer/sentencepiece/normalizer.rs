@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::model_proto::NormalizerSpec;
 use crate::{
     base::error::Result,
-    data::tokenizer::{Script, precompiled_charsmap::Charsmap},
+    data::tokenizer::{precompiled_charsmap::Charsmap, tokenizer_input::Script},
 };
 
 /// How pieces write a space.
