@@ -24,9 +24,8 @@ use crate::{
     },
     config::{self, Diagnostic, Node},
     data::{
-        TaskDefinition, frame,
+        TaskDefinition, frame, task_definition,
         tokenizer::{Convention, TextModel},
-        vocabulary,
     },
     engine::{Artifact, Context, Estimate, ResolveContext, Resolved, StageKind, Work},
     estimate::peak_memory::{Answering, ModelShape},
@@ -182,7 +181,7 @@ impl StageKind for Evaluate {
     fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
         let table: Table = config::from_node(&cx.action.params)?;
         let model = definition::<ModelTable>(cx, "model", &table.model);
-        let task = vocabulary::task(cx.spec, &table.task, span(cx, "task"));
+        let task = task_definition::task(cx.spec, &table.task, span(cx, "task"));
         let method = table.method.as_deref().map(|name| definition::<Method>(cx, "method", name)).transpose();
         let ((model, task), method) = both(both(model, task), method)?;
         let stated = method.as_ref().filter(|m| m.is_trained()).map(|m| stated(cx, m));

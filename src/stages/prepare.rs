@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::error::{IoAt, Result},
     config::{self, Diagnostic, Node, from_node},
-    data::{Recipe, Summary, preparation, vocabulary, write_examples},
+    data::{Recipe, Summary, preparation, task_definition, write_examples},
     engine::{Context, ResolveContext, Resolved, Resources, StageKind, Usual},
 };
 
@@ -49,7 +49,7 @@ impl StageKind for Prepare {
         let params = &cx.action.params;
         let options: Options = from_node(params)?;
         let span = params.get("task").map_or(params.span, |node| node.span);
-        let found = vocabulary::task(cx.spec, &options.task, Some(span))?;
+        let found = task_definition::task(cx.spec, &options.task, Some(span))?;
         let recipe = Recipe::new(&found.task.dataset, &found.card, &found.task.scheme, &found.scheme, found.task.limit);
         let params = serde_json::to_value(recipe)
             .map_err(|e| vec![Diagnostic::new(format!("the dataset's card can't be written as JSON: {e}")).at(span)])?;

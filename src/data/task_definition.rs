@@ -1,10 +1,6 @@
 //! Datasets and tasks as definitions of a pipeline file: checked one by one, and looked up together.
 
-use super::{
-    card::{Card, Problem},
-    scheme::Scheme,
-    task::Task,
-};
+use super::{card::Card, label_scheme::Scheme, task::Task};
 use crate::config::{Diagnostic, Entry, Node, Span, Spec, from_node, suggest};
 
 /// The definition tables that this layer brings: `[dataset.NAME]` and `[task.NAME]`.
@@ -14,24 +10,9 @@ pub fn definitions() -> [Entry; 2] {
 
 fn check_card(node: &Node) -> Vec<Diagnostic> {
     match from_node::<Card>(node) {
-        Ok(card) => diagnostics(node, card.problems()),
+        Ok(card) => card.diagnostics(node),
         Err(found) => found,
     }
-}
-
-/// Problems at the deepest table or value that their path leads to.
-fn diagnostics(node: &Node, problems: Vec<Problem>) -> Vec<Diagnostic> {
-    problems
-        .into_iter()
-        .map(|problem| {
-            let place = problem.path.split('.').try_fold(node, |at, key| at.get(key).ok_or(at)).unwrap_or_else(|at| at);
-            let diagnostic = Diagnostic::new(problem.message).at(place.span);
-            match problem.help {
-                Some(help) => diagnostic.help(help),
-                None => diagnostic,
-            }
-        })
-        .collect()
 }
 
 /// A task with everything that it names.
@@ -54,9 +35,9 @@ pub fn task(spec: &Spec, name: &str, span: Option<Span>) -> Result<TaskDefinitio
     let at = |key: &str| node.get(key).map_or(node.span, |n| n.span);
     let card_node = spec.definition("dataset", &task.dataset, Some(at("dataset"))).map_err(|d| vec![d])?;
     let card: Card = from_node(card_node)?;
-    let problems = card.problems();
-    if !problems.is_empty() {
-        return Err(diagnostics(card_node, problems));
+    let found = card.diagnostics(card_node);
+    if !found.is_empty() {
+        return Err(found);
     }
     let Some(scheme) = card.schemes.get(&task.scheme).cloned() else {
         let unknown = format!("dataset `{}` has no label scheme `{}`", task.dataset, task.scheme);
@@ -67,9 +48,9 @@ pub fn task(spec: &Spec, name: &str, span: Option<Span>) -> Result<TaskDefinitio
         };
         return Err(vec![Diagnostic::new(unknown).at(at("scheme")).help(help)]);
     };
-    let problems = task.problems(&scheme.labels);
-    if !problems.is_empty() {
-        return Err(diagnostics(node, problems));
+    let found = task.diagnostics(node, &scheme.labels);
+    if !found.is_empty() {
+        return Err(found);
     }
     Ok(TaskDefinition { name: name.to_owned(), task, card, scheme })
 }

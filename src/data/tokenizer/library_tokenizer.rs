@@ -10,7 +10,11 @@ use tokenizers::{
     normalizer::Range as In,
 };
 
-use super::{AddedTokens, Script, Tokenizer, added::Form};
+use super::{
+    added_tokens::{AddedTokens, Form},
+    tokenizer_input::Script,
+    tokenizer_trait::Tokenizer,
+};
 use crate::base::error::{Error, Result};
 
 /// A tokenizer of the `tokenizers` crate in which a person's words give no control tokens.

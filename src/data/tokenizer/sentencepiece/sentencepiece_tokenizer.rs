@@ -1,22 +1,25 @@
 //! A whole model: its pieces, the tokens beside them, and the rules of whoever reads it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tokenizers::AddedToken;
 
 use super::{
     bpe::Pieces,
     decode::Run,
+    model_proto::{Kind, Model},
     normalizer::{Normalizer, Prefix},
-    proto::{Kind, Model},
 };
 use crate::{
     base::error::{At, IoAt, Result},
     data::tokenizer::{
-        AddedTokens, Script, TextModel, Tokenizer,
-        added::Form,
-        text_model::{Files, Origin},
-        tokenizer_config::{Settings, check_id},
+        added_tokens::{AddedTokens, Form},
+        pretrained_tokenizer::TextModel,
+        special_tokens::check_id,
+        tokenizer_config::TokenizerConfig,
+        tokenizer_format::{Origin, TokenizerFormat},
+        tokenizer_input::Script,
+        tokenizer_trait::Tokenizer,
     },
 };
 
@@ -25,20 +28,25 @@ const FILE: &str = "tokenizer.model";
 /// How an id that no piece has is shown.
 const NOTHING: &str = "\u{fffd}";
 
-pub fn find(files: &Files) -> Result<Option<&Path>> {
-    Ok(files.get(FILE).map(PathBuf::as_path))
-}
+/// The format of `tokenizer.model`.
+pub struct SentencePieceModel;
 
-pub fn load(path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
-    let bytes = std::fs::read(path).io_at("read", path)?;
-    let model = Model::read(&bytes).at(FILE)?;
-    let mut settings = Settings::read(origin.files, None)?;
-    let behind = origin.convention.map_or(&[][..], |c| &c.specials);
-    let tokenizer = SentencePiece::new(&model, &settings, behind).at(FILE)?;
-    for (name, token) in named(&model) {
-        settings.named.entry(name.to_owned()).or_insert(token);
+impl TokenizerFormat for SentencePieceModel {
+    fn file_name(&self) -> &'static str {
+        FILE
     }
-    TextModel::new(format!("{FILE} BPE"), Box::new(tokenizer), settings, origin)
+
+    fn load(&self, path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
+        let bytes = std::fs::read(path).io_at("read", path)?;
+        let model = Model::read(&bytes).at(FILE)?;
+        let mut config = TokenizerConfig::read(origin.files, None)?;
+        let behind = origin.convention.map_or(&[][..], |c| &c.specials);
+        let tokenizer = SentencePiece::new(&model, &config, behind).at(FILE)?;
+        for (name, token) in named(&model) {
+            config.named.entry(name.to_owned()).or_insert(token);
+        }
+        Ok(TextModel::new(format!("{FILE} BPE"), Box::new(tokenizer), config, origin.convention))
+    }
 }
 
 /// The tokens that chat templates know by name.
@@ -66,9 +74,9 @@ struct SentencePiece {
 
 impl SentencePiece {
     /// `behind`: control tokens whose ids follow the pieces.
-    fn new(model: &Model, settings: &Settings, behind: &[String]) -> Result<Self> {
+    fn new(model: &Model, config: &TokenizerConfig, behind: &[String]) -> Result<Self> {
         let pieces = Pieces::new(&model.pieces, model.trainer.byte_fallback)?;
-        let llama = settings.is_of("LlamaTokenizer");
+        let llama = config.is_of("LlamaTokenizer");
         let user_defined: Vec<_> = pieces
             .iter()
             .filter(|(_, p)| p.kind == Kind::UserDefined && !p.text.is_empty())
@@ -86,18 +94,18 @@ impl SentencePiece {
                 user_defined.iter().map(|(name, id)| (*id, AddedToken::from(name.as_str(), false).normalized(false))),
             );
         }
-        add(&mut tokens, &pieces, settings, llama)?;
+        add(&mut tokens, &pieces, config, llama)?;
         let more = tokens.iter().map(|(id, _)| *id as usize + 1).max().unwrap_or(0).saturating_sub(pieces.len());
         // What a sentence may not become is looked for among the pieces as well.
         let added = AddedTokens::new(tokens, |_| None).guarding(user_defined.iter());
         let normalizer = match llama {
-            true => Normalizer::plain(match settings.llama_prefix() {
+            true => Normalizer::plain(match config.llama_prefix() {
                 "never" => Prefix::Never,
                 "always" => Prefix::Every,
                 _ => Prefix::First,
             }),
             false => {
-                let prefix = if settings.legacy == Some(false) { Prefix::First } else { Prefix::EveryAlways };
+                let prefix = if config.legacy == Some(false) { Prefix::First } else { Prefix::EveryAlways };
                 Normalizer::new(&model.normalizer, prefix, model.trainer.treat_whitespace_as_suffix, user_defined)?
             }
         };
@@ -113,10 +121,10 @@ impl SentencePiece {
 }
 
 /// Adds what the files beside the model name: under the id of the piece of that name, or behind all others.
-fn add(tokens: &mut Vec<(u32, AddedToken)>, pieces: &Pieces, settings: &Settings, llama: bool) -> Result<()> {
+fn add(tokens: &mut Vec<(u32, AddedToken)>, pieces: &Pieces, config: &TokenizerConfig, llama: bool) -> Result<()> {
     let by_name = |name: &str| pieces.iter().find(|(_, p)| p.text == name).map(|(id, _)| id);
     let mut next = tokens.iter().map(|(id, _)| id + 1).max().unwrap_or(0).max(pieces.len() as u32);
-    for (stated, token) in &settings.tokens {
+    for (stated, token) in &config.tokens {
         // A piece without a use of its own may have been given to a new token.
         let taken = stated.filter(|id| !llama && pieces.get(*id).is_some());
         let known = tokens.iter().find(|(_, t)| t.content == token.content).map(|(id, _)| *id);
@@ -192,15 +200,16 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, path::PathBuf};
 
     use prost::Message;
 
-    use super::{
-        super::{normalizer::SPACE, proto::ModelProto},
-        *,
+    use super::*;
+    use crate::data::tokenizer::sentencepiece::{model_proto::ModelProto, normalizer::SPACE};
+    use crate::data::{
+        chat::Chat,
+        tokenizer::{convention::Convention, model_files::Files},
     };
-    use crate::data::{chat::Chat, tokenizer::Convention};
 
     fn fixture(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sentencepiece").join(name)
@@ -219,7 +228,7 @@ mod tests {
         let mut seen = 0;
         for (name, cases) in expected.as_object().unwrap() {
             let bytes = std::fs::read(fixture(&format!("{name}.model"))).unwrap();
-            let m = SentencePiece::new(&Model::read(&bytes).unwrap(), &Settings::default(), &[]).unwrap();
+            let m = SentencePiece::new(&Model::read(&bytes).unwrap(), &TokenizerConfig::default(), &[]).unwrap();
             let nothing = BTreeSet::new();
             for case in cases.as_array().unwrap() {
                 let text = case["text"].as_str().unwrap();

@@ -1,12 +1,15 @@
 //! Label schemes: how raw labels and ratings become the classes of a task.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
+use std::collections::BTreeMap;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{card::Problem, expect::SchemeExpect};
-use crate::base::error::{Error, Result};
+use super::{diagnose::diagnostic, expected_counts::SchemeExpect, rating_interval::Interval};
+use crate::{
+    base::error::{Error, Result},
+    config::{Diagnostic, Node},
+};
 
 /// A way to make classes of the raw labels or ratings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -97,29 +100,31 @@ impl Scheme {
         self.labels.iter().position(|l| l == label).and_then(|i| u32::try_from(i).ok())
     }
 
-    /// What is wrong with the scheme as a whole. Paths are relative to it.
-    pub fn problems(&self) -> Vec<Problem> {
+    /// What is wrong with the scheme as a whole; `node` is where it is written.
+    pub fn diagnostics(&self, node: &Node) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         if self.labels.len() < 2 {
-            found.push(Problem::new("labels", "a scheme needs at least two classes"));
+            found.push(diagnostic(node, ["labels"], "a scheme needs at least two classes"));
         }
         for (i, label) in self.labels.iter().enumerate() {
             if label.trim().is_empty() {
-                found.push(Problem::new("labels", "a class has no name"));
+                found.push(diagnostic(node, ["labels"], "a class has no name"));
             } else if self.labels[..i].contains(label) {
-                found.push(Problem::new("labels", format!("`{label}` is listed twice")));
+                found.push(diagnostic(node, ["labels"], format!("`{label}` is listed twice")));
             }
         }
         if !self.map.is_empty() && !self.bins.is_empty() {
-            found.push(Problem::new("", "a scheme has either a `map` or `bins`, not both"));
+            found.push(diagnostic(node, [], "a scheme has either a `map` or `bins`, not both"));
         }
-        let mapped = self.map.values().map(|label| ("map", label));
-        let expected = self.expect.labelled.keys().map(|label| ("expect.labelled", label));
-        let kept = self.expect.kept.values().flat_map(BTreeMap::keys).map(|label| ("expect.kept", label));
-        for (key, label) in mapped.chain(self.bins.keys().map(|label| ("bins", label))).chain(expected).chain(kept) {
+        let mapped = self.map.values().map(|label| (&["map"][..], label));
+        let expected = self.expect.labelled.keys().map(|label| (&["expect", "labelled"][..], label));
+        let kept = self.expect.kept.values().flat_map(BTreeMap::keys).map(|label| (&["expect", "kept"][..], label));
+        for (keys, label) in
+            mapped.chain(self.bins.keys().map(|label| (&["bins"][..], label))).chain(expected).chain(kept)
+        {
             if self.class(label).is_none() {
                 found.push(
-                    Problem::new(key, format!("`{label}` is none of the scheme's classes"))
+                    diagnostic(node, keys.iter().copied(), format!("`{label}` is none of the scheme's classes"))
                         .help(format!("classes: {}", self.labels.join(", "))),
                 );
             }
@@ -132,15 +137,16 @@ impl Scheme {
             };
             if !reached {
                 found.push(
-                    Problem::new("labels", format!("nothing becomes `{label}`")).help("add it to `bins` or `map`"),
+                    diagnostic(node, ["labels"], format!("nothing becomes `{label}`"))
+                        .help("add it to `bins` or `map`"),
                 );
             }
         }
-        self.check_intervals(&mut found);
+        self.check_intervals(node, &mut found);
         found
     }
 
-    fn check_intervals(&self, found: &mut Vec<Problem>) {
+    fn check_intervals(&self, node: &Node, found: &mut Vec<Diagnostic>) {
         if self.bins.is_empty() {
             return;
         }
@@ -148,102 +154,23 @@ impl Scheme {
         for text in &self.drop {
             match text.parse() {
                 Ok(interval) => intervals.push((text.clone(), interval)),
-                Err(e) => found.push(Problem::new("drop", e.message)),
+                Err(e) => found.push(diagnostic(node, ["drop"], e.message)),
             }
         }
         for (i, (a, first)) in intervals.iter().enumerate() {
             for (b, second) in &intervals[i + 1..] {
                 if first.overlaps(second) {
-                    found.push(Problem::new("bins", format!("`{a}` {first} and `{b}` {second} overlap")));
+                    found.push(diagnostic(node, ["bins"], format!("`{a}` {first} and `{b}` {second} overlap")));
                 }
             }
         }
     }
 }
 
-/// An interval of ratings. Square brackets include their end, round ones don't: `[-0.5, 0.5]`, `(0.5, inf)`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Interval {
-    low: f64,
-    low_inside: bool,
-    high: f64,
-    high_inside: bool,
-}
-
-impl Interval {
-    pub fn contains(&self, value: f64) -> bool {
-        (value > self.low || (self.low_inside && value == self.low))
-            && (value < self.high || (self.high_inside && value == self.high))
-    }
-
-    fn overlaps(&self, other: &Self) -> bool {
-        let before = |a: &Self, b: &Self| a.high < b.low || (a.high == b.low && !(a.high_inside && b.low_inside));
-        !before(self, other) && !before(other, self)
-    }
-}
-
-impl FromStr for Interval {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let wrong = || {
-            Error::input(format!(
-                "`{text}` is no interval such as `[-0.5, 0.5]` (ends inside) or `(0.5, inf)` (ends outside)"
-            ))
-        };
-        let trimmed = text.trim();
-        let low_inside = trimmed.starts_with('[');
-        let high_inside = trimmed.ends_with(']');
-        let inner = trimmed.strip_prefix(['[', '(']).and_then(|t| t.strip_suffix([']', ')'])).ok_or_else(wrong)?;
-        let (low, high) = inner.split_once(',').ok_or_else(wrong)?;
-        let low: f64 = low.trim().parse().map_err(|_| wrong())?;
-        let high: f64 = high.trim().parse().map_err(|_| wrong())?;
-        let holds_something = low < high || (low == high && low_inside && high_inside);
-        if !holds_something {
-            return Err(Error::input(format!("the interval `{text}` is empty")));
-        }
-        Ok(Self { low, low_inside, high, high_inside })
-    }
-}
-
-impl fmt::Display for Interval {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let open = if self.low_inside { '[' } else { '(' };
-        let close = if self.high_inside { ']' } else { ')' };
-        write!(f, "{open}{}, {}{close}", self.low, self.high)
-    }
-}
-
-impl Serialize for Interval {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Interval {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(D::Error::custom)
-    }
-}
-
-impl JsonSchema for Interval {
-    fn schema_name() -> Cow<'static, str> {
-        "Interval".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "pattern": r"^\s*[\[(].+,.+[\])]\s*$",
-            "description": "Interval of ratings, such as `[-0.5, 0.5]` or `(0.5, inf)`; square brackets include their end",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::expect::Count;
+    use crate::data::{diagnose::nowhere, expected_counts::Count};
 
     fn five() -> Scheme {
         let bins = [("--", "[-4, -2)"), ("-", "[-2, -0.5)"), ("0", "[-0.5, 0.5]"), ("+", "(0.5, 2]"), ("++", "(2, 4]")];
@@ -263,7 +190,7 @@ mod tests {
         };
         let of: Vec<_> = [-4.0, -2.0001, -2.0, -0.5, 0.0, 0.5, 0.50001, 2.0, 2.1].into_iter().map(class).collect();
         assert_eq!(of, [0, 0, 1, 2, 2, 2, 3, 3, 4]);
-        assert!(scheme.problems().is_empty());
+        assert!(scheme.diagnostics(&nowhere()).is_empty());
         let e = scheme.assign(Raw::Value(4.5)).unwrap_err();
         assert!(e.message.contains("4.5") && e.message.contains("++ (2, 4]"), "{}", e.message);
     }
@@ -276,7 +203,7 @@ mod tests {
             drop: vec!["[0, 0]".into()],
             ..Scheme::default()
         };
-        assert!(scheme.problems().is_empty());
+        assert!(scheme.diagnostics(&nowhere()).is_empty());
         assert_eq!(scheme.assign(Raw::Value(0.0)).unwrap(), Assigned::Dropped("rating in [0, 0]".into()));
     }
 
@@ -295,16 +222,6 @@ mod tests {
     }
 
     #[test]
-    fn intervals_are_read_as_written() {
-        for text in ["[-0.5, 0.5]", "(0.5, 4]", "[-inf, 0)", "[0, 0]"] {
-            assert_eq!(text.parse::<Interval>().unwrap().to_string(), text);
-        }
-        for text in ["", "0.5", "[1]", "[1, x]", "[2, 1]", "[1, 1)", "1, 2", "[NaN, 1]"] {
-            assert!(text.parse::<Interval>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn what_contradicts_itself_is_found() {
         let mut scheme = five();
         scheme.bins.insert("0".into(), "[-0.5, 0.6]".parse().unwrap());
@@ -312,7 +229,7 @@ mod tests {
         scheme.labels.push("+".into());
         scheme.drop.push("x".into());
         scheme.expect.labelled.insert("?".into(), Count::One(1));
-        let found: Vec<_> = scheme.problems().into_iter().map(|p| p.message).collect();
+        let found: Vec<_> = scheme.diagnostics(&nowhere()).into_iter().map(|p| p.message).collect();
         for part in ["`+` is listed twice", "`?` is none of", "nothing becomes `--`", "overlap", "`x` is no interval"] {
             assert!(found.iter().any(|m| m.contains(part)), "{part}: {found:?}");
         }

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::charsmap::Charsmap;
+use super::precompiled_charsmap::Charsmap;
 use crate::base::error::{Error, Result};
 
 /// A kind of part: its name and its keys, next to `type`.

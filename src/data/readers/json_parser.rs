@@ -1,25 +1,14 @@
-//! JSON as it is written: numbers keep their digits, no key is there twice, and what is wrong has a place.
+//! A parser of JSON that keeps what is written: no key is there twice, and what is wrong has a place.
 
 use std::borrow::Cow;
 
-use indexmap::{IndexMap, map::Entry};
+use indexmap::map::Entry;
 
-use super::{line_at, lines::line_end};
+use super::{
+    json_value::{Table, Value},
+    line_ends::{line_at, line_end},
+};
 use crate::base::error::{Error, Result};
-
-/// A JSON value of a file's text.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value<'a> {
-    Null,
-    Bool(bool),
-    /// As it is written.
-    Number(&'a str),
-    Text(Cow<'a, str>),
-    List(Vec<Self>),
-    Table(Box<Table<'a>>),
-}
-
-pub(super) type Table<'a> = IndexMap<Cow<'a, str>, Value<'a>>;
 
 /// Lists and tables inside each other.
 const DEEPEST: usize = 128;
@@ -34,18 +23,18 @@ const MOST_VALUES: usize = 1 << 25;
 pub(super) fn parse<'a>(name: &str, text: &'a str) -> Result<Value<'a>> {
     let mut parser = Parser { text, at: 0, depth: 0, left: MOST_VALUES };
     let parsed = parser.document(name);
-    parsed.map_err(|fault| parser.error(fault))
+    parsed.map_err(|error| parser.error(error))
 }
 
-/// What is wrong at the place where the parser stands.
-enum Fault {
+/// What is wrong where the parser stands.
+enum SyntaxError {
     Cut(&'static str),
     Bad(String),
     TooMuch,
 }
 
-fn bad<T>(what: impl Into<String>) -> Result<T, Fault> {
-    Err(Fault::Bad(what.into()))
+fn bad<T>(what: impl Into<String>) -> Result<T, SyntaxError> {
+    Err(SyntaxError::Bad(what.into()))
 }
 
 struct Parser<'a> {
@@ -57,24 +46,24 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn error(&self, fault: Fault) -> Error {
+    fn error(&self, error: SyntaxError) -> Error {
         let start = self.text[..self.at].rfind(['\r', '\n']).map_or(0, |end| end + 1);
         let column = self.text[start..self.at].chars().count() + 1;
         let place = format!("line {}, column {column}", line_at(self.text, self.at));
-        match fault {
-            Fault::Cut(inside) => {
+        match error {
+            SyntaxError::Cut(inside) => {
                 Error::input(format!("{place}: the file ends inside {inside}")).help("was it cut short?")
             }
-            Fault::Bad(what) => Error::input(format!("{place}: {what}"))
+            SyntaxError::Bad(what) => Error::input(format!("{place}: {what}"))
                 .help("the file is no sound JSON: was it edited, or is it of another format?"),
-            Fault::TooMuch => {
+            SyntaxError::TooMuch => {
                 Error::input(format!("{place}: more than {MOST_VALUES} values, which memory is not meant for"))
                     .help("split the file into several and name them all in the card")
             }
         }
     }
 
-    fn document(&mut self, name: &str) -> Result<Value<'a>, Fault> {
+    fn document(&mut self, name: &str) -> Result<Value<'a>, SyntaxError> {
         self.blanks();
         let start = self.at;
         let first = self.value()?;
@@ -130,10 +119,10 @@ impl<'a> Parser<'a> {
         there
     }
 
-    fn value(&mut self) -> Result<Value<'a>, Fault> {
-        self.left = self.left.checked_sub(1).ok_or(Fault::TooMuch)?;
+    fn value(&mut self) -> Result<Value<'a>, SyntaxError> {
+        self.left = self.left.checked_sub(1).ok_or(SyntaxError::TooMuch)?;
         match self.peek() {
-            None => Err(Fault::Cut("a value")),
+            None => Err(SyntaxError::Cut("a value")),
             Some(b'{') => self.nested(Self::table),
             Some(b'[') => self.nested(Self::list),
             Some(b'"') => self.string().map(Value::Text),
@@ -142,7 +131,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn nested(&mut self, inner: fn(&mut Self) -> Result<Value<'a>, Fault>) -> Result<Value<'a>, Fault> {
+    fn nested(&mut self, inner: fn(&mut Self) -> Result<Value<'a>, SyntaxError>) -> Result<Value<'a>, SyntaxError> {
         if self.depth == DEEPEST {
             return bad(format!("lists and tables lie in each other more than {DEEPEST} deep"));
         }
@@ -154,7 +143,7 @@ impl<'a> Parser<'a> {
         Ok(value)
     }
 
-    fn list(&mut self) -> Result<Value<'a>, Fault> {
+    fn list(&mut self) -> Result<Value<'a>, SyntaxError> {
         let mut items = Vec::new();
         if self.passes(b']') {
             return Ok(Value::List(items));
@@ -163,7 +152,7 @@ impl<'a> Parser<'a> {
             items.push(self.value()?);
             self.blanks();
             match self.peek() {
-                None => return Err(Fault::Cut("a list")),
+                None => return Err(SyntaxError::Cut("a list")),
                 Some(b']') => {
                     self.at += 1;
                     return Ok(Value::List(items));
@@ -175,7 +164,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn table(&mut self) -> Result<Value<'a>, Fault> {
+    fn table(&mut self) -> Result<Value<'a>, SyntaxError> {
         let mut table = Table::new();
         if self.passes(b'}') {
             return Ok(Value::Table(Box::new(table)));
@@ -183,14 +172,14 @@ impl<'a> Parser<'a> {
         loop {
             let start = self.at;
             match self.peek() {
-                None => return Err(Fault::Cut("a table")),
+                None => return Err(SyntaxError::Cut("a table")),
                 Some(b'"') => {}
                 Some(_) => return bad("expected a key in double quotes"),
             }
             let key = self.string()?;
             self.blanks();
             if !self.passes(b':') {
-                return if self.peek().is_none() { Err(Fault::Cut("a table")) } else { bad("expected `:`") };
+                return if self.peek().is_none() { Err(SyntaxError::Cut("a table")) } else { bad("expected `:`") };
             }
             self.blanks();
             match table.entry(key) {
@@ -202,7 +191,7 @@ impl<'a> Parser<'a> {
             }
             self.blanks();
             match self.peek() {
-                None => return Err(Fault::Cut("a table")),
+                None => return Err(SyntaxError::Cut("a table")),
                 Some(b'}') => {
                     self.at += 1;
                     return Ok(Value::Table(Box::new(table)));
@@ -214,7 +203,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn number(&mut self) -> Result<Value<'a>, Fault> {
+    fn number(&mut self) -> Result<Value<'a>, SyntaxError> {
         let start = self.at;
         self.passes(b'-');
         let first = self.peek();
@@ -246,7 +235,7 @@ impl<'a> Parser<'a> {
         self.at - start
     }
 
-    fn word(&mut self) -> Result<Value<'a>, Fault> {
+    fn word(&mut self) -> Result<Value<'a>, SyntaxError> {
         let rest = &self.text[self.at..];
         for (word, value) in [("null", Value::Null), ("true", Value::Bool(true)), ("false", Value::Bool(false))] {
             if rest.starts_with(word) {
@@ -265,14 +254,14 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn string(&mut self) -> Result<Cow<'a, str>, Fault> {
+    fn string(&mut self) -> Result<Cow<'a, str>, SyntaxError> {
         self.at += 1;
         let start = self.at;
         let mut unescaped: Option<String> = None;
         let mut from = start;
         loop {
             match self.peek() {
-                None => return Err(Fault::Cut("a string")),
+                None => return Err(SyntaxError::Cut("a string")),
                 Some(b'"') => {
                     let rest = &self.text[from..self.at];
                     self.at += 1;
@@ -298,8 +287,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn escape(&mut self) -> Result<char, Fault> {
-        let Some(kind) = self.text.as_bytes().get(self.at + 1) else { return Err(Fault::Cut("a string")) };
+    fn escape(&mut self) -> Result<char, SyntaxError> {
+        let Some(kind) = self.text.as_bytes().get(self.at + 1) else { return Err(SyntaxError::Cut("a string")) };
         let plain = match kind {
             b'"' => '"',
             b'\\' => '\\',
@@ -317,7 +306,7 @@ impl<'a> Parser<'a> {
     }
 
     /// A `\u` with its four digits, or two of them for one character.
-    fn code(&mut self) -> Result<char, Fault> {
+    fn code(&mut self) -> Result<char, SyntaxError> {
         const HALF: &str = "an escape for half a character";
         let first = self.unit(self.at)?;
         let (code, length) = match first {
@@ -335,76 +324,14 @@ impl<'a> Parser<'a> {
         Ok(c)
     }
 
-    fn unit(&self, at: usize) -> Result<u32, Fault> {
-        let Some(digits) = self.text.as_bytes().get(at + 2..at + 6) else { return Err(Fault::Cut("a string")) };
+    fn unit(&self, at: usize) -> Result<u32, SyntaxError> {
+        let Some(digits) = self.text.as_bytes().get(at + 2..at + 6) else { return Err(SyntaxError::Cut("a string")) };
         let digit = |byte: &u8| char::from(*byte).to_digit(16);
         match digits.iter().map(digit).try_fold(0, |code, digit| Some(code * 16 + digit?)) {
             Some(code) => Ok(code),
             None => bad("`\\u` needs four hexadecimal digits"),
         }
     }
-}
-
-impl Value<'_> {
-    /// A value as text; a list or table as JSON. None for null.
-    pub fn scalar(&self) -> Option<String> {
-        match self {
-            Self::Null => None,
-            Self::Text(text) => Some(text.clone().into_owned()),
-            other => {
-                let mut out = String::new();
-                other.write(&mut out);
-                Some(out)
-            }
-        }
-    }
-
-    fn write(&self, out: &mut String) {
-        match self {
-            Self::Null => out.push_str("null"),
-            Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-            Self::Number(text) => out.push_str(text),
-            Self::Text(text) => write_string(text, out),
-            Self::List(items) => {
-                out.push('[');
-                for (i, item) in items.iter().enumerate() {
-                    if i > 0 {
-                        out.push(',');
-                    }
-                    item.write(out);
-                }
-                out.push(']');
-            }
-            Self::Table(table) => {
-                out.push('{');
-                for (i, (key, value)) in table.iter().enumerate() {
-                    if i > 0 {
-                        out.push(',');
-                    }
-                    write_string(key, out);
-                    out.push(':');
-                    value.write(out);
-                }
-                out.push('}');
-            }
-        }
-    }
-
-    /// For people.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Bool(_) => "true or false",
-            Self::Number(_) => "a number",
-            Self::Text(_) => "a string",
-            Self::List(_) => "a list",
-            Self::Table(_) => "a table",
-        }
-    }
-}
-
-fn write_string(text: &str, out: &mut String) {
-    out.push_str(&serde_json::Value::from(text).to_string());
 }
 
 #[cfg(test)]

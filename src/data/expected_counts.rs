@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Split;
+use super::split::Split;
 use crate::base::error::{Error, Result};
 
 /// A number of rows; a list where copies of different sizes are in use, each of which is right.
