@@ -1,5 +1,6 @@
 //! One file a kind, one line each in the registry.
 
+mod answer_words;
 mod dataset_table;
 mod device;
 mod download;
@@ -8,6 +9,7 @@ mod exec;
 mod local;
 mod lookup;
 mod memory_plan;
+mod model_errors;
 mod prepare;
 mod report;
 mod tables;
@@ -15,6 +17,7 @@ mod tables;
 mod tests;
 mod thread_pool;
 mod tokenize;
+mod tokens_input;
 mod train;
 
 use crate::{
