@@ -39,8 +39,9 @@ pub fn pin(args: &PinArgs) -> CommandResult {
             None => {}
         }
     }
-    wrong.extend(open.iter().filter_map(SourceEntry::absent));
-    fill_in(&open, args.mirror.as_deref(), &loaded.sources)?;
+    wrong.extend(open.iter().filter_map(|entry| entry.absent(&spec.tracked_fs)));
+    let at_hand: Vec<_> = open.iter().filter(|entry| entry.absent(&spec.tracked_fs).is_none()).collect();
+    fill_in(&at_hand, args.mirror.as_deref(), &loaded.sources)?;
     if open.is_empty() && updated == 0 && wrong.is_empty() {
         print("every source is pinned\n");
     }
@@ -49,7 +50,7 @@ pub fn pin(args: &PinArgs) -> CommandResult {
 }
 
 /// Pins all that can be had.
-fn fill_in(open: &[SourceEntry], mirror: Option<&Path>, sources: &SourceMap) -> Result<(), Failure> {
+fn fill_in(open: &[&SourceEntry], mirror: Option<&Path>, sources: &SourceMap) -> Result<(), Failure> {
     let mut settings = Settings::from_env();
     if let Some(mirror) = mirror {
         settings.mirror = Some(mirror.to_owned());
@@ -58,7 +59,7 @@ fn fill_in(open: &[SourceEntry], mirror: Option<&Path>, sources: &SourceMap) -> 
     let work = tempfile::tempdir().map_err(|e| Error::environment(format!("no temporary folder: {e}")))?;
     // Definitions often name the same bytes more than once.
     let mut known: HashMap<String, Digest> = HashMap::new();
-    for entry in open.iter().filter(|entry| entry.absent().is_none()) {
+    for entry in open {
         let url = entry.source.url.clone().unwrap_or_default();
         let digest = match known.get(&url) {
             Some(digest) => *digest,
