@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::machine::Device;
+use crate::base::machine::{Device, Resources};
 use crate::{
     base::{
         digest::Digest,
@@ -165,21 +165,6 @@ pub struct Resolved {
     pub missing: Vec<Diagnostic>,
     /// Something that is missing would be in the parameters, so the action has no key yet.
     pub keyless: bool,
-}
-
-/// What an action occupies while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Resources {
-    pub cores: u32,
-    /// Bytes.
-    pub memory: u64,
-    pub gpus: u32,
-}
-
-impl Default for Resources {
-    fn default() -> Self {
-        Self { cores: 1, memory: 64 << 20, gpus: 0 }
-    }
 }
 
 /// Everything a running action needs; one line of JSON on the worker's standard input.

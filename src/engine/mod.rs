@@ -17,7 +17,8 @@ pub mod scheduler;
 pub mod worker;
 pub mod worker_env;
 
+pub use crate::base::machine::Resources;
 pub use kind::{
-    Artifact, Context, Estimate, Footprint, Isolation, Job, Progress, Registry, ResolveContext, Resolved, Resources,
-    StageKind, Unwatched, Usual, Work, vocabulary_entry,
+    Artifact, Context, Estimate, Footprint, Isolation, Job, Progress, Registry, ResolveContext, Resolved, StageKind,
+    Unwatched, Usual, Work, vocabulary_entry,
 };
