@@ -6,10 +6,10 @@ use super::{args::PipelineArgs, load, store_folder, view::bytes};
 use crate::{
     base::{
         error::Error,
-        machine::{self, Device, Gpu},
+        machine::{self, Device, Gpu, Resources},
     },
     engine::{
-        Footprint, Resources,
+        Footprint,
         plan::{Forecast, Plan},
     },
     models::device,

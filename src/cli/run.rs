@@ -19,10 +19,13 @@ use super::{
     view::View,
 };
 use crate::{
-    base::{error::Error, machine, tracked_fs::TrackedFs},
+    base::{
+        error::Error,
+        machine::{self, Resources},
+        tracked_fs::TrackedFs,
+    },
     config,
     engine::{
-        Resources,
         memo::{self, Question},
         plan::{Plan, Selection},
         scheduler::{self, Options},

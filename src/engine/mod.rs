@@ -26,5 +26,5 @@ pub use action_context::{Context, Progress, Unwatched};
 pub use cost::{Estimate, Footprint, Usual, Work};
 pub use job::{Artifact, Job};
 pub use kind::{Isolation, Registry, ResolveContext, StageKind, vocabulary_entry};
-pub use resolved::{Resolved, Resources};
+pub use resolved::Resolved;
 pub use typed_stage::TypedStage;

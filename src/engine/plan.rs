@@ -14,10 +14,11 @@ use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::{
-    Artifact, Footprint, Registry, ResolveContext, Resolved, Resources, StageKind, exports,
+    Artifact, Footprint, Registry, ResolveContext, Resolved, StageKind, exports,
     key::{Parts, Preimage},
     reasons::{Reason, differences, differences_but_inputs},
 };
+use crate::base::machine::Resources;
 use crate::{
     base::{
         digest::Digest,

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::cost::{Estimate, Work};
-use crate::config::Diagnostic;
+use crate::{base::machine::Resources, config::Diagnostic};
 
 /// An action, described. Kinds with parameters of a type of their own (`P`) write `Resolved { .., ..Resolved::of(params) }`.
 #[derive(Debug, Clone, Default)]
@@ -61,20 +60,5 @@ impl<P> Resolved<P> {
             missing: self.missing,
             keyless: self.keyless,
         }
-    }
-}
-
-/// What an action occupies while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Resources {
-    pub cores: u32,
-    /// Bytes.
-    pub memory: u64,
-    pub gpus: u32,
-}
-
-impl Default for Resources {
-    fn default() -> Self {
-        Self { cores: 1, memory: 64 << 20, gpus: 0 }
     }
 }

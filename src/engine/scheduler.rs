@@ -18,7 +18,7 @@ use std::{
 use rayon::prelude::*;
 
 use super::{
-    Artifact, Estimate, Isolation, Job, Resources,
+    Artifact, Estimate, Isolation, Job,
     execute::{Order, Purpose, execute},
     journal::{Entry, Event, Journal, Observer},
     key::Preimage,
@@ -27,6 +27,7 @@ use super::{
     worker::{self, Environment, Handle, Message, Reporter},
 };
 use crate::base::machine;
+use crate::base::machine::Resources;
 use crate::{
     base::{
         digest::Digest,

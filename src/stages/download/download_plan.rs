@@ -11,8 +11,9 @@ use super::{
     source_tables_plan::{child_span, sources},
 };
 use crate::{
+    base::machine::Resources,
     config::{Diagnostic, Node},
-    engine::{ResolveContext, Resolved, Resources},
+    engine::{ResolveContext, Resolved},
     estimate::time::Transfer,
 };
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::memory_plan_table::{MemoryPlanParams, MemoryPlanTable, PlannedMethod, PlannedTask, TOKENS};
 use crate::{
+    base::machine::Resources,
     config::{Diagnostic, Spanned},
     data::Task,
-    engine::{ResolveContext, Resolved, Resources, Usual},
+    engine::{ResolveContext, Resolved, Usual},
     models::usual_targets,
     report::Named,
     stages::{

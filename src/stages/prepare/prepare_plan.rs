@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    base::machine::Resources,
     config::Diagnostic,
     data::{Recipe, task_definition},
-    engine::{ResolveContext, Resolved, Resources, Usual},
+    engine::{ResolveContext, Resolved, Usual},
     stages::lookup::span,
 };
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::tokenize_table::{TokenizeParams, TokenizeTable};
 use crate::{
+    base::machine::Resources,
     config::Diagnostic,
     data::{
         Task,
         prompt::{INSTRUCTION, Instruction},
         tokenizer::Convention,
     },
-    engine::{ResolveContext, Resolved, Resources, Usual},
+    engine::{ResolveContext, Resolved, Usual},
     models::usual_targets,
     stages::{
         lookup::{both, definition, diagnostic_at},

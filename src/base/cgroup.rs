@@ -20,13 +20,13 @@ pub fn memory_limit() -> Option<u64> {
 }
 
 /// How many processes of this one's control group were ended for want of memory since the group was made.
-pub(super) fn oom_kills() -> Option<u64> {
+pub fn oom_kills() -> Option<u64> {
     let read = |base, controller, file| field(&read_in_group(base, controller, file)?, "oom_kill");
     read(UNIFIED, "", "memory.events").or_else(|| read(MEMORY, "memory", "memory.oom_control"))
 }
 
 /// The control groups of a process: `/proc/PROCESS/cgroup`.
-pub(super) fn membership(process: &str) -> String {
+pub fn membership(process: &str) -> String {
     fs::read_to_string(Path::new("/proc").join(process).join("cgroup")).unwrap_or_default()
 }
 
@@ -52,7 +52,7 @@ fn groups(membership: &str, base: &str, controller: &str) -> Vec<PathBuf> {
 }
 
 /// The number beside `name` in lines such as `oom_kill 3`.
-pub(super) fn field(text: &str, name: &str) -> Option<u64> {
+pub fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
