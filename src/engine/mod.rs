@@ -3,7 +3,6 @@
 pub mod acceptance;
 mod agree;
 pub mod execute;
-mod exports;
 pub mod history;
 pub mod journal;
 pub mod key;
@@ -11,6 +10,7 @@ mod kind;
 pub mod lineage;
 pub mod lockfile;
 pub mod memo;
+mod parallel;
 pub mod plan;
 pub mod reasons;
 pub mod scheduler;
