@@ -5,7 +5,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::plan::Action;
+use super::action::Action;
 use crate::{
     base::durable,
     config::{Diagnostic, Spec},
