@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeSet, fmt::Write, fs};
 
-use super::{CommandResult, args::TargetArgs, load, open_store_to_read, print};
 use crate::{
     base::{
         digest::Digest,
         error::{Error, IoAt, Result},
+    },
+    cli::{
+        cli_command::CliCommand, command_result::CommandResult, pipeline_args::PipelineArgs, planned::load,
+        terminal::print,
     },
     engine::{
         lineage::Lineage,
@@ -15,6 +18,7 @@ use crate::{
     },
     store::Store,
 };
+use clap::Args;
 
 /// Fewer hexadecimal digits are more likely a name.
 const SHORTEST_PREFIX: usize = 4;
@@ -22,9 +26,27 @@ const SHORTEST_PREFIX: usize = 4;
 /// The file of a report that has a row for every figure, and the columns that a cell is named by.
 const FIGURES: &str = "results.csv";
 
-pub fn explain(args: &TargetArgs) -> CommandResult {
+/// Say why a stage or an action ran or would run, and what it was made from.
+#[derive(Args)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// A stage, an action such as `train[task=movies-2,method=lora,seed=0]`, some axes of a stage, the beginning of a digest,
+    /// or a cell of a report such as `table-2:lora:movies-2:accuracy`.
+    pub target: String,
+}
+
+impl CliCommand for ExplainArgs {
+    const NAME: &'static str = "explain";
+
+    fn execute(&self) -> CommandResult {
+        explain(self)
+    }
+}
+
+fn explain(args: &ExplainArgs) -> CommandResult {
     let plan = load(&args.pipeline)?;
-    let store = open_store_to_read(&args.pipeline, &plan)?;
+    let store = args.pipeline.open_store_to_read(&plan)?;
     let forecasts = plan.forecast(&store, &Default::default());
     let lineage = Lineage::new(&store);
     let target = args.target.as_str();

@@ -1,40 +1,85 @@
-//! `emopipe run`.
+//! `emopipe run`: computes what has changed, reuses the rest, places the reports.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Instant,
-};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Instant};
 
-use super::{
-    CommandResult, Failure, Planned,
-    args::{RunArgs, SelectionArgs},
-    feasibility::{Assessed, Machine, nearest_profile, refusal},
-    load_all, lock, open_store, problems, remote, store_folder,
-    terminal::say,
-    verify,
-    view::View,
-};
+use clap::Args;
+
+use super::lock;
 use crate::{
     base::{
         error::Error,
         machine::{self, Resources},
         tracked_fs::TrackedFs,
     },
+    cli::{
+        cli_command::CliCommand,
+        command_result::{CommandResult, Failure},
+        nearest_profile::{beyond_this_machine, nearest_profile},
+        pipeline_args::{PipelineArgs, SelectionArgs},
+        planned::{Planned, load_all},
+        refusal::refused,
+        remote_traffic, signals,
+        store_audit::audit,
+        terminal::say,
+        value_parsers::size,
+        view::View,
+    },
     config,
     engine::{
         memo::{self, Question},
-        plan::{Plan, Selection},
+        plan::Plan,
         scheduler::{self, Options},
     },
+    estimate::feasibility::{Assessed, Machine},
     remote::{Remote, credentials},
     store::Store,
 };
 
-pub fn run(args: &RunArgs) -> CommandResult {
+/// Run a pipeline: compute what has changed, reuse the rest, place the reports.
+#[derive(Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Most actions at once.
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Cores that actions may use together [default: all].
+    #[arg(long, value_name = "N")]
+    pub cores: Option<u32>,
+    /// Memory that actions may use together, such as `8 GiB` [default: all].
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub memory: Option<u64>,
+    /// GPUs that actions may use together [default: all].
+    #[arg(long, value_name = "N")]
+    pub gpus: Option<u32>,
+    /// Go on with what doesn't depend on a failed action.
+    #[arg(short, long)]
+    pub keep_going: bool,
+    /// Never touch the network.
+    #[arg(long, env = "EMOPIPE_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub offline: bool,
+    /// Fail where a download or a report would differ from the lock file.
+    #[arg(long)]
+    pub locked: bool,
+    /// Read the whole store first, and compute again what has rotted.
+    #[arg(long)]
+    pub verify: bool,
+    /// Replace files in the way of exports that emopipe didn't write, or that were edited since.
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+impl CliCommand for RunArgs {
+    const NAME: &'static str = "run";
+
+    fn execute(&self) -> CommandResult {
+        run(self)
+    }
+}
+
+fn run(args: &RunArgs) -> CommandResult {
     let started = Instant::now();
     let given = allowed(args, machine::resources());
     let question = question(args);
@@ -47,38 +92,29 @@ pub fn run(args: &RunArgs) -> CommandResult {
         }
     }
     let Planned { mut plan, sources, profiles, remote } = load_all(&args.pipeline)?;
-    let folder = store_folder(&args.pipeline, &plan);
+    let folder = args.pipeline.store_folder(&plan.spec.pipeline.root);
     if args.verify && Store::exists(&folder) {
-        let store = Store::open_alone(&folder)?;
-        let audit = verify::audit(&store)?;
-        if !audit.damage.is_empty() {
-            let done = store.repair(&audit)?;
-            say(&format!(
-                "{} damaged places in the store: {} results are computed again",
-                audit.damage.len(),
-                done.results
-            ));
-        }
+        repair(&folder)?;
     }
-    let remote = if args.offline { None } else { remote::settings(remote, &plan.spec.tracked_fs)? };
-    let store = Arc::new(open_store(&args.pipeline, &plan)?);
+    let remote = if args.offline { None } else { remote_traffic::settings(remote, &plan.spec.tracked_fs)? };
+    let store = Arc::new(args.pipeline.open_store(&plan)?);
     let mut machine = Machine::of(&plan);
     machine.resources = allowed(args, machine.resources);
-    let (selected, forced) = plan.select(&selection(&args.selection))?;
+    let (selected, forced) = plan.select(&args.selection.selection())?;
     // A remote may have what can't be computed here and what is to be fetched by hand, if it can be asked for.
     let pulls = remote.as_ref().is_some_and(|remote| remote.pull);
     assess(args, &mut plan, &profiles, &store, &machine, pulls)?;
     let needed = selected.into_iter().filter(|i| !pulls || plan.actions[*i].resolved.keyless).collect();
     let missing = plan.missing(&needed, &forced, &store);
     if !missing.is_empty() {
-        return Err(problems(&missing, &sources, &args.pipeline.pipeline));
+        return Err(refused(&missing, &sources, &args.pipeline.pipeline));
     }
     let expected = if args.locked { lock::expected(&args.pipeline.pipeline, &plan, &store)? } else { HashMap::new() };
     let options = Options {
         machine: machine.resources,
         jobs: args.jobs,
         keep_going: args.keep_going,
-        selection: selection(&args.selection),
+        selection: args.selection.selection(),
         env: environment(args, &plan.spec.tracked_fs)?,
         check: false,
         expected,
@@ -86,7 +122,7 @@ pub fn run(args: &RunArgs) -> CommandResult {
         remote: remote.map(Remote::new),
         overwrite: args.overwrite,
     };
-    let stop = listen()?;
+    let stop = signals::listen()?;
     let mut view = View::new(Some(&store));
     let summary = scheduler::run(&plan, &store, &options, &mut view, &stop)?;
     let scores = view.scores();
@@ -103,6 +139,21 @@ pub fn run(args: &RunArgs) -> CommandResult {
         (false, false) => Err(Failure::Actions),
         (false, true) => Ok(()),
     }
+}
+
+/// Reads the whole store and drops what has rotted.
+fn repair(folder: &Path) -> Result<(), Error> {
+    let store = Store::open_alone(folder)?;
+    let audit = audit(&store)?;
+    if !audit.damage.is_empty() {
+        let done = store.repair(&audit)?;
+        say(&format!(
+            "{} damaged places in the store: {} results are computed again",
+            audit.damage.len(),
+            done.results
+        ));
+    }
+    Ok(())
 }
 
 /// What of the machine a run may use.
@@ -127,21 +178,17 @@ fn assess(
     if plan.actions.iter().all(|a| a.resolved.memory.is_none()) {
         return Ok(());
     }
-    let (selected, forced) = plan.select(&selection(&args.selection))?;
+    let (selected, forced) = plan.select(&args.selection.selection())?;
     let forecasts = plan.forecast(store, &forced);
     let footprints = plan.footprints(&forecasts, store);
     let assessed = Assessed { plan, store, selected: &selected, forecasts: &forecasts, footprints: &footprints };
-    let obstacles = assessed.obstacles(machine);
-    if !obstacles.is_empty() && !pulls {
+    let diagnostics = assessed.diagnostics(machine);
+    if !diagnostics.is_empty() && !pulls {
         let nearest = nearest_profile(&args.pipeline, plan, profiles, machine, store);
-        return Err(refusal(&args.pipeline, plan, &obstacles, nearest).into());
+        return Err(beyond_this_machine(&args.pipeline, plan, &diagnostics, nearest).into());
     }
     plan.occupy(&footprints);
     Ok(())
-}
-
-pub fn selection(args: &SelectionArgs) -> Selection {
-    Selection { only: args.only.clone(), until: args.until.clone(), force: args.force.clone() }
 }
 
 /// What a memo would have to be of; none where the user wants more than a glance.
@@ -182,22 +229,4 @@ fn environment(args: &RunArgs, tracked_fs: &TrackedFs) -> Result<Vec<(String, St
         env.push(("EMOPIPE_OFFLINE".to_owned(), "1".to_owned()));
     }
     Ok(env)
-}
-
-/// Counts SIGINT and SIGTERM instead of dying of them, and goes on when the terminal closes.
-pub fn listen() -> Result<Arc<AtomicUsize>, Error> {
-    let stop = Arc::new(AtomicUsize::new(0));
-    let deaf = |e| Error::environment(format!("can't listen for signals: {e}"));
-    signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default()).map_err(deaf)?;
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let count = Arc::clone(&stop);
-        // SAFETY: the handler only adds to an atomic, which is allowed in a signal handler.
-        unsafe {
-            signal_hook::low_level::register(signal, move || {
-                count.fetch_add(1, Ordering::Relaxed);
-            })
-        }
-        .map_err(deaf)?;
-    }
-    Ok(stop)
 }

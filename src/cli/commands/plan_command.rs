@@ -1,27 +1,57 @@
 //! `emopipe plan`: what `run` would do, and why; what it would fetch, and what it would hold in memory.
 
-use std::{collections::BTreeMap, fmt::Write};
-
-use super::{
-    CommandResult, Failure, Planned,
-    args::PlanArgs,
-    feasibility::{Assessed, Machine, nearest_profile},
-    load_all, open_store_to_read, print, problems,
-    run::selection,
-    terminal::say_painted,
-    view::{bytes, duration},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
 };
+
+use clap::Args;
+
 use crate::{
-    base::{machine, visible::visible_line},
+    base::{
+        machine,
+        units::{bytes, duration},
+        visible::visible_line,
+    },
+    cli::{
+        cli_command::CliCommand,
+        command_result::{CommandResult, Failure},
+        nearest_profile::nearest_profile,
+        pipeline_args::{PipelineArgs, SelectionArgs},
+        planned::{Planned, load_all},
+        refusal::refused,
+        terminal::{print, say_painted},
+    },
     engine::{Footprint, history::Timings, plan::Forecast},
+    estimate::feasibility::{Assessed, Machine},
     fetch::{Fetcher, Settings},
     stages,
 };
 
-pub fn plan(args: &PlanArgs) -> CommandResult {
+/// Say what `run` would do, and why, without doing it.
+#[derive(Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Show cached actions too.
+    #[arg(short, long)]
+    pub all: bool,
+}
+
+impl CliCommand for PlanArgs {
+    const NAME: &'static str = "plan";
+
+    fn execute(&self) -> CommandResult {
+        plan(self)
+    }
+}
+
+fn plan(args: &PlanArgs) -> CommandResult {
     let Planned { mut plan, sources, profiles, .. } = load_all(&args.pipeline)?;
-    let store = open_store_to_read(&args.pipeline, &plan)?;
-    let (selected, forced) = plan.select(&selection(&args.selection))?;
+    let store = args.pipeline.open_store_to_read(&plan)?;
+    let (selected, forced) = plan.select(&args.selection.selection())?;
     let forecasts = plan.forecast(&store, &forced);
     let footprints = plan.footprints(&forecasts, &store);
     plan.occupy(&footprints);
@@ -41,7 +71,7 @@ pub fn plan(args: &PlanArgs) -> CommandResult {
     print(&out);
     // What people still have to fetch is no mistake of the pipeline: a run says so, too, and doesn't begin.
     let missing = plan.missing(&selected, &forced, &store);
-    if let Failure::Pipeline(text) = problems(&missing, &sources, &args.pipeline.pipeline)
+    if let Failure::Pipeline(text) = refused(&missing, &sources, &args.pipeline.pipeline)
         && !missing.is_empty()
     {
         say_painted(&text);
@@ -122,7 +152,7 @@ fn fetches(assessed: &Assessed, args: &PlanArgs, out: &mut String) {
         settings.mirror = args.pipeline.mirror.clone();
     }
     let fetcher = Fetcher::new(settings);
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     let mut lines = Vec::new();
     let (mut network, mut unknown) = (0, 0);
     for (i, forecast) in assessed.forecasts.iter().enumerate().filter(|(i, _)| assessed.selected.contains(i)) {
@@ -171,14 +201,14 @@ fn memory(assessed: &Assessed, args: &PlanArgs, profiles: &[String], out: &mut S
         let parts: Vec<_> = footprint.parts.iter().map(|(what, n)| format!("{what} {}", bytes(*n))).collect();
         let _ = writeln!(out, "      {}", parts.join(", "));
     }
-    let obstacles = assessed.obstacles(&machine);
+    let diagnostics = assessed.diagnostics(&machine);
     if !groups.is_empty() {
         let _ = writeln!(out, "this machine: {}", machine.describe());
     }
-    for obstacle in &obstacles {
-        let _ = writeln!(out, "  can't run: {obstacle}");
+    for diagnostic in &diagnostics {
+        let _ = writeln!(out, "  can't run: {diagnostic}");
     }
-    if !obstacles.is_empty()
+    if !diagnostics.is_empty()
         && let Some(name) = nearest_profile(&args.pipeline, assessed.plan, profiles, &machine, assessed.store)
     {
         let _ = writeln!(out, "  the nearest profile that fits: {name}");

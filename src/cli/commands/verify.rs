@@ -1,35 +1,78 @@
 //! `emopipe verify`: is every byte of the store what it was, and would the same work give it again?
 
-use std::{fmt::Write, path::Path, sync::Arc};
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use clap::Args;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::{
-    CommandResult, Failure,
-    args::{PipelineArgs, VerifyArgs},
-    feasibility::Machine,
-    live::{Live, bar},
-    load,
-    run::listen,
-    store_folder,
-    terminal::print,
-    view::{View, bytes},
-};
 use crate::{
-    base::error::{Error, Result},
+    base::{error::Error, units::bytes},
+    cli::{
+        cli_command::CliCommand,
+        command_result::{CommandResult, Failure},
+        pipeline_args::PipelineArgs,
+        planned::load,
+        signals,
+        store_audit::audit,
+        terminal::print,
+        view::View,
+    },
     engine::{
-        key,
         plan::{Forecast, Plan, Selection},
         scheduler::{self, Options},
     },
+    estimate::feasibility::Machine,
     store::{Audit, Damage, Store},
 };
 
-pub fn verify(args: &VerifyArgs) -> CommandResult {
+/// Read the whole store and name what has rotted, or compute results again and compare them.
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// A pipeline: its store is read.
+    pub pipeline: Option<PathBuf>,
+    /// With `--rerun`, only these stages or actions.
+    #[arg(requires = "rerun")]
+    pub stages: Vec<String>,
+    /// Profile to apply [default: the file's default_profile].
+    #[arg(short, long)]
+    pub profile: Option<String>,
+    /// Folder of the store [default: the pipeline's, or `cache`].
+    #[arg(long, env = "EMOPIPE_STORE", value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Folder with the files that can't be downloaded, as NAME/FILE [default: `data` in the pipeline's root].
+    #[arg(long, env = "EMOPIPE_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Drop what is damaged, so that the next run computes it again.
+    #[arg(long, conflicts_with = "rerun")]
+    pub repair: bool,
+    /// Compute the pipeline's finished actions again in scratch folders and compare their bytes.
+    #[arg(long)]
+    pub rerun: bool,
+    /// Only this many of them, drawn at random.
+    #[arg(long, value_name = "N", requires = "rerun")]
+    pub sample: Option<usize>,
+    /// Decides which are drawn.
+    #[arg(long, default_value_t = 0, requires = "rerun")]
+    pub seed: u64,
+}
+
+impl CliCommand for VerifyArgs {
+    const NAME: &'static str = "verify";
+
+    fn execute(&self) -> CommandResult {
+        verify(self)
+    }
+}
+
+fn verify(args: &VerifyArgs) -> CommandResult {
     let plan = args.pipeline.as_ref().map(|pipeline| load(&pipeline_args(args, pipeline))).transpose()?;
     let folder = match (&plan, &args.pipeline) {
-        (Some(plan), Some(pipeline)) => store_folder(&pipeline_args(args, pipeline), plan),
+        (Some(plan), Some(pipeline)) => pipeline_args(args, pipeline).store_folder(&plan.spec.pipeline.root),
         _ => args.store.clone().unwrap_or_else(|| "cache".into()),
     };
     match (&plan, &args.pipeline) {
@@ -69,15 +112,6 @@ fn pipeline_args(args: &VerifyArgs, pipeline: &Path) -> PipelineArgs {
     }
 }
 
-/// Reads the whole store, with a bar on a terminal.
-pub fn audit(store: &Store) -> Result<Audit> {
-    let lines = |(done, total): &(u64, u64)| {
-        vec![format!("verify {} {}/{}", bar(*done, *total, 32), bytes(*done), bytes(*total))]
-    };
-    let read = Live::new((0, 0), lines);
-    store.audit(&key::describes, &|done, total| *read.state() = (done, total))
-}
-
 fn report(audit: &Audit) -> String {
     let mut out = String::new();
     for damage in &audit.damage {
@@ -102,7 +136,7 @@ fn report(audit: &Audit) -> String {
 
 /// Computes finished actions again in scratch folders and compares their bytes with the store's.
 fn rerun(args: &VerifyArgs, pipeline: &PipelineArgs, plan: &Plan) -> CommandResult {
-    let store = Arc::new(Store::open_existing(&store_folder(pipeline, plan))?);
+    let store = Arc::new(Store::open_existing(&pipeline.store_folder(&plan.spec.pipeline.root))?);
     let forecasts = plan.forecast(&store, &Default::default());
     let mut wanted = Vec::new();
     for target in &args.stages {
@@ -132,7 +166,7 @@ fn rerun(args: &VerifyArgs, pipeline: &PipelineArgs, plan: &Plan) -> CommandResu
         overwrite: false,
         expected: Default::default(),
     };
-    let stop = listen()?;
+    let stop = signals::listen()?;
     let mut view = View::new(None);
     let summary = scheduler::run(plan, &store, &options, &mut view, &stop)?;
     view.finish(&summary, &[]);

@@ -2,27 +2,53 @@
 
 use std::{collections::HashMap, path::Path};
 
-use super::{CommandResult, Failure, args::PinArgs, data_folder, many_problems, print, problems};
+use clap::Args;
+
 use crate::{
     base::{
         digest::Digest,
         error::{Error, Result},
+    },
+    cli::{
+        cli_command::CliCommand,
+        command_result::{CommandResult, Failure},
+        pipeline_args::PipelineArgs,
+        refusal::{refused, refused_with_more},
+        terminal::print,
     },
     config::{self, LoadOptions, SourceMap},
     fetch::{Fetcher, Settings},
     stages::{self, SourceEntry},
 };
 
-pub fn pin(args: &PinArgs) -> CommandResult {
+/// Fill in missing BLAKE3 pins of sources, in the TOML files that name them.
+#[derive(Args)]
+pub struct PinArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Also pin local files anew that have changed since they were pinned.
+    #[arg(long)]
+    pub update: bool,
+}
+
+impl CliCommand for PinArgs {
+    const NAME: &'static str = "pin";
+
+    fn execute(&self) -> CommandResult {
+        pin(self)
+    }
+}
+
+fn pin(args: &PinArgs) -> CommandResult {
     let PinArgs { pipeline: args, update } = args;
     let options = LoadOptions { profile: args.profile.clone(), set: args.set.clone() };
     let loaded = config::load(&args.pipeline, &options, &stages::vocabulary());
     let Some(mut spec) = loaded.spec.filter(|_| loaded.diagnostics.is_empty()) else {
-        return Err(many_problems(&loaded.diagnostics, loaded.more, &loaded.sources, &args.pipeline));
+        return Err(refused_with_more(&loaded.diagnostics, loaded.more, &loaded.sources, &args.pipeline));
     };
-    let data = data_folder(args, &spec.pipeline.root)?;
+    let data = args.data_folder(&spec.pipeline.root)?;
     stages::locate(&mut spec, &data);
-    let entries = stages::used_sources(&spec).map_err(|found| problems(&found, &loaded.sources, &args.pipeline))?;
+    let entries = stages::used_sources(&spec).map_err(|found| refused(&found, &loaded.sources, &args.pipeline))?;
     let (pinned, open): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.source.pin().is_some());
 
     let mut wrong = Vec::new();
@@ -46,7 +72,7 @@ pub fn pin(args: &PinArgs) -> CommandResult {
         print("every source is pinned\n");
     }
     // What is there is pinned all the same.
-    if wrong.is_empty() { Ok(()) } else { Err(problems(&wrong, &loaded.sources, &args.pipeline)) }
+    if wrong.is_empty() { Ok(()) } else { Err(refused(&wrong, &loaded.sources, &args.pipeline)) }
 }
 
 /// Pins all that can be had.

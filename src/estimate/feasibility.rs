@@ -1,12 +1,11 @@
-//! Whether this machine can do what a plan asks for, and if not, which profile of the file it can.
+//! Whether a machine can do what a plan asks for.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::{args::PipelineArgs, load, store_folder, view::bytes};
 use crate::{
     base::{
-        error::Error,
         machine::{self, Device, Gpu, Resources},
+        units::bytes,
     },
     engine::{
         Footprint,
@@ -66,7 +65,7 @@ impl Assessed<'_> {
     }
 
     /// Why this machine can't do it, a reason a line; nothing where it can.
-    pub fn obstacles(&self, machine: &Machine) -> Vec<String> {
+    pub fn diagnostics(&self, machine: &Machine) -> Vec<String> {
         let mut found = Vec::new();
         let devices: BTreeSet<Device> = self.known().map(|(_, f)| f.device).collect();
         for device in devices {
@@ -132,48 +131,5 @@ impl Assessed<'_> {
             bytes(budget),
             parts.join(", ")
         )
-    }
-}
-
-/// The profile of the same file that this machine can run and that has most stages in common with `plan`.
-pub fn nearest_profile(
-    args: &PipelineArgs,
-    plan: &Plan,
-    profiles: &[String],
-    machine: &Machine,
-    store: &Store,
-) -> Option<String> {
-    let stages_of = |plan: &Plan| plan.actions.iter().map(|a| a.stage.clone()).collect::<BTreeSet<_>>();
-    let wanted = stages_of(plan);
-    let others = profiles.iter().filter(|name| plan.spec.profile.as_ref() != Some(name));
-    let fitting = others.filter_map(|name| {
-        let other = load(&PipelineArgs { profile: Some(name.clone()), ..args.clone() }).ok()?;
-        if store_folder(args, &other) != store_folder(args, plan) {
-            return None;
-        }
-        let forecasts = other.forecast(store, &HashSet::new());
-        let footprints = other.footprints(&forecasts, store);
-        let selected = (0..other.actions.len()).collect();
-        let assessed =
-            Assessed { plan: &other, store, selected: &selected, forecasts: &forecasts, footprints: &footprints };
-        let fits = assessed.obstacles(machine).is_empty();
-        fits.then(|| (stages_of(&other).intersection(&wanted).count(), name.clone()))
-    });
-    // Of equals the first in the file.
-    fitting.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, name)| name)
-}
-
-/// The error that stops a run before it has fetched anything.
-pub fn refusal(args: &PipelineArgs, plan: &Plan, obstacles: &[String], nearest: Option<String>) -> Error {
-    let profile = plan.spec.profile.as_ref().map_or_else(String::new, |p| format!(" the profile `{p}` of"));
-    let reasons: Vec<_> = obstacles.iter().map(|o| format!("\n  - {o}")).collect();
-    let file = args.pipeline.display();
-    let error =
-        Error::environment(format!("this machine can't run{profile} {file}; nothing was fetched{}", reasons.concat()));
-    match nearest {
-        Some(name) => error.help(format!("the nearest profile that fits here: `emopipe run {file} --profile {name}`")),
-        None => {
-            error.help("no other profile of the file fits here either; `emopipe plan` shows what each action needs")
-        }
     }
 }

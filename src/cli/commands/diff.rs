@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, collections::BTreeSet, fmt::Write, fs, path::Pa
 
 use serde_json::Value;
 
-use super::{CommandResult, args::DiffArgs, print};
 use crate::{
     base::{
         digest::Digest,
         error::{Error, IoAt, Result},
     },
+    cli::{cli_command::CliCommand, command_result::CommandResult, terminal::print},
     engine::{
         history::Run,
         key::Preimage,
@@ -18,8 +18,29 @@ use crate::{
     stages,
     store::Store,
 };
+use clap::Args;
 
-pub fn diff(args: &DiffArgs) -> CommandResult {
+/// Show the parameters and metrics in which two runs differ.
+#[derive(Args)]
+pub struct DiffArgs {
+    /// A run: its name, the beginning of it, `last`, or `last~1` for the one before.
+    pub a: String,
+    /// Another one.
+    pub b: String,
+    /// Folder of the store [default: `cache`].
+    #[arg(long, env = "EMOPIPE_STORE", value_name = "DIR")]
+    pub store: Option<PathBuf>,
+}
+
+impl CliCommand for DiffArgs {
+    const NAME: &'static str = "diff";
+
+    fn execute(&self) -> CommandResult {
+        diff(self)
+    }
+}
+
+fn diff(args: &DiffArgs) -> CommandResult {
     let folder = args.store.clone().unwrap_or_else(|| PathBuf::from("cache"));
     if !folder.is_dir() {
         return Err(Error::input(format!("there is no store in {}", folder.display()))

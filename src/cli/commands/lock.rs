@@ -2,19 +2,39 @@
 
 use std::{collections::HashMap, path::Path};
 
-use super::{CommandResult, args::PipelineArgs, load, open_store_to_read, print};
+use clap::Args;
+
 use crate::{
     base::{
         digest::Digest,
         error::{Error, Result},
     },
+    cli::{
+        cli_command::CliCommand, command_result::CommandResult, pipeline_args::PipelineArgs, planned::load,
+        terminal::print,
+    },
     engine::{lockfile::LockFile, plan::Plan},
     store::Store,
 };
 
-pub fn lock(args: &PipelineArgs) -> CommandResult {
+/// Write the digests of all downloads and reports beside the pipeline, for `run --locked`.
+#[derive(Args)]
+pub struct LockArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+}
+
+impl CliCommand for LockArgs {
+    const NAME: &'static str = "lock";
+
+    fn execute(&self) -> CommandResult {
+        lock(&self.pipeline)
+    }
+}
+
+fn lock(args: &PipelineArgs) -> CommandResult {
     let plan = load(args)?;
-    let store = open_store_to_read(args, &plan)?;
+    let store = args.open_store_to_read(&plan)?;
     let path = LockFile::path(&args.pipeline);
     let before = LockFile::read(&path, &plan.spec.tracked_fs)?;
     let mut after = before.clone();

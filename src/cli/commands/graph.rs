@@ -2,14 +2,43 @@
 
 use std::{collections::BTreeSet, fmt::Write};
 
-use super::{
-    CommandResult,
-    args::{GraphArgs, GraphFormat},
-    load, print,
-};
-use crate::engine::plan::Plan;
+use clap::{Args, ValueEnum};
 
-pub fn graph(args: &GraphArgs) -> CommandResult {
+use crate::{
+    cli::{
+        cli_command::CliCommand, command_result::CommandResult, pipeline_args::PipelineArgs, planned::load,
+        terminal::print,
+    },
+    engine::plan::Plan,
+};
+
+/// Print the pipeline's graph.
+#[derive(Args)]
+pub struct GraphArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    #[arg(short, long, value_enum, default_value_t = GraphFormat::Mermaid)]
+    pub format: GraphFormat,
+    /// Every action instead of every stage.
+    #[arg(short, long)]
+    pub actions: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum GraphFormat {
+    Dot,
+    Mermaid,
+}
+
+impl CliCommand for GraphArgs {
+    const NAME: &'static str = "graph";
+
+    fn execute(&self) -> CommandResult {
+        graph(self)
+    }
+}
+
+fn graph(args: &GraphArgs) -> CommandResult {
     let plan = load(&args.pipeline)?;
     let (nodes, edges) = if args.actions { actions(&plan) } else { stages(&plan) };
     print(&match args.format {

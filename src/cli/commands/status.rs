@@ -2,9 +2,14 @@
 
 use std::fmt::Write;
 
-use super::{CommandResult, args::StatusArgs, load, open_store_to_read, print, view::duration};
+use clap::Args;
+
 use crate::{
-    base::error::Result,
+    base::{error::Result, units::duration},
+    cli::{
+        cli_command::CliCommand, command_result::CommandResult, pipeline_args::PipelineArgs, planned::load,
+        terminal::print,
+    },
     engine::{
         history,
         journal::{self, Event},
@@ -13,9 +18,27 @@ use crate::{
     store::Store,
 };
 
-pub fn status(args: &StatusArgs) -> CommandResult {
+/// Say what is done, and how the last run ended.
+#[derive(Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// List all runs of the store, too.
+    #[arg(short, long)]
+    pub all: bool,
+}
+
+impl CliCommand for StatusArgs {
+    const NAME: &'static str = "status";
+
+    fn execute(&self) -> CommandResult {
+        status(self)
+    }
+}
+
+fn status(args: &StatusArgs) -> CommandResult {
     let plan = load(&args.pipeline)?;
-    let store = open_store_to_read(&args.pipeline, &plan)?;
+    let store = args.pipeline.open_store_to_read(&plan)?;
     let forecasts = plan.forecast(&store, &Default::default());
     let mut out = String::new();
     let width = plan.spec.stages.iter().map(|s| s.name.len()).max().unwrap_or(0);
