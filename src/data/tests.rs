@@ -11,7 +11,8 @@ use proptest::prelude::*;
 use super::{
     card::{Card, Duplicates},
     diagnose::nowhere,
-    preparation::{Prepared, Recipe},
+    preparation::Prepared,
+    preparation_spec::Recipe,
     split::Split,
     summary::{Pin, SplitCounts},
     task::Limit,

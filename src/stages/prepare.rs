@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::error::{IoAt, Result},
     config::{self, Diagnostic, Node, from_node},
-    data::{Recipe, Summary, preparation, task_definition, write_examples},
+    data::{EXAMPLES_FILE, Recipe, Summary, task_definition, write_examples},
     engine::{Context, ResolveContext, Resolved, Resources, StageKind, Usual},
 };
 
@@ -62,7 +62,7 @@ impl StageKind for Prepare {
     }
 
     fn outputs(&self, _: &serde_json::Value) -> Option<Vec<String>> {
-        Some(vec![preparation::EXAMPLES_FILE.to_owned(), Summary::FILE.to_owned()])
+        Some(vec![EXAMPLES_FILE.to_owned(), Summary::FILE.to_owned()])
     }
 
     fn run(&self, cx: &Context) -> Result<()> {
@@ -74,7 +74,7 @@ impl StageKind for Prepare {
             std::fs::read(path).io_at("read", path)
         })?;
         cx.progress.message(&outline(&prepared.summary));
-        write_examples(&cx.out.join(preparation::EXAMPLES_FILE), &prepared.examples)?;
+        write_examples(&cx.out.join(EXAMPLES_FILE), &prepared.examples)?;
         prepared.summary.write(&cx.out.join(Summary::FILE))
     }
 }
@@ -230,13 +230,13 @@ mod tests {
     #[test]
     fn a_run_leaves_table_and_summary_with_the_same_bytes_every_time() {
         let raw = BTreeMap::from([("ratings.txt".to_owned(), fixtures().join("ratings.txt"))]);
-        let files = [Summary::FILE, preparation::EXAMPLES_FILE];
+        let files = [Summary::FILE, EXAMPLES_FILE];
         let bytes: Vec<_> = (0..2)
             .map(|_| {
                 let out = tempfile::tempdir().unwrap();
                 run(params(TWO, |t| t), raw.clone(), out.path()).unwrap();
                 let summary = Summary::read_from(&out.path().join(Summary::FILE)).unwrap();
-                let examples = read_examples(&out.path().join(preparation::EXAMPLES_FILE)).unwrap();
+                let examples = read_examples(&out.path().join(EXAMPLES_FILE)).unwrap();
                 assert_eq!(summary.kept[0].examples, 8);
                 assert_eq!(summary.kept.iter().map(|s| s.examples).sum::<u64>(), examples.len() as u64);
                 assert!(examples.iter().all(|e| summary.labels[e.label_id as usize] == e.label && e.value.is_some()));
