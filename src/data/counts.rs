@@ -1,9 +1,11 @@
 //! Counts of a dataset's rows, and whether they are what its card and the task need.
 
-use super::{expected_counts::Comparison, preparation_spec::Recipe, rows::Row, split::Split, summary::SplitCounts};
+use super::{
+    expected_counts::Comparison, preparation_spec::PreparationSpec, rows::Row, split::Split, summary::SplitCounts,
+};
 use crate::base::error::{Error, Result};
 
-impl Recipe {
+impl PreparationSpec {
     /// Counts per split; splits that have no row and that nothing provides are left out.
     pub(super) fn count(&self, rows: &[Row]) -> Vec<SplitCounts> {
         let empty = |split| SplitCounts {

@@ -31,7 +31,7 @@ pub use answer_tokens::{Answer, answers};
 pub use card::Card;
 pub use example::{EXAMPLES_FILE, Example, read_examples, write_examples};
 pub use preparation::Prepared;
-pub use preparation_spec::Recipe;
+pub use preparation_spec::PreparationSpec;
 pub use split::Split;
 pub use summary::{Pin, SourceFile, Summary};
 pub use task::Task;

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use super::{
     duplicates::remove_duplicates,
     example::Example,
-    preparation_spec::Recipe,
+    preparation_spec::PreparationSpec,
     rows::Row,
     split::Split,
     split_lists::SplitLists,
@@ -26,7 +26,7 @@ pub struct Prepared {
     pub summary: Summary,
 }
 
-impl Recipe {
+impl PreparationSpec {
     /// Reads, labels, splits, cleans and limits.
     ///
     /// `bytes` gives the content of a file by its name.

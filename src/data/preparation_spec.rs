@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     card::{Card, Duplicates, Fields, FileSpec},
     expected_counts::Count,
-    label_scheme::Scheme,
+    label_scheme::LabelScheme,
     normalize::{Requirement, Step, WordUnit},
     readers::{Encoding, FileFormat},
     split::{Fractions, Split},
@@ -17,9 +17,10 @@ use super::{
 /// A dataset's card under one of its label schemes, with a task's limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Recipe {
+pub struct PreparationSpec {
     pub dataset: String,
     pub language: String,
+    /// What the labels measure.
     pub construct: String,
     pub license: String,
     pub notes: Vec<String>,
@@ -33,16 +34,16 @@ pub struct Recipe {
     pub split: Option<Fractions>,
     pub words: WordUnit,
     pub scheme_name: String,
-    pub scheme: Scheme,
+    pub scheme: LabelScheme,
     pub limit: Limit,
     pub expected_rows: Option<Count>,
     /// Files whose pin is not the card's.
     pub local_files: BTreeSet<String>,
 }
 
-impl Recipe {
+impl PreparationSpec {
     /// The preparation of a card under the scheme `scheme_name`.
-    pub fn new(dataset: &str, card: &Card, scheme_name: &str, scheme: &Scheme, limit: Limit) -> Self {
+    pub fn new(dataset: &str, card: &Card, scheme_name: &str, scheme: &LabelScheme, limit: Limit) -> Self {
         Self {
             dataset: dataset.to_owned(),
             language: card.language.clone(),

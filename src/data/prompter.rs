@@ -82,6 +82,9 @@ impl<'a> Prompter<'a> {
 
     /// The prompt of `sentence`. One that is too long loses the end of its sentence, never a part of the instruction or
     /// of the chat around it.
+    ///
+    /// # Errors
+    /// If the chat template or the tokenizer refuses the sentence.
     pub fn prompt(&self, sentence: &str) -> Result<Prompt> {
         let ids = |sentence: &str| self.chat.prompt(&self.instruction.prompt(sentence));
         let whole = ids(sentence)?;
@@ -112,7 +115,7 @@ mod tests {
     use super::*;
     use crate::data::{
         prompt::INSTRUCTION,
-        tokenizer::{Convention, TextModel, test_tokenizer::model},
+        tokenizer::{Convention, PretrainedTokenizer, test_tokenizer::model},
     };
 
     const PLAIN: &str = "<|start|>{{ messages[0].content }}<|eot|>A: {% if messages|length > 1 %}\
@@ -126,7 +129,7 @@ mod tests {
         PromptLimit { tokens: Some(tokens), room: None }
     }
 
-    fn decoded(m: &TextModel, p: &Prompt) -> String {
+    fn decoded(m: &PretrainedTokenizer, p: &Prompt) -> String {
         m.tokenizer.decode(&p.ids).unwrap()
     }
 
@@ -159,7 +162,7 @@ mod tests {
     fn a_family_s_prompt_stays_whole_around_a_shortened_sentence() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sentencepiece/plain.model");
         let files = [("tokenizer.model".to_owned(), path)].into();
-        let m = TextModel::load(&files, Convention::of("chatglm").as_ref()).unwrap();
+        let m = PretrainedTokenizer::load(&files, Convention::of("chatglm").as_ref()).unwrap();
         let chat = Chat::new(&m, None, None).unwrap();
         let instruction = instruction();
         let whole = Prompter::new(&chat, &instruction, PromptLimit::default()).unwrap();

@@ -3,9 +3,9 @@
 use super::{
     card::{Fields, FileSpec},
     example::Example,
-    label_scheme::{Assigned, Raw},
+    label_scheme::{Assignment, RawLabel},
     normalize::{fold, normalize},
-    preparation_spec::Recipe,
+    preparation_spec::PreparationSpec,
     readers::{Record, Records},
     split::{Split, TextHash},
     split_lists::SplitLists,
@@ -23,7 +23,7 @@ pub(super) struct Row {
     pub labelled: bool,
 }
 
-impl Recipe {
+impl PreparationSpec {
     pub(super) fn read_rows(
         &self,
         file: &FileSpec,
@@ -44,8 +44,8 @@ impl Recipe {
         let value = columns.value.map(|column| rating(row.get(column)?)).transpose()?;
         let raw_label = columns.label.map(|column| row.get(column)).transpose()?.or(file.label.as_deref());
         let raw = match (self.scheme.bins.is_empty(), value, raw_label) {
-            (false, Some(value), _) => Raw::Value(value),
-            (true, _, Some(label)) => Raw::Label(label),
+            (false, Some(value), _) => RawLabel::Value(value),
+            (true, _, Some(label)) => RawLabel::Label(label),
             _ => {
                 return Err(Error::internal(format!(
                     "scheme `{}` has nothing to read its classes from",
@@ -65,13 +65,13 @@ impl Recipe {
         };
         let assigned = self.scheme.assign(raw)?;
         let dropped = match &assigned {
-            Assigned::Dropped(reason) => Some(reason.clone()),
-            Assigned::Class(_) if folded.is_empty() => Some("no text".to_owned()),
-            Assigned::Class(_) => self.require.iter().find(|r| !r.holds(&text)).map(|r| r.reason().to_owned()),
+            Assignment::Dropped(reason) => Some(reason.clone()),
+            Assignment::Class(_) if folded.is_empty() => Some("no text".to_owned()),
+            Assignment::Class(_) => self.require.iter().find(|r| !r.holds(&text)).map(|r| r.reason().to_owned()),
         };
         let (label_id, labelled) = match assigned {
-            Assigned::Class(class) => (class, true),
-            Assigned::Dropped(_) => (0, false),
+            Assignment::Class(class) => (class, true),
+            Assignment::Dropped(_) => (0, false),
         };
         let id = if columns.id.is_empty() {
             format!("{}:{}", file.name, row.record.place.id())

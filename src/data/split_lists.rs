@@ -23,6 +23,9 @@ struct Listed {
 
 impl SplitLists {
     /// Adds the lines of a file. Empty ones don't count.
+    ///
+    /// # Errors
+    /// Bytes that aren't of this encoding; a value that is listed twice.
     pub fn read(&mut self, split: Split, file: &str, bytes: &[u8], encoding: Encoding) -> Result<()> {
         let text = encoding.decode(bytes)?;
         for (number, line) in numbered(&text) {
@@ -40,6 +43,10 @@ impl SplitLists {
         Ok(())
     }
 
+    /// The split whose list has this value.
+    ///
+    /// # Errors
+    /// If no list has it.
     pub fn split_of(&mut self, name: &str) -> Result<Split> {
         match self.entries.get_mut(name) {
             Some(listed) => {
@@ -52,6 +59,9 @@ impl SplitLists {
     }
 
     /// Every listed value must occur.
+    ///
+    /// # Errors
+    /// The first listed value that no row has.
     pub fn check_used(&self, column: &str) -> Result<()> {
         match self.entries.iter().find(|(_, listed)| !listed.used) {
             None => Ok(()),

@@ -25,7 +25,7 @@ use crate::{
     config::{self, Diagnostic, Node},
     data::{
         TaskDefinition, frame, task_definition,
-        tokenizer::{Convention, TextModel},
+        tokenizer::{Convention, PretrainedTokenizer},
     },
     engine::{Artifact, Context, Estimate, ResolveContext, Resolved, StageKind, Work},
     estimate::peak_memory::{Answering, ModelShape},
@@ -442,7 +442,8 @@ fn predict(
         }
         AnswerMode::Generate => {
             let tokenizer =
-                TextModel::load(&cx.input("model")?.files, Convention::of(&params.backbone.family).as_ref())?.tokenizer;
+                PretrainedTokenizer::load(&cx.input("model")?.files, Convention::of(&params.backbone.family).as_ref())?
+                    .tokenizer;
             let longest = Lengths::of(tokens, &params.split)?.room(params.max_new_tokens);
             let answers = generate::generate(backbone, adapter, samples, tokens.answers.end, longest, done)?;
             let texts = answers.iter().map(|ids| tokenizer.decode(ids)).collect::<Result<Vec<_>>>()?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::error::{IoAt, Result},
     config::{self, Diagnostic, Node, from_node},
-    data::{EXAMPLES_FILE, Recipe, Summary, task_definition, write_examples},
+    data::{EXAMPLES_FILE, PreparationSpec, Summary, task_definition, write_examples},
     engine::{Context, ResolveContext, Resolved, Resources, StageKind, Usual},
 };
 
@@ -50,7 +50,8 @@ impl StageKind for Prepare {
         let options: Options = from_node(params)?;
         let span = params.get("task").map_or(params.span, |node| node.span);
         let found = task_definition::task(cx.spec, &options.task, Some(span))?;
-        let recipe = Recipe::new(&found.task.dataset, &found.card, &found.task.scheme, &found.scheme, found.task.limit);
+        let recipe =
+            PreparationSpec::new(&found.task.dataset, &found.card, &found.task.scheme, &found.scheme, found.task.limit);
         let params = serde_json::to_value(recipe)
             .map_err(|e| vec![Diagnostic::new(format!("the dataset's card can't be written as JSON: {e}")).at(span)])?;
         Ok(Resolved {
@@ -66,7 +67,7 @@ impl StageKind for Prepare {
     }
 
     fn run(&self, cx: &Context) -> Result<()> {
-        let recipe: Recipe = cx.params()?;
+        let recipe: PreparationSpec = cx.params()?;
         let raw = cx.input(RAW)?;
         let prepared = recipe.prepare(|name| {
             cx.checkpoint_reached()?;

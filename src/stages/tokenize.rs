@@ -19,7 +19,7 @@ use crate::{
         prompt::{INSTRUCTION, Instruction, SENTENCE, answer_words},
         prompter::{Prompt, Prompter, prompt_limit},
         read_examples,
-        tokenizer::{Convention, TextModel},
+        tokenizer::{Convention, PretrainedTokenizer},
     },
     engine::{Artifact, Context, ResolveContext, Resolved, Resources, StageKind, Usual},
     models::usual_targets,
@@ -130,7 +130,7 @@ impl StageKind for Tokenize {
         let labels = labels(examples)?;
         let examples = read(examples.file(EXAMPLES_FILE)?, &labels)?;
 
-        let model = TextModel::load(&cx.input("model")?.files, params.convention.as_ref())?;
+        let model = PretrainedTokenizer::load(&cx.input("model")?.files, params.convention.as_ref())?;
         let chat = Chat::new(&model, params.chat_template.as_deref(), params.chat_date.as_deref())?;
         let words = answer_words(&labels, params.words.iter().map(|(l, w)| (l.as_str(), w.as_str())))?;
         let answers = answers(&chat, &labels, &words)?;
@@ -338,7 +338,7 @@ mod tests {
             "<|start|>user\nClassify the sentiment of the sentence to Good or Awful: the <|eot|> 好 1<|eot|>\n<|start|>assistant\n"
         );
         assert_eq!((info.end_id, info.truncated, info.max_tokens), (2, 0, Some(512 - 5 - 1)));
-        let model = TextModel::load(&w.job.inputs["model"][0].files, None).unwrap();
+        let model = PretrainedTokenizer::load(&w.job.inputs["model"][0].files, None).unwrap();
         assert_eq!(info.labels[1].label, "bad");
         assert_eq!(model.tokenizer.decode(&info.labels[1].ids).unwrap(), "Awful");
         let ids = frame::u32_lists(&table, "input_ids").unwrap();

@@ -24,7 +24,7 @@ use crate::{
     config::{self, Diagnostic, Node},
     data::{
         TOKENS_FILE, TOKENS_INFO_FILE,
-        tokenizer::{Convention, TextModel},
+        tokenizer::{Convention, PretrainedTokenizer},
     },
     engine::{Artifact, Context, Estimate, ResolveContext, Resolved, StageKind, Work},
     estimate::peak_memory::{ModelShape, Row},
@@ -237,7 +237,7 @@ fn init_ids(params: &Params, model: &Artifact, samples: &[Sample]) -> Result<Opt
         None => Ok(None),
         Some(text) if !text.is_empty() => {
             let convention = Convention::of(&params.backbone.family);
-            TextModel::load(&model.files, convention.as_ref())?.tokenizer.encode_words(text).map(Some)
+            PretrainedTokenizer::load(&model.files, convention.as_ref())?.tokenizer.encode_words(text).map(Some)
         }
         Some(_) => {
             let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();

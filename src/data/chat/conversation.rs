@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     base::error::{Error, Result},
-    data::tokenizer::{Script, TextModel, Tokenizer},
+    data::tokenizer::{PretrainedTokenizer, Tokenizer, TokenizerInput},
 };
 
 /// A message and an answer of no importance.
@@ -39,7 +39,7 @@ impl<'a> Chat<'a> {
     /// # Errors
     /// If there is no template, if it can't be rendered or doesn't show the message, or if nothing tells which token ends
     /// an answer.
-    pub fn new(model: &'a TextModel, template: Option<&'a str>, date: Option<&str>) -> Result<Self> {
+    pub fn new(model: &'a PretrainedTokenizer, template: Option<&'a str>, date: Option<&str>) -> Result<Self> {
         let template = template.or(model.chat_template.as_deref()).ok_or_else(|| {
             Error::input("the model's files have no chat template").help(
                 "give one as `chat_template` in the model's table; for a model that isn't made for chats, for example \
@@ -48,12 +48,12 @@ impl<'a> Chat<'a> {
         })?;
         let template = Template::new(template, &model.named, date)?;
         let sample = rendering::render(&template, &[("user", SAMPLE)], 0, true)?;
-        if sample.quoted.is_empty() {
+        if sample.content.is_empty() {
             return Err(unseen());
         }
         let conversation = rendering::render(&template, &[("user", SAMPLE), ("assistant", SAMPLE)], 1, false);
         // A template may refuse to show answers; then there is nothing to learn from it.
-        let answered = conversation.ok().filter(|whole| !whole.quoted.is_empty());
+        let answered = conversation.ok().filter(|whole| !whole.content.is_empty());
         let mut chat = Self {
             tokenizer: model.tokenizer.as_ref(),
             template,
@@ -78,7 +78,7 @@ impl<'a> Chat<'a> {
 
     /// Learns what stands around an answer; gives the control token behind it.
     fn learn(&mut self, whole: &Rendered) -> Option<u32> {
-        let answer = whole.quoted.first()?;
+        let answer = whole.content.first()?;
         let (before, after) = (&whole.text[..answer.start], &whole.text[answer.end..]);
         self.lead = before.strip_prefix(self.sample.text.as_str()).unwrap_or_default().to_owned();
         let (id, end) = self.tokenizer.added().first(after, |id| self.guarded.contains(&id))?;
@@ -108,10 +108,13 @@ impl<'a> Chat<'a> {
     }
 
     fn encode(&self, rendered: &Rendered) -> Result<Vec<u32>> {
-        self.tokenizer.encode(&Script::new(&rendered.text, rendered.quoted.clone(), &self.guarded))
+        self.tokenizer.encode(&TokenizerInput::new(&rendered.text, rendered.content.clone(), &self.guarded))
     }
 
     /// The prompt as text, up to the place where the answer begins.
+    ///
+    /// # Errors
+    /// If the template can't be rendered, or does something with the message that can't be followed.
     pub fn text(&self, message: &str) -> Result<String> {
         Ok(self.render_prompt(message)?.text)
     }
@@ -122,11 +125,11 @@ impl<'a> Chat<'a> {
     /// If the template doesn't show `message`, or if the message changes which control tokens the template writes.
     pub fn prompt(&self, message: &str) -> Result<Vec<u32>> {
         let rendered = self.render_prompt(message)?;
-        if rendered.quoted.is_empty() && !super::python::strip(message).is_empty() {
+        if rendered.content.is_empty() && !super::python::strip(message).is_empty() {
             return Err(unseen());
         }
-        // Where nothing is quoted, nothing tells the template's text from the rest.
-        if !rendered.quoted.is_empty() && self.markers(&rendered) != self.skeleton {
+        // Where nothing is content, nothing tells the template's text from the rest.
+        if !rendered.content.is_empty() && self.markers(&rendered) != self.skeleton {
             return Err(Error::input(format!(
                 "the chat template writes other control tokens around this text: {message}"
             )));
@@ -158,22 +161,22 @@ impl<'a> Chat<'a> {
     /// An answer behind a prompt's text, which is the template's own.
     fn behind(&self, prompt: &str, words: &str, tail: &str) -> Rendered {
         let start = prompt.len() + self.lead.len();
-        let quoted = std::iter::once(start..start + words.len()).collect();
-        let mut quoted: Vec<std::ops::Range<usize>> = quoted;
+        let content = std::iter::once(start..start + words.len()).collect();
+        let mut content: Vec<std::ops::Range<usize>> = content;
         if !prompt.is_empty() {
-            quoted.splice(0..0, self.sample.quoted.clone());
+            content.splice(0..0, self.sample.content.clone());
         }
-        Rendered { text: format!("{prompt}{}{words}{tail}", self.lead), quoted }
+        Rendered { text: format!("{prompt}{}{words}{tail}", self.lead), content }
     }
 
     /// An answer by itself, but not as the beginning of a text.
     fn continued(&self, words: &str) -> Result<Vec<u32>> {
-        let line = Rendered { text: "\n".to_owned(), quoted: Vec::new() };
+        let line = Rendered { text: "\n".to_owned(), content: Vec::new() };
         let first = self.encode(&line)?;
         let mut alone = self.behind("", words, &self.tail);
         let ids = self.encode(&alone)?;
         alone.text.insert(0, '\n');
-        alone.quoted.iter_mut().for_each(|q| *q = q.start + 1..q.end + 1);
+        alone.content.iter_mut().for_each(|q| *q = q.start + 1..q.end + 1);
         Ok(self.encode(&alone)?.strip_prefix(first.as_slice()).map_or(ids, <[u32]>::to_vec))
     }
 

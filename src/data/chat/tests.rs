@@ -1,7 +1,7 @@
 //! Prompts and answers of [`Chat`] with templates of several kinds.
 
 use super::conversation::Chat;
-use crate::data::tokenizer::{TextModel, test_tokenizer::model};
+use crate::data::tokenizer::{PretrainedTokenizer, test_tokenizer::model};
 
 const CHATML: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}\
     {{ '<|start|>system\nBe kind<|eot|>\n' }}{% endif %}\
@@ -138,7 +138,7 @@ fn smollm2_prompt() {
         eprintln!("SKIPPED smollm2_prompt: set EMOPIPE_TEST_GGUF to SmolLM2-135M-Instruct.Q4_1.gguf");
         return;
     };
-    let m = TextModel::load(&[("m.gguf".to_owned(), path.into())].into(), None).unwrap();
+    let m = PretrainedTokenizer::load(&[("m.gguf".to_owned(), path.into())].into(), None).unwrap();
     let chat = Chat::new(&m, None, None).unwrap();
     let message = "Classify the sentiment of the sentence to Positive, Negative or Neutral: what a movie .";
     assert_eq!(
