@@ -8,7 +8,7 @@ use emopipe::{
     data::{
         chat::Chat,
         readers::{Encoding, FileFormat},
-        tokenizer::{Files, TextModel},
+        tokenizer::{Files, PretrainedTokenizer},
     },
     engine::{lockfile::LockFile, plan::Plan},
     fetch::{self, Fetcher, Settings, Source},
@@ -323,7 +323,7 @@ pub fn tokenizer(bytes: &[u8]) -> usize {
     if beside {
         add("tokenizer.json", TOKENIZER.as_bytes());
     }
-    let Ok(model) = TextModel::load(&files, None) else { return 0 };
+    let Ok(model) = PretrainedTokenizer::load(&files, None) else { return 0 };
     let end = if name == "vocab.txt" { "[SEP]" } else { "</s>" };
     let usual = format!(
         "{{{{ messages[0].content }}}}{end}{{% if messages|length > 1 %}}{{{{ messages[1].content }}}}{end}{{% endif %}}"

@@ -53,6 +53,7 @@ pub struct Limit {
 }
 
 impl Limit {
+    /// The limit of a split; none: all its examples.
     pub fn of(&self, split: Split) -> Option<u32> {
         match split {
             Split::Train => self.train,

@@ -6,7 +6,7 @@ use crate::{
         digest::Digest,
         error::{Error, IoAt, Result},
     },
-    data::tokenizer::{Convention, TextModel},
+    data::tokenizer::{Convention, PretrainedTokenizer},
     engine::{Artifact, Context},
     estimate::{
         footprint::measure_memory,
@@ -75,7 +75,7 @@ fn init_ids(params: &TrainParams, model: &Artifact, samples: &[Sample]) -> Resul
         None => Ok(None),
         Some(text) if !text.is_empty() => {
             let convention = Convention::of(&params.backbone.family);
-            TextModel::load(&model.files, convention.as_ref())?.tokenizer.encode_words(text).map(Some)
+            PretrainedTokenizer::load(&model.files, convention.as_ref())?.tokenizer.encode_words(text).map(Some)
         }
         Some(_) => {
             let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
