@@ -108,11 +108,7 @@ pub struct SelectionArgs {
 }
 
 #[derive(Args)]
-pub struct RunArgs {
-    #[command(flatten)]
-    pub pipeline: PipelineArgs,
-    #[command(flatten)]
-    pub selection: SelectionArgs,
+pub struct LimitArgs {
     /// Most actions at once.
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<usize>,
@@ -125,6 +121,16 @@ pub struct RunArgs {
     /// GPUs that actions may use together [default: all].
     #[arg(long, value_name = "N")]
     pub gpus: Option<u32>,
+}
+
+#[derive(Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Go on with what doesn't depend on a failed action.
     #[arg(short, long)]
     pub keep_going: bool,
@@ -148,6 +154,8 @@ pub struct PlanArgs {
     pub pipeline: PipelineArgs,
     #[command(flatten)]
     pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Show cached actions too.
     #[arg(short, long)]
     pub all: bool,

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     CommandResult, Failure, Planned,
-    args::{RunArgs, SelectionArgs},
+    args::{LimitArgs, RunArgs, SelectionArgs},
     feasibility::{Assessed, Machine, nearest_profile, refusal},
     load_all, lock, open_store, problems, remote, store_folder,
     terminal::say,
@@ -25,7 +25,7 @@ use crate::{
         Resources,
         memo::{self, Question},
         plan::{Plan, Selection},
-        scheduler::{self, Options},
+        scheduler::{self, Limits, Options},
     },
     remote::{Remote, credentials},
     store::Store,
@@ -33,9 +33,9 @@ use crate::{
 
 pub fn run(args: &RunArgs) -> CommandResult {
     let started = Instant::now();
-    let given = allowed(args, machine::resources());
+    let given = limits(&args.limits, machine::resources());
     let question = question(args);
-    if let Some((store, memo)) = question.as_ref().and_then(|question| memo::recall(question, given)) {
+    if let Some((store, memo)) = question.as_ref().and_then(|question| memo::recall(question, given.machine)) {
         let mut view = View::new(None);
         // If the journal can't be written, the long way says so.
         if let Ok(summary) = memo.replay(&store, started, &mut view) {
@@ -60,7 +60,8 @@ pub fn run(args: &RunArgs) -> CommandResult {
     let remote = if args.offline { None } else { remote::settings(remote, &plan.spec.tracked_fs)? };
     let store = Arc::new(open_store(&args.pipeline, &plan)?);
     let mut machine = Machine::of(&plan);
-    machine.resources = allowed(args, machine.resources);
+    let limits = limits(&args.limits, machine.resources);
+    machine.resources = limits.machine;
     let (selected, forced) = plan.select(&selection(&args.selection))?;
     // A remote may have what can't be computed here and what is to be fetched by hand, if it can be asked for.
     let pulls = remote.as_ref().is_some_and(|remote| remote.pull);
@@ -72,8 +73,7 @@ pub fn run(args: &RunArgs) -> CommandResult {
     }
     let expected = if args.locked { lock::expected(&args.pipeline.pipeline, &plan, &store)? } else { HashMap::new() };
     let options = Options {
-        machine: machine.resources,
-        jobs: args.jobs,
+        limits,
         keep_going: args.keep_going,
         selection: selection(&args.selection),
         env: environment(args, &plan.spec.tracked_fs)?,
@@ -89,7 +89,7 @@ pub fn run(args: &RunArgs) -> CommandResult {
     let scores = view.scores();
     view.finish(&summary, &scores);
     if let Some(question) = &question
-        && let Err(e) = memo::remember(question, &plan, &store, given, &summary, scores)
+        && let Err(e) = memo::remember(question, &plan, &store, given.machine, &summary, scores)
     {
         tracing::debug!("no memo: {}", e.message);
     }
@@ -103,12 +103,13 @@ pub fn run(args: &RunArgs) -> CommandResult {
 }
 
 /// What of the machine a run may use.
-fn allowed(args: &RunArgs, machine: Resources) -> Resources {
-    Resources {
+pub fn limits(args: &LimitArgs, machine: Resources) -> Limits {
+    let machine = Resources {
         cores: args.cores.unwrap_or(machine.cores).max(1),
         memory: args.memory.unwrap_or(machine.memory),
         gpus: args.gpus.unwrap_or(machine.gpus),
-    }
+    };
+    Limits { machine, jobs: args.jobs }
 }
 
 /// Lets actions occupy what is known of their memory. Stops before anything is fetched where this machine can't do what is

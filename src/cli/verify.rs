@@ -21,7 +21,7 @@ use crate::{
     engine::{
         key,
         plan::{Forecast, Plan, Selection},
-        scheduler::{self, Options},
+        scheduler::{self, Limits, Options},
     },
     store::{Audit, Damage, Store},
 };
@@ -121,8 +121,7 @@ fn rerun(args: &VerifyArgs, pipeline: &PipelineArgs, plan: &Plan) -> CommandResu
         return Ok(());
     }
     let options = Options {
-        machine: Machine::of(plan).resources,
-        jobs: None,
+        limits: Limits { machine: Machine::of(plan).resources, jobs: None },
         keep_going: true,
         selection: Selection { only: names.clone(), until: Vec::new(), force: names },
         env: Vec::new(),

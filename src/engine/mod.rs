@@ -3,6 +3,7 @@
 pub mod acceptance;
 mod agree;
 pub mod execute;
+pub mod executor;
 pub mod history;
 pub mod journal;
 pub mod key;
@@ -13,6 +14,7 @@ pub mod memo;
 mod parallel;
 pub mod plan;
 pub mod reasons;
+pub mod request;
 pub mod scheduler;
 pub mod worker;
 pub mod worker_env;
