@@ -20,7 +20,7 @@ use emopipe::{
         Context, Isolation, Registry, ResolveContext, Resolved, StageKind,
         journal::{Entry, Event, Observer},
         plan::{Finished, Forecast, Plan, Selection},
-        scheduler::{self, Options},
+        scheduler::{self, Limits, Options},
         vocabulary_entry,
     },
     stages,
@@ -546,8 +546,7 @@ impl Observer for Referee<'_> {
 
 fn options(machine: Resources) -> Options {
     Options {
-        machine,
-        jobs: None,
+        limits: Limits { machine, jobs: None },
         keep_going: false,
         selection: Selection::default(),
         env: Vec::new(),
