@@ -153,7 +153,7 @@ pub fn push(args: &PushArgs) -> CommandResult {
     }
     while let Some((i, (key, answer))) = answers.next() {
         if matches!(answer, Ok(Pushed::Sent { .. } | Pushed::Present)) {
-            store.mark_sent(&key)?;
+            store.clear_pending_push(&key)?;
         }
         match answer {
             Ok(Pushed::Sent { bytes }) => {
@@ -239,7 +239,7 @@ impl Fetch<'_> {
     fn answered(&mut self, i: usize, answer: Asked) {
         let name = &self.plan.actions[i].name;
         let artifact = match answer {
-            Asked::Pulled(Ok(Pulled::Found { outcome, bytes })) => {
+            Asked::Pulled(Ok(Pulled::Found { result: outcome, bytes })) => {
                 self.tally.moved += 1;
                 self.tally.bytes += bytes;
                 outcome.artifact

@@ -53,7 +53,7 @@ impl Scheduler<'_> {
             }
         }
         if self.pushes() {
-            self.sharing.owed = self.store.unsent()?;
+            self.sharing.owed = self.store.pending_pushes()?;
         }
         Ok(())
     }
@@ -64,7 +64,7 @@ impl Scheduler<'_> {
 
     /// Notes that the result of `key`, which is about to be computed, is to be sent.
     pub(super) fn owe(&self, key: &Digest) -> Result<()> {
-        if self.pushes() { self.store.mark_unsent(key) } else { Ok(()) }
+        if self.pushes() { self.store.mark_pending_push(key) } else { Ok(()) }
     }
 
     pub(super) fn push_what_is_owed(&mut self, i: usize, key: Digest) {
@@ -91,7 +91,7 @@ impl Scheduler<'_> {
         let action = self.plan.actions[i].name.clone();
         let key = self.preimage(i).map(|preimage| preimage.key());
         match (answer, key) {
-            (Ok(Pulled::Found { outcome, bytes }), Some(key)) => {
+            (Ok(Pulled::Found { result: outcome, bytes }), Some(key)) => {
                 self.reused += usize::from(self.selected.contains(&i));
                 let (results, total) = &mut self.sharing.summary.pulled;
                 (*results, *total) = (*results + 1, *total + bytes);
@@ -139,7 +139,8 @@ impl Scheduler<'_> {
             Ok(Pushed::Present) => Ok(None),
             Err(error) => Err(error),
         };
-        let settled = sent.and_then(|bytes| key.map_or(Ok(()), |key| self.store.mark_sent(&key)).map(|()| bytes));
+        let settled =
+            sent.and_then(|bytes| key.map_or(Ok(()), |key| self.store.clear_pending_push(&key)).map(|()| bytes));
         let error = match (settled, key) {
             (Ok(Some(bytes)), Some(key)) => {
                 let (results, total) = &mut self.sharing.summary.pushed;
