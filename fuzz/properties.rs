@@ -69,8 +69,8 @@ pub fn index(bytes: &[u8]) -> usize {
     };
     let store = Store::open(dir.path()).expect("the store opens again");
     for (_, known) in store.results() {
-        for file in known.outcomes.iter().flat_map(|outcome| &outcome.files) {
-            assert_eq!(names::problem(&file.name), None);
+        for file in known.results.iter().flat_map(|outcome| &outcome.files) {
+            assert_eq!(names::why_impossible(&file.name), None);
         }
     }
     assert_eq!(store.lookup(&key), Some(outcome));
@@ -152,7 +152,7 @@ pub fn record(bytes: &[u8]) -> usize {
     let Some((key, bytes)) = bytes.split_first_chunk::<32>() else { return 0 };
     let Some(files) = remote::listing(bytes, &Digest::from_bytes(*key)) else { return 0 };
     for file in &files {
-        assert_eq!(names::problem(&file.name), None);
+        assert_eq!(names::why_impossible(&file.name), None);
     }
     files.len()
 }

@@ -52,7 +52,7 @@ impl<'a> Sharing<'a> {
         Ok(Self {
             cx,
             wanted,
-            pending: if push_target(cx).is_some() { cx.store.unsent()? } else { HashSet::new() },
+            pending: if push_target(cx).is_some() { cx.store.pending_pushes()? } else { HashSet::new() },
             pulling: HashSet::new(),
             pushing: HashSet::new(),
             told: None,
@@ -67,7 +67,7 @@ impl<'a> Sharing<'a> {
     /// # Errors
     /// If that can't be written down.
     pub fn mark_pending_push(&self, key: &Digest) -> Result<()> {
-        if push_target(self.cx).is_some() { self.cx.store.mark_unsent(key) } else { Ok(()) }
+        if push_target(self.cx).is_some() { self.cx.store.mark_pending_push(key) } else { Ok(()) }
     }
 
     /// Asks the remote store for a result, where there is one to ask; `then` gets the answer.
@@ -94,7 +94,7 @@ impl<'a> Sharing<'a> {
         self.pulling.remove(&i);
         let action = self.cx.name(i);
         match (answer, key) {
-            (Ok(Pulled::Found { outcome: result, bytes }), Some(key)) => {
+            (Ok(Pulled::Found { result, bytes }), Some(key)) => {
                 count(&mut self.summary.pulled, bytes);
                 log.emit(Event::Pulled { action, key, bytes });
                 return Some((key, result));
@@ -146,7 +146,8 @@ impl<'a> Sharing<'a> {
             Ok(Pushed::Present) => Ok(None),
             Err(error) => Err(error),
         };
-        let settled = sent.and_then(|bytes| key.map_or(Ok(()), |key| self.cx.store.mark_sent(&key)).map(|()| bytes));
+        let settled =
+            sent.and_then(|bytes| key.map_or(Ok(()), |key| self.cx.store.clear_pending_push(&key)).map(|()| bytes));
         let error = match (settled, key) {
             (Ok(Some(bytes)), Some(key)) => {
                 count(&mut self.summary.pushed, bytes);

@@ -8,19 +8,19 @@ use std::{
 use crate::base::error::Error;
 use crate::{
     base::digest::Digest,
-    store::{FileEntry, Store, manifest::Manifest},
+    store::{file_entry::FileEntry, manifest::Manifest, opened::Store},
 };
 
 /// Why a file can't be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Obstacle {
+pub(super) enum Conflict {
     Edited,
     NotOurs,
     Link,
     Folder,
 }
 
-impl Obstacle {
+impl Conflict {
     /// What keeps the file of this name at `place` from being replaced by one that the action `by` made.
     pub fn find(store: &Store, by: &str, manifest: &Manifest, place: &Path, name: &str) -> Option<Self> {
         let found = fs::symlink_metadata(place).ok()?;
@@ -56,15 +56,15 @@ impl Obstacle {
 }
 
 /// Says what lies in the way, and what to do.
-pub(super) fn in_the_way(obstacles: &[(PathBuf, Obstacle)]) -> Error {
+pub(super) fn in_the_way(conflicts: &[(PathBuf, Conflict)]) -> Error {
     const SHOWN: usize = 5;
     let mut all: Vec<String> =
-        obstacles.iter().take(SHOWN).map(|(to, why)| format!("{} {}", to.display(), why.describe())).collect();
-    if obstacles.len() > SHOWN {
-        all.push(format!("and {} more", obstacles.len() - SHOWN));
+        conflicts.iter().take(SHOWN).map(|(to, why)| format!("{} {}", to.display(), why.describe())).collect();
+    if conflicts.len() > SHOWN {
+        all.push(format!("and {} more", conflicts.len() - SHOWN));
     }
     let error = Error::input(format!("nothing is exported over what isn't emopipe's: {}", all.join("; ")));
-    if obstacles.iter().all(|(_, why)| why.yields()) {
+    if conflicts.iter().all(|(_, why)| why.yields()) {
         error.help("the result is in the store; move away what lies there, choose another `export`, or have it replaced with `run --overwrite`")
     } else {
         error.help("the result is in the store; move away what lies there, or choose another `export`")
@@ -77,7 +77,7 @@ impl Store {
         // Another run may have made it a moment ago; if that can't be read, it didn't.
         let _ = self.refresh();
         let index = self.index();
-        let outcomes = index.iter().filter(|(_, known)| known.action == by).flat_map(|(_, known)| &known.outcomes);
-        outcomes.flat_map(|outcome| &outcome.files).any(|f: &FileEntry| f.name == file && f.digest == *digest)
+        let results = index.iter().filter(|(_, known)| known.action == by).flat_map(|(_, known)| &known.results);
+        results.flat_map(|result| &result.files).any(|f: &FileEntry| f.name == file && f.digest == *digest)
     }
 }
