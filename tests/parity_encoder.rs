@@ -13,7 +13,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use emopipe::{
     models::{
         Adapter, AdapterSpec, Backbone, BackboneSpec, ConfigTable, Dtype, Encoder, Mode, TokenTree,
-        adapters::{self, CONFIG_FILE, Head, LoraSpec, PrefixInit, PrefixTuningSpec, WEIGHTS_FILE, WithHead},
+        adapters::{self, CONFIG_FILE, Head, LoraOptions, PrefixInit, PrefixOptions, WEIGHTS_FILE, WithHead},
         load, load_encoder, load_encoder_as, reference,
     },
     train::optimizer::{AdamW, AdamWParams, clip_grad_norm, collect},
@@ -316,13 +316,12 @@ fn loads_and_writes_adapters_as_peft_does() {
 
 fn lora(targets: &[&str], dropout: f64) -> AdapterSpec {
     let target_modules = targets.iter().map(|t| (*t).to_owned()).collect();
-    AdapterSpec::Lora(LoraSpec { rank: 4, alpha: 8.0, dropout, target_modules })
+    AdapterSpec::from(LoraOptions { rank: 4, alpha: 8.0, dropout, target_modules })
 }
 
 fn every_adapter() -> Vec<(&'static str, AdapterSpec)> {
     let prefix = |projection| {
-        let init = PrefixInit::Normal { std: 0.3 };
-        AdapterSpec::Ptuning2(PrefixTuningSpec { virtual_tokens: 6, projection, init })
+        AdapterSpec::from(PrefixOptions { virtual_tokens: 6, projection, init_std: Some(0.3), ..Default::default() })
     };
     vec![
         ("lora everywhere", lora(&["query", "key", "value", "dense"], 0.0)),
@@ -334,7 +333,7 @@ fn every_adapter() -> Vec<(&'static str, AdapterSpec)> {
 
 /// An adapter with a head. LoRA's `B` starts at zero, which would hide `A`'s gradient: so everything is moved a little.
 fn stirred(spec: &AdapterSpec, fixture: &Fixture) -> Box<dyn Adapter> {
-    let adapter = adapters::create(spec, &fixture.model, 5, None).unwrap();
+    let adapter = spec.create(&fixture.model, 5, None).unwrap();
     let adapter = WithHead { adapter, head: Head::new(5, &fixture.model, 5).unwrap() };
     for (i, (_, var)) in adapter.parameters().into_iter().enumerate() {
         let numbers: Vec<f32> = (0..var.elem_count()).map(|j| ((i * 31 + j * 17) % 23) as f32 / 115.0 - 0.1).collect();
@@ -520,7 +519,7 @@ fn half_precision_is_rounding_alone() {
     let mut tree = TokenTree::new();
     let leaves: Vec<usize> = fixture.sentences().iter().map(|ids| tree.push(None, ids)).collect();
     let numbers = |model: &dyn Backbone| {
-        let adapter = adapters::create(&every_adapter()[0].1, model, 5, None).unwrap();
+        let adapter = every_adapter()[0].1.create(model, 5, None).unwrap();
         let summaries = model.summaries(&tree, &leaves, adapter.as_ref(), Mode::Eval).unwrap();
         let gradients = collect(&adapter.parameters(), &summaries.sum_all().unwrap().backward().unwrap()).unwrap();
         (summaries.detach(), gradients)
@@ -539,9 +538,14 @@ fn half_precision_is_rounding_alone() {
 fn a_prefix_made_of_a_text_holds_its_keys_and_values() {
     let fixture = &models()[0];
     let text = &fixture.sentences().into_iter().max_by_key(Vec::len).unwrap()[..6];
-    let init = PrefixInit::Text { text: "six tokens".into() };
-    let spec = AdapterSpec::Ptuning2(PrefixTuningSpec { virtual_tokens: 6, projection: None, init });
-    let adapter = adapters::create(&spec, &fixture.model, 0, Some(text)).unwrap();
+    let text_option = Some("six tokens".into());
+    let spec = AdapterSpec::from(PrefixOptions {
+        virtual_tokens: 6,
+        init: PrefixInit::Text,
+        init_text: text_option,
+        ..Default::default()
+    });
+    let adapter = spec.create(&fixture.model, 0, Some(text)).unwrap();
     let prefixes = adapter.prefix().unwrap().unwrap();
     let dims = fixture.model.dims();
     let part = |prefix: &Tensor, i: usize| prefix.get(i).unwrap().reshape((6, dims.kv_heads, dims.head_dim)).unwrap();
@@ -567,7 +571,7 @@ fn what_an_encoder_cant_do_is_said() {
     let e = fixture.model.nll(&hidden, &[0], &[0]).unwrap_err();
     assert!(e.help.unwrap().contains("head = true"), "{}", e.message);
 
-    let e = adapters::create(&lora(&["q_proj"], 0.0), &fixture.model, 0, None).map(drop).unwrap_err();
+    let e = lora(&["q_proj"], 0.0).create(&fixture.model, 0, None).map(drop).unwrap_err();
     assert!(e.help.unwrap().contains("query"), "{}", e.message);
 
     let folder = tempfile::tempdir().unwrap();

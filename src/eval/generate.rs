@@ -56,11 +56,7 @@ mod tests {
     use candle_core::{DType, Device, Tensor};
 
     use super::*;
-    use crate::models::{
-        Decoder,
-        adapters::{self, Untrained},
-        load_decoder, reference,
-    };
+    use crate::models::{Decoder, adapters::Untrained, load_decoder, reference};
 
     fn backbone() -> Decoder {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
@@ -69,9 +65,8 @@ mod tests {
     }
 
     fn prefix(backbone: &Decoder) -> Box<dyn Adapter> {
-        let spec =
-            serde_json::json!({ "adapter": "ptuning2", "virtual_tokens": 3, "init": { "from": "normal", "std": 0.5 } });
-        adapters::create(&serde_json::from_value(spec).unwrap(), backbone, 5, None).unwrap()
+        let spec = serde_json::json!({ "kind": "ptuning2", "virtual_tokens": 3, "init_std": 0.5 });
+        serde_json::from_value::<crate::models::AdapterSpec>(spec).unwrap().create(backbone, 5, None).unwrap()
     }
 
     fn prompts() -> Vec<Vec<u32>> {

@@ -216,10 +216,9 @@ mod tests {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
         let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
         let backbone = crate::models::load_decoder("llama", &files.into(), &candle_core::Device::Cpu).unwrap();
-        let spec =
-            serde_json::json!({ "adapter": "ptuning2", "virtual_tokens": 3, "init": { "from": "normal", "std": 0.5 } });
-        let prefix =
-            crate::models::adapters::create(&serde_json::from_value(spec).unwrap(), &backbone, 5, None).unwrap();
+        let spec = serde_json::json!({ "kind": "ptuning2", "virtual_tokens": 3, "init_std": 0.5 });
+        let prefix: crate::models::AdapterSpec = serde_json::from_value(spec).unwrap();
+        let prefix = prefix.create(&backbone, 5, None).unwrap();
         // More prompts than fit into one row, of different lengths.
         let prompts: Vec<Vec<u32>> = (0..120u32)
             .map(|i| [1, 4, 6].into_iter().chain((0..=i % 9).map(|j| 10 + (i * 7 + j) % 200)).collect())

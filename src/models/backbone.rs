@@ -49,6 +49,13 @@ pub struct Module {
     pub outputs: usize,
 }
 
+/// A backbone's sizes and its linear layers: all that is needed to know how large an adapter is.
+#[derive(Debug, Clone, Copy)]
+pub struct BackboneShape<'a> {
+    pub dims: &'a Dims,
+    pub modules: &'a [Module],
+}
+
 /// Whether dropout is active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {

@@ -28,7 +28,7 @@ mod tree;
 pub mod weights;
 
 pub use adapters::{Adapter, AdapterSpec};
-pub use backbone::{Backbone, Dims, Mode, Module};
+pub use backbone::{Backbone, BackboneShape, Dims, Mode, Module};
 pub use cache::KvCache;
 pub use decoder::Decoder;
 pub use encoder::Encoder;
