@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{TokenTree, adapters::Adapter, cache::KvCache, ops::rotary::Rotary};
+use super::{adapters::Adapter, cache::KvCache, ops::rotary::Rotary, tree::TokenTree};
 use crate::base::error::Result;
 
 /// The sizes of a backbone, and what of it there is.

@@ -9,22 +9,27 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Backbone, Dims, Mode, Module, TokenTree,
     adapters::{Adapter, Untrained},
     autograd::{Backward, Input, record},
+    backbone::{Backbone, Dims, Mode, Module},
     blocks::{check_ids, prefixes},
     cache::KvCache,
     layer::{self, Block, Gradients, Kept, Wanted, keep},
     linear::{Changes, Projection},
     ops::{
-        Precision, add_in_place,
-        attention::{self, AttentionMask, Heads},
-        buffers, gemm, nll,
-        nll::Targets,
+        add::add_in_place,
+        attention,
+        attention_mask::AttentionMask,
+        buffers, gemm,
+        heads::Heads,
+        nll,
+        nll_targets::Targets,
+        precision::Precision,
         rms_norm,
         rotary::{self, Rotary},
         swiglu,
     },
+    tree::TokenTree,
 };
 use crate::base::error::{Error, Result};
 

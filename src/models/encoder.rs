@@ -12,17 +12,18 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Backbone, Dims, KvCache, Mode, Module, TokenTree,
     adapters::{Adapter, Untrained},
     autograd::{Backward, Input, record},
+    backbone::{Backbone, Dims, Mode, Module},
     blocks::{check_ids, prefixes},
+    cache::KvCache,
     layer::{self, Block, Gradients, Kept, Wanted, keep},
     linear::{Changes, Projection},
     ops::{
-        Precision, add_in_place,
-        attention::{self, AttentionMask, Heads},
-        buffers, gelu, layer_norm,
+        add::add_in_place, attention, attention_mask::AttentionMask, buffers, gelu, heads::Heads, layer_norm,
+        precision::Precision,
     },
+    tree::TokenTree,
 };
 use crate::base::error::{Error, Result};
 

@@ -38,5 +38,6 @@ pub use registry::{
     attention_output, dims, is_encoder, load, load_decoder, load_decoder_as, load_encoder, load_encoder_as,
     load_random, modules, usual_targets,
 };
-pub use spec::{BackboneSpec, ConfigTable, Dtype, numerics};
+pub use spec::{BackboneSpec, Dtype, numerics};
 pub use tree::{Segment, TokenTree};
+pub use weights::model_config::ConfigTable;

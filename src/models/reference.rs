@@ -7,9 +7,8 @@ pub mod reference_encoder;
 use candle_core::{D, DType, Result as Candle, Tensor};
 
 use super::{
-    Decoder,
     adapters::Adapter,
-    decoder::Norm,
+    decoder::{Decoder, Norm},
     linear::Projection,
     ops::rotary::{Pairs, Rotary},
 };

@@ -5,7 +5,10 @@ use candle_core::{D, DType, Result as Candle, Tensor};
 use super::{linears, plain};
 use crate::{
     base::error::Result,
-    models::{Encoder, adapters::Adapter, encoder::Norm},
+    models::{
+        adapters::Adapter,
+        encoder::{Encoder, Norm},
+    },
 };
 
 /// What a classification head reads of each sample of a batch padded on the right: `[batch, hidden]`; without dropout.
