@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use serde::Serialize;
 
 use super::bench::suite::SuiteArgs;
-use crate::{base::machine::Device, models::Dtype};
+use crate::{
+    base::machine::Device,
+    models::{Dtype, adapters::METHODS},
+};
 
 #[derive(Parser)]
 #[command(name = "emopipe", version, about, propagate_version = true)]
@@ -71,7 +73,7 @@ pub struct PipelineArgs {
     /// Profile to apply [default: the file's default_profile].
     #[arg(short, long)]
     pub profile: Option<String>,
-    /// Override a value of the file, such as `method.lora.rank=4`.
+    /// Override a value of the file, such as `method.lora.adapter.rank=4`.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
     /// Folder of the store [default: `cache` in the pipeline's root].
@@ -349,7 +351,7 @@ pub enum BenchCommand {
         examples: usize,
         /// Tokens that `--answer generate` writes.
         #[arg(long, default_value_t = 8)]
-        longest: usize,
+        max_new_tokens: usize,
     },
     /// What a device multiplies at most: square matrices, with its vendor's library on a GPU.
     Matmul {
@@ -394,25 +396,17 @@ pub struct BenchModelArgs {
     #[arg(long, value_name = "FILE")]
     pub workload: PathBuf,
     /// What is trained on top of the model.
-    #[arg(long, value_enum, default_value_t = BenchMethod::Lora)]
-    pub method: BenchMethod,
+    #[arg(long, value_name = "KIND", default_value = "lora", value_parser = method)]
+    pub method: &'static str,
     /// Rank of LoRA.
     #[arg(long, default_value_t = 8)]
     pub rank: usize,
-    /// Length of a prefix.
+    /// Virtual tokens of a prefix or a prompt.
     #[arg(long, default_value_t = 32)]
     pub virtual_tokens: usize,
     /// Threads [default: all cores].
     #[arg(long)]
     pub threads: Option<usize>,
-}
-
-#[derive(Clone, Copy, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum BenchMethod {
-    None,
-    Lora,
-    Prefix,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -428,6 +422,13 @@ pub fn dtype(text: &str) -> Result<Dtype, String> {
 
 pub fn device(text: &str) -> Result<Device, String> {
     serde_json::from_value(text.into()).map_err(|_| "expected cpu or cuda".to_owned())
+}
+
+fn method(text: &str) -> Result<&'static str, String> {
+    let names = || METHODS.iter().map(|method| method.name);
+    names()
+        .find(|name| *name == text)
+        .ok_or_else(|| format!("expected one of {}", names().collect::<Vec<_>>().join(", ")))
 }
 
 pub fn at_least_one(text: &str) -> Result<usize, String> {

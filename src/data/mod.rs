@@ -4,6 +4,7 @@ pub mod card;
 pub mod chat;
 pub mod expect;
 pub mod frame;
+pub mod metric;
 pub mod normalize;
 pub mod preparation;
 pub mod prompt;

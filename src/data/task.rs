@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{card::Problem, prompt::default_words, split::Split};
-use crate::eval::metrics::Metric;
+use super::{card::Problem, metric::Metric, prompt::default_words, split::Split};
 
 /// A task, `[task.NAME]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -4,7 +4,7 @@ use super::questions::{Question, checked, prompts};
 use crate::packing::{TOKEN_BUDGET, groups, pack};
 use crate::{
     base::error::Result,
-    models::{Adapter, Backbone, greedy, most_likely, sweep_buffers},
+    models::{Adapter, Backbone, free_unused_buffers, greedy, most_likely},
     packing::shared_beginning,
 };
 
@@ -43,7 +43,7 @@ fn generate_in_rows<Q: Question>(
             checked(questions, first + leaf, "the logit of a token", logits).map(most_likely)
         };
         answers.extend(greedy(backbone, adapter, tree, &leaves, &[end], longest, choose)?);
-        sweep_buffers();
+        free_unused_buffers();
         done(answers.len())?;
     }
     Ok(answers)
@@ -69,9 +69,8 @@ mod tests {
     }
 
     fn prefix(backbone: &Decoder) -> Box<dyn Adapter> {
-        let spec =
-            serde_json::json!({ "adapter": "ptuning2", "virtual_tokens": 3, "init": { "from": "normal", "std": 0.5 } });
-        adapters::create(&serde_json::from_value(spec).unwrap(), backbone, 5, None).unwrap()
+        let spec = serde_json::json!({ "kind": "ptuning2", "virtual_tokens": 3, "init_std": 0.5 });
+        serde_json::from_value::<crate::models::AdapterSpec>(spec).unwrap().create(backbone, 5, None).unwrap()
     }
 
     fn prompts() -> Vec<Vec<u32>> {

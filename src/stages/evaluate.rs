@@ -6,7 +6,7 @@ use polars::prelude::{NamedFrom, Series};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::tables::ModelTable;
+use super::tables::{Method, ModelTable};
 use super::{
     device::on_device,
     lookup::{about, both, definition, diagnostic_at, json, span},
@@ -40,11 +40,11 @@ use crate::{
     },
     models::{
         self, Adapter, AdapterSpec, Backbone, BackboneSpec,
-        adapters::{self, Stated, UntrainedSpec},
+        adapters::{self, Stated, UntrainedOptions},
         numerics, usual_targets,
     },
     packing::{Sample, TokenSet},
-    train::{Method, TrainingSummary},
+    train::TrainingSummary,
 };
 
 /// One row an example of the split: `id`, `label_id` and `predicted_id` (u32, missing where an answer names no label). Next
@@ -183,7 +183,7 @@ impl StageKind for Evaluate {
         let table: Table = config::from_node(&cx.action.params)?;
         let model = definition::<ModelTable>(cx, "model", &table.model);
         let task = vocabulary::task(cx.spec, &table.task, span(cx, "task"));
-        let method = table.method.as_deref().map(|name| definition::<Method>(cx, "method", name)).transpose();
+        let method = table.method.as_deref().map(|name| Method::find(cx, name, span(cx, "method"))).transpose();
         let ((model, task), method) = both(both(model, task), method)?;
         let stated = method.as_ref().filter(|m| m.is_trained()).map(|m| stated(cx, m));
         let mut problems = problems(cx, &table, method.as_ref());
@@ -195,8 +195,8 @@ impl StageKind for Evaluate {
         let numerics = numerics(table.device, model.dtype);
         let targets =
             usual_targets(&model.family).map_err(|e| vec![diagnostic_at(cx, ["model", &table.model, "family"], e)])?;
-        let adapter = method.as_ref().map_or(AdapterSpec::None(UntrainedSpec {}), |m| m.adapter.clone());
-        let adapter = adapter.with_usual_targets(targets);
+        let adapter = method.as_ref().map_or_else(|| UntrainedOptions {}.into(), |m| m.adapter.clone());
+        let adapter = adapter.completed(targets);
         let unkeyed = json(&adapter)?;
         let shape = ModelShape::of(&model.backbone(), table.device)
             .map_err(|e| vec![diagnostic_at(cx, ["model", &table.model, "config"], e)])?;
@@ -278,13 +278,13 @@ fn run(cx: &Context) -> Result<()> {
     write_metrics(cx, params, &tokens, &samples, &predictions, training)
 }
 
-/// What the adapter has to be. One that this pipeline trains has the method's numbers, or a result that was accepted in its
+/// What the adapter has to be. One that this pipeline trains has the method's options, or a result that was accepted in its
 /// place: its differences are told where it is used.
 fn stated(cx: &ResolveContext, method: &Method) -> Stated {
     let trained = |stage: &str| cx.spec.stages.iter().any(|s| s.name == stage && s.kind == Train.name());
     let mut sources = cx.action.inputs.iter().filter(|i| i.role == "adapter").flat_map(|i| &i.stages);
-    let numbers = if sources.all(|s| trained(&s.stage)) { BTreeMap::new() } else { method.stated.numbers.clone() };
-    Stated { numbers, ..method.stated.clone() }
+    let options = if sources.all(|s| trained(&s.stage)) { BTreeMap::new() } else { method.stated.options.clone() };
+    Stated { options, ..method.stated.clone() }
 }
 
 /// What the table's keys say against one another.
@@ -459,7 +459,7 @@ fn predict(
 fn scored(scores: &[Vec<f64>]) -> Predictions {
     Predictions {
         labels: scores.iter().map(|s| Some(rank::best(s) as u32)).collect(),
-        evidence: Evidence::Scores(scores.iter().map(|s| rank::normalise(s)).collect()),
+        evidence: Evidence::Scores(scores.iter().map(|s| rank::log_softmax(s)).collect()),
     }
 }
 

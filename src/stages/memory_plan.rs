@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::tables::ModelTable;
+use super::tables::{Method, ModelTable};
 use super::{
     lookup::{both, definition, definition_at, diagnostic_at, json, span},
     train::read_tokens,
@@ -22,7 +22,6 @@ use crate::{
     estimate::peak_memory::{Answering, ModelShape},
     models::{AdapterSpec, BackboneSpec, usual_targets},
     report::{MemoryLayout, MemoryRow, Named, memory_table},
-    train::Method,
 };
 
 /// Role of the inputs: artifacts of `tokenize`.
@@ -74,9 +73,9 @@ struct Planned {
     method: Named,
     adapter: AdapterSpec,
     batch_size: usize,
-    accumulation: usize,
+    gradient_accumulation_steps: usize,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    checkpointing: bool,
+    gradient_checkpointing: bool,
 }
 
 /// The kind `memory-plan`. Its artifact holds `memory.md` and `memory.csv`.
@@ -105,7 +104,7 @@ impl StageKind for MemoryPlan {
         let (model, (methods, tasks)) = both(model, both(methods(cx, &options.methods), tasks(cx)))?;
         let targets = usual_targets(&model.family)
             .map_err(|e| vec![diagnostic_at(cx, ["model", &options.model, "family"], e)])?;
-        let methods = methods.into_iter().map(|m| Planned { adapter: m.adapter.with_usual_targets(targets), ..m });
+        let methods = methods.into_iter().map(|m| Planned { adapter: m.adapter.completed(targets), ..m });
         let mut missing = Vec::new();
         if model.config.is_empty() {
             missing.push(
@@ -161,8 +160,8 @@ impl StageKind for MemoryPlan {
                     method: planned.method.name.clone(),
                     adapter: planned.adapter.clone(),
                     batch_size: planned.batch_size,
-                    accumulation: planned.accumulation,
-                    checkpointing: planned.checkpointing,
+                    gradient_accumulation_steps: planned.gradient_accumulation_steps,
+                    gradient_checkpointing: planned.gradient_checkpointing,
                     prompts: prompts("train"),
                 };
                 let evaluation = EvaluationMemory {
@@ -204,13 +203,13 @@ fn methods(cx: &ResolveContext, names: &[Spanned<String>]) -> Result<Vec<Planned
     let mut found = Vec::new();
     let mut faults = Vec::new();
     for name in names {
-        match definition_at::<Method>(cx, "method", name, name.span) {
+        match Method::find(cx, name, name.span) {
             Ok(method) => found.push(Planned {
                 method: Named { name: name.value.clone(), title: method.title },
                 adapter: method.adapter,
                 batch_size: method.training.batch_size,
-                accumulation: method.training.accumulation,
-                checkpointing: method.runtime.checkpointing,
+                gradient_accumulation_steps: method.training.gradient_accumulation_steps,
+                gradient_checkpointing: method.runtime.gradient_checkpointing,
             }),
             Err(more) => faults.extend(more),
         }

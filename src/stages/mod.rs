@@ -21,7 +21,6 @@ use crate::{
     config::{Entry, Vocabulary},
     data,
     engine::{Registry, vocabulary_entry},
-    train::Method,
 };
 
 pub use download::{SourceEntry, to_fetch, used_sources};
@@ -46,6 +45,9 @@ pub static REGISTRY: Registry = &[
 pub fn vocabulary() -> Vocabulary {
     let mut definitions = Vec::from(data::definitions());
     definitions.push(Entry { check: Box::new(tables::check_model), ..Entry::of::<tables::ModelTable>("model") });
-    definitions.push(Entry::of::<Method>("method"));
+    definitions.push(Entry {
+        check: Box::new(|node| tables::Method::read(node).err().unwrap_or_default()),
+        ..Entry::of::<tables::MethodTable>("method")
+    });
     Vocabulary { definitions, stage_kinds: REGISTRY.iter().map(|kind| vocabulary_entry(*kind)).collect() }
 }

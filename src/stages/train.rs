@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::tables::ModelTable;
+use super::tables::{Method, ModelTable};
 use super::{
     device::on_device,
     lookup::{about, both, definition, diagnostic_at, json, span},
@@ -34,7 +34,7 @@ use crate::{
         numerics, usual_targets,
     },
     packing::{self, Sample, TokenSet},
-    train::{self, CheckpointFile, Method, RuntimeOptions, Training, TrainingSpec, TrainingSummary},
+    train::{self, CheckpointFile, RuntimeOptions, Training, TrainingSpec, TrainingSummary},
 };
 
 /// Name of [`TrainingSummary`]'s file in the artifact.
@@ -101,12 +101,12 @@ impl StageKind for Train {
     fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
         let table: Table = config::from_node(&cx.action.params)?;
         let model = definition::<ModelTable>(cx, "model", &table.model);
-        let method = definition::<Method>(cx, "method", &table.method);
+        let method = Method::find(cx, &table.method, span(cx, "method"));
         let (model, method) = both(model, method)?;
         if !method.is_trained() {
             return Err(vec![
                 Diagnostic::new(format!(
-                    "the method `{}` has `adapter = \"none\"`: there is nothing to train",
+                    "the method `{}` has an adapter of the kind `none`: there is nothing to train",
                     table.method
                 ))
                 .at(span(cx, "method"))
@@ -123,7 +123,7 @@ impl StageKind for Train {
         let params = Params {
             base_model: table.model,
             backbone: model.backbone(),
-            adapter: method.adapter.with_usual_targets(targets),
+            adapter: method.adapter.completed(targets),
             head: method.head,
             training: method.training,
             seed: table.seed,
@@ -135,8 +135,8 @@ impl StageKind for Train {
             method: table.method,
             adapter: params.adapter.clone(),
             batch_size: params.training.batch_size,
-            accumulation: params.training.accumulation,
-            checkpointing: method.runtime.checkpointing,
+            gradient_accumulation_steps: params.training.gradient_accumulation_steps,
+            gradient_checkpointing: method.runtime.gradient_checkpointing,
             prompts: Prompts::of(cx.spec, cx.action, "train"),
         });
         let work = memory.as_ref().map(|m| TrainingWork {
@@ -144,7 +144,7 @@ impl StageKind for Train {
             prompts: m.prompts.clone(),
             batch_size: m.batch_size,
             length: params.training.length,
-            checkpointing: m.checkpointing,
+            gradient_checkpointing: m.gradient_checkpointing,
         });
         Ok(Resolved {
             work: work.map(|w| Arc::new(w) as Arc<dyn Work>),
@@ -184,7 +184,7 @@ fn run(cx: &Context) -> Result<()> {
     }
     let seed = params.seed as u64;
     let init_ids = init_ids(&params, model, &samples)?;
-    let mut adapter = adapters::create(&params.adapter, backbone.as_ref(), seed, init_ids.as_deref())?;
+    let mut adapter = params.adapter.create(backbone.as_ref(), seed, init_ids.as_deref())?;
     if params.head {
         let head = Head::new(tokens.answers.labels.len(), backbone.as_ref(), seed)?;
         adapter = Box::new(WithHead { adapter, head });
@@ -192,7 +192,7 @@ fn run(cx: &Context) -> Result<()> {
     let training = Training {
         backbone: backbone.as_ref(),
         adapter: adapter.as_ref(),
-        adapter_name: &train::adapter_name(&params.adapter, params.head),
+        adapter_name: &params.adapter.trained_name(params.head),
         samples: &samples,
         dev: &dev,
         answers: &tokens.answers,
@@ -209,7 +209,7 @@ fn run(cx: &Context) -> Result<()> {
     let (tokens, predicting) = training.largest_row();
     let row = Row { tokens, predicting };
     let shape = ModelShape::of_loaded(&params.backbone, params.device, backbone.as_ref())?;
-    let planned = shape.training(&params.adapter, row, runtime.checkpointing);
+    let planned = shape.training(&params.adapter, row, runtime.gradient_checkpointing);
     measure_memory(&planned, backbone.device(), cx.progress);
     write(cx, adapter.as_ref(), &params.base_model, &summary)
         .map_err(|e| about(e, &params.base_model, Some(training.adapter_name)))
@@ -246,7 +246,7 @@ fn init_ids(params: &Params, model: &Artifact, samples: &[Sample]) -> Result<Opt
                 return Err(Error::input(
                     "`init = \"text\"` starts from what the prompts have in common, but they have nothing",
                 )
-                .help("give the method an `init_text`"));
+                .help("give the adapter an `init_text`"));
             }
             Ok(Some(prompts[0][..shared].to_vec()))
         }

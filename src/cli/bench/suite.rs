@@ -18,7 +18,7 @@ use crate::{
         error::{Error, Result},
         machine::Device,
     },
-    cli::args::{BenchMethod, at_least_one, device, dtype, named_path},
+    cli::args::{at_least_one, device, dtype, named_path},
     engine::Unwatched,
     models::{self, Adapter, BackboneSpec, Dims, Dtype, device as devices},
 };
@@ -52,7 +52,7 @@ pub struct SuiteArgs {
     /// Rank of LoRA.
     #[arg(long, default_value_t = 8)]
     rank: usize,
-    /// TrainingLength of a prefix.
+    /// Virtual tokens of a prefix.
     #[arg(long, default_value_t = 32)]
     virtual_tokens: usize,
     /// Examples per step.
@@ -90,14 +90,15 @@ enum Piece {
     /// The products of a layer with so many rows.
     Products(usize),
     /// Training on the workload at this place.
-    Train(usize, BenchMethod),
+    Train(usize, &'static str),
     /// The same steps twice.
-    Same(BenchMethod),
+    Same(&'static str),
     /// One step for a profiler, which has to be asked for.
-    Profile(usize, BenchMethod),
+    Profile(usize, &'static str),
 }
 
-const METHODS: [(&str, BenchMethod); 2] = [("lora", BenchMethod::Lora), ("prefix", BenchMethod::Prefix)];
+/// Names in pieces, and kinds of adapters.
+const METHODS: [(&str, &str); 2] = [("lora", "lora"), ("prefix", "ptuning2")];
 
 /// All pieces with their names, in the order in which they tell most.
 fn pieces(args: &SuiteArgs) -> Vec<(String, Piece)> {
@@ -195,7 +196,7 @@ impl<'a> Suite<'a> {
         Ok(self.subject.get_or_init(|| subject))
     }
 
-    fn method(&self, kind: BenchMethod) -> Method {
+    fn method(&self, kind: &'static str) -> Method {
         Method { kind, rank: self.args.rank, virtual_tokens: self.args.virtual_tokens }
     }
 

@@ -86,17 +86,17 @@ impl Operands<'_> {
         let tasks = mask.blocks.len() * keys;
         (0..tasks).into_par_iter().for_each_init(
             || (Gathered::default(), Vec::new()),
-            |(gathered, seen), task| {
+            |(gathered, out_rows), task| {
                 let (block, head) = (&mask.blocks[task / keys], task % keys);
                 self.gather(block, head, gathered);
                 let (m, n) = (block.queries.len() * group, self.virtual_tokens + block.keys);
-                seen.resize(m * dim, 0.0);
+                out_rows.resize(m * dim, 0.0);
                 let (p, v) = (&gathered.p, &gathered.v);
-                multiply((m, dim, n), seen, row_major(dim), false, p, row_major(n), v, row_major(dim), 1.0);
-                for (i, seen) in block.queries.clone().zip(seen.chunks_exact(group * dim)) {
+                multiply((m, dim, n), out_rows, row_major(dim), false, p, row_major(n), v, row_major(dim), 1.0);
+                for (i, from) in block.queries.clone().zip(out_rows.chunks_exact(group * dim)) {
                     // SAFETY: each query row and head belongs to one task.
                     let row = unsafe { target.slice((i - mask.from) * width + head * group * dim, group * dim) };
-                    row.copy_from_slice(seen);
+                    row.copy_from_slice(from);
                 }
             },
         );

@@ -1,27 +1,17 @@
-//! PEFT's adapter files: `adapter_config.json` and `adapter_model.safetensors`.
-//!
-//! Every key and every tensor is read by somebody, or refused by its name: what PEFT would make something of must not be
-//! left out without a word. Each method reads its own in its own file.
+//! An adapter from PEFT's files.
 
-mod keys;
-mod pattern;
-mod targets;
-mod tensors;
-mod write;
-
-use super::{Adapter, Head, Lora, PrefixTuning, Untrained, WithHead, lora, ptuning2};
+use super::{
+    adapter::Adapter,
+    adapter_registry::{METHODS, of_peft_type},
+    head::Head,
+    none::Untrained,
+    peft::{CONFIG_FILE, Keys, SEQUENCES, Tensors, WEIGHTS_FILE},
+    with_head::WithHead,
+};
 use crate::{
     base::error::{At, Error, Result},
     models::Backbone,
 };
-
-pub(super) use keys::Keys;
-pub(super) use targets::{PerLayer, Targets};
-pub(super) use tensors::Tensors;
-pub(super) use write::{pretty, weights};
-
-pub const CONFIG_FILE: &str = "adapter_config.json";
-pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 
 /// Keys of every type that name where an adapter comes from, or what it was trained with.
 const ORIGIN: [&str; 6] =
@@ -29,9 +19,6 @@ const ORIGIN: [&str; 6] =
 
 /// Tasks whose adapters mean what they mean for a causal model or for one that classifies texts.
 const TASKS: [&str; 4] = ["CAUSAL_LM", SEQUENCES, "SEQ_2_SEQ_LM", "FEATURE_EXTRACTION"];
-
-/// PEFT's word for classifying texts: the adapter comes with a head.
-pub(super) const SEQUENCES: &str = "SEQ_CLS";
 
 /// The adapter in two files of PEFT's format, for `backbone`.
 ///
@@ -44,15 +31,12 @@ pub fn load(config: &[u8], weights: &[u8], backbone: &dyn Backbone) -> Result<Bo
     keys.skip(&ORIGIN);
     let head = read_head(&mut keys, &mut tensors, backbone)?;
     let adapter: Box<dyn Adapter> = match kind.as_deref() {
-        Some(lora::PEFT_TYPE) => Box::new(Lora::read(&mut keys, &mut tensors, backbone)?),
-        Some(ptuning2::PEFT_TYPE) => Box::new(PrefixTuning::read(&mut keys, &mut tensors, backbone)?),
         None if head.is_some() => Box::new(Untrained),
         None => return Err(Error::input("`peft_type` is missing").at(CONFIG_FILE)),
-        Some(other) => {
-            return Err(Error::input(format!("`peft_type` is `{other}`")).at(CONFIG_FILE)).map_err(|e| {
-                e.help(format!("adapters of type {} and {} can be read", lora::PEFT_TYPE, ptuning2::PEFT_TYPE))
-            });
-        }
+        Some(peft_type) => match of_peft_type(peft_type) {
+            Some(method) => (method.read)(&mut keys, &mut tensors, backbone)?,
+            None => return Err(unknown_type(peft_type)),
+        },
     };
     keys.finish()?;
     tensors.finish()?;
@@ -60,6 +44,17 @@ pub fn load(config: &[u8], weights: &[u8], backbone: &dyn Backbone) -> Result<Bo
         Some(head) => Box::new(WithHead { adapter, head }),
         None => adapter,
     })
+}
+
+fn unknown_type(peft_type: &str) -> Error {
+    let known: Vec<_> = METHODS.iter().filter_map(|method| method.peft_type).collect();
+    let known = match known.as_slice() {
+        [others @ .., last] if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        all => all.join(", "),
+    };
+    Error::input(format!("`peft_type` is `{peft_type}`"))
+        .at(CONFIG_FILE)
+        .help(format!("adapters of type {known} can be read"))
 }
 
 /// The classification head, and the keys that speak of it.
