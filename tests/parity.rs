@@ -595,8 +595,8 @@ fn dropout_is_active_in_training_only_and_repeats() {
         };
         let value = |mode: Mode| loss(mode).to_scalar::<f32>().unwrap();
         let (first, second) = (
-            Mode::Train { seed: 1, pass: 0, checkpointing: false },
-            Mode::Train { seed: 1, pass: 1, checkpointing: false },
+            Mode::Train { seed: 1, pass: 0, gradient_checkpointing: false },
+            Mode::Train { seed: 1, pass: 1, gradient_checkpointing: false },
         );
         assert_eq!(value(first), value(first));
         assert_ne!(value(first), value(second));

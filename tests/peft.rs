@@ -74,8 +74,8 @@ fn logits(model: &dyn Backbone, adapter: &dyn Adapter, ids: &[u32]) -> Tensor {
     let mut tree = TokenTree::new();
     let leaf = tree.push(None, ids);
     if let Some(head) = adapter.head() {
-        let summaries = model.summaries(&tree, &[leaf], adapter, Mode::Eval).unwrap();
-        return head.logits(&summaries).unwrap().squeeze(0).unwrap();
+        let pooled_output = model.pooled_output(&tree, &[leaf], adapter, Mode::Eval).unwrap();
+        return head.logits(&pooled_output).unwrap().squeeze(0).unwrap();
     }
     let hidden = model.forward(&tree, adapter, Mode::Eval).unwrap();
     model.logits(&hidden, &(0..ids.len() as u32).collect::<Vec<_>>()).unwrap()
@@ -98,7 +98,7 @@ fn ours(model: &dyn Backbone, targets: &[&str], labels: Option<usize>) -> BTreeM
         AdapterSpec::from(PrefixOptions { virtual_tokens: 5, projection, init_std: Some(0.5), ..Default::default() })
     };
     let adapters = [("lora", AdapterSpec::from(lora)), ("prefix", prefix(None)), ("projected", prefix(Some(12)))];
-    let create = |(name, spec)| {
+    let create = |(name, spec): (_, AdapterSpec)| {
         let mut adapter = spec.create(model, 5, None).unwrap();
         if let Some(labels) = labels {
             adapter = Box::new(WithHead { adapter, head: Head::new(labels, model, 5).unwrap() });

@@ -11,6 +11,7 @@ mod example;
 pub mod expected_counts;
 pub mod frame;
 pub mod label_scheme;
+pub mod metric;
 pub mod normalize;
 mod preparation;
 mod preparation_spec;

@@ -8,7 +8,7 @@
 use crate::base::{error::Result, machine::Device};
 use crate::models::{
     AdapterSpec, Backbone, BackboneShape, BackboneSpec, Dims, Dtype, Module, attention_output, is_encoder, modules,
-    ops::nll,
+    ops::nll_targets,
 };
 
 /// Bytes of an f32.
@@ -197,7 +197,7 @@ impl ModelShape {
 
     /// Hidden states of the predicting tokens with their gradient, and a block of logits where there are any.
     fn output(&self, row: Row) -> u64 {
-        let block = if self.encoder { 0 } else { nll::block_numbers(row.predicting, self.dims.vocab) as u64 };
+        let block = if self.encoder { 0 } else { nll_targets::block_numbers(row.predicting, self.dims.vocab) as u64 };
         F32 * (3 * (row.predicting * self.dims.hidden) as u64 + block)
     }
 

@@ -4,7 +4,7 @@ use super::questions::{Question, checked, prompts};
 use crate::packing::{TOKEN_BUDGET, groups, pack};
 use crate::{
     base::error::Result,
-    models::{Adapter, Backbone, greedy, most_likely, sweep_buffers},
+    models::{Adapter, Backbone, free_unused_buffers, greedy, most_likely},
     packing::shared_beginning,
 };
 
@@ -43,7 +43,7 @@ fn generate_in_rows<Q: Question>(
             checked(questions, first + leaf, "the logit of a token", logits).map(most_likely)
         };
         answers.extend(greedy(backbone, adapter, tree, &leaves, &[end], longest, choose)?);
-        sweep_buffers();
+        free_unused_buffers();
         done(answers.len())?;
     }
     Ok(answers)

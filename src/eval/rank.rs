@@ -9,7 +9,7 @@ use super::questions::{Question, checked, prompts};
 use crate::packing::{TOKEN_BUDGET, groups};
 use crate::{
     base::error::Result,
-    models::{Adapter, Backbone, Mode, TokenTree, adapters::DetachedAdapter, sweep_buffers},
+    models::{Adapter, Backbone, Mode, TokenTree, adapters::DetachedAdapter, free_unused_buffers},
     packing::{Answers, shared_beginning},
 };
 
@@ -38,7 +38,7 @@ pub fn rank<Q: Question>(
             let predictions = checked(questions, scores.len(), "the log-probability of a label's token", predictions)?;
             scores.push(trie.scores(predictions));
         }
-        sweep_buffers();
+        free_unused_buffers();
         done(scores.len())?;
     }
     Ok(scores)
@@ -50,7 +50,7 @@ pub fn best(scores: &[f64]) -> usize {
 }
 
 /// Log-probabilities over the labels alone: `scores - log sum exp scores`.
-pub fn normalise(scores: &[f64]) -> Vec<f32> {
+pub fn log_softmax(scores: &[f64]) -> Vec<f32> {
     let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum();
     scores.iter().map(|s| (s - top - sum.ln()) as f32).collect()
@@ -195,9 +195,9 @@ mod tests {
     #[test]
     fn ties_go_to_the_first_label() {
         assert_eq!(best(&[-2.0, -1.0, -1.0]), 1);
-        let p = normalise(&[-1.0, -1.0]);
+        let p = log_softmax(&[-1.0, -1.0]);
         assert!((f64::from(p[0]) - 0.5f64.ln()).abs() < 1e-7);
-        assert!(normalise(&[-1e4, -2e4])[0].is_finite());
+        assert!(log_softmax(&[-1e4, -2e4])[0].is_finite());
     }
 
     /// The definition, one (prompt, label) pair at a time and without sharing anything.

@@ -21,7 +21,7 @@ use crate::{
     base::error::{Error, Result},
     engine::Progress,
     eval::{classify, rank},
-    models::{Adapter, Backbone, Mode, sweep_buffers},
+    models::{Adapter, Backbone, Mode, free_unused_buffers},
 };
 
 /// A forward pass is told from others by its step, and by the row in bits that no step reaches.
@@ -237,10 +237,11 @@ impl Training<'_> {
         let mut pending = Vec::with_capacity(packed.len());
         for (row, packed) in packed.iter().enumerate() {
             let pass = step | (row as u64) << ROW_OF_PASS;
-            let mode = Mode::Train { seed: self.seed, pass, checkpointing: self.runtime.gradient_checkpointing };
+            let mode =
+                Mode::Train { seed: self.seed, pass, gradient_checkpointing: self.runtime.gradient_checkpointing };
             let nll = match head {
                 Some(head) => {
-                    let summaries = self.backbone.summaries(&packed.tree, &packed.leaves, self.adapter, mode)?;
+                    let summaries = self.backbone.pooled_output(&packed.tree, &packed.leaves, self.adapter, mode)?;
                     head.nll(&summaries, &packed.targets)?
                 }
                 None => {
@@ -251,7 +252,7 @@ impl Training<'_> {
             self.progress.phase("forward");
             let gradients = collect(parameters, &(nll.sum_all()? / labelled as f64)?.backward()?)?;
             self.progress.phase("backward");
-            sweep_buffers();
+            free_unused_buffers();
             pending.push(nll.detach());
             sum = Some(match sum {
                 None => gradients,

@@ -51,19 +51,19 @@ impl Head {
         self.bias.elem_count()
     }
 
-    /// Logits of [`Backbone::summaries`] (`[samples, hidden]`): `[samples, labels]`.
-    pub fn logits(&self, summaries: &Tensor) -> Result<Tensor> {
-        Ok(linear(summaries, &self.weight, &self.bias)?)
+    /// Logits of [`Backbone::pooled_output`] (`[samples, hidden]`): `[samples, labels]`.
+    pub fn logits(&self, pooled_output: &Tensor) -> Result<Tensor> {
+        Ok(linear(pooled_output, &self.weight, &self.bias)?)
     }
 
-    /// Negative log-likelihood (natural logarithm) of label `targets[i]` at row `i` of `summaries`: `[samples]`.
-    pub fn nll(&self, summaries: &Tensor, targets: &[u32]) -> Result<Tensor> {
-        let samples = summaries.dim(0)?;
+    /// Negative log-likelihood (natural logarithm) of label `targets[i]` at row `i` of `pooled_output`: `[samples]`.
+    pub fn nll(&self, pooled_output: &Tensor, targets: &[u32]) -> Result<Tensor> {
+        let samples = pooled_output.dim(0)?;
         if samples != targets.len() || targets.iter().any(|t| *t as usize >= self.labels()) {
             let (targets, labels) = (targets.len(), self.labels());
             return Err(Error::internal(format!("{samples} samples, {targets} targets, {labels} labels")));
         }
-        Ok(cross_entropy(&self.logits(summaries)?, targets)?)
+        Ok(cross_entropy(&self.logits(pooled_output)?, targets)?)
     }
 
     /// The head among an adapter's tensors, if there is one.

@@ -131,8 +131,8 @@ mod tests {
         for (spec, parameter) in [(lora(), 1), (prefix, 0)] {
             let adapter = with_head(&spec, &backbone);
             let loss = || -> Result<Tensor> {
-                let summaries = backbone.summaries(&tree, &leaves, &adapter, Mode::Eval)?;
-                Ok(adapter.head.nll(&summaries, &[2, 0])?.sum_all()?)
+                let pooled_output = backbone.pooled_output(&tree, &leaves, &adapter, Mode::Eval)?;
+                Ok(adapter.head.nll(&pooled_output, &[2, 0])?.sum_all()?)
             };
             let (_, var) = adapter.parameters().swap_remove(parameter);
             let (before, grads) = (var.copy().unwrap(), loss().unwrap().backward().unwrap());

@@ -82,7 +82,7 @@ pub(super) fn predict(
 fn scored(scores: &[Vec<f64>]) -> Predictions {
     Predictions {
         labels: scores.iter().map(|s| Some(rank::best(s) as u32)).collect(),
-        evidence: Evidence::Scores(scores.iter().map(|s| rank::normalise(s)).collect()),
+        evidence: Evidence::Scores(scores.iter().map(|s| rank::log_softmax(s)).collect()),
     }
 }
 

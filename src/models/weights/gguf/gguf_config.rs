@@ -4,13 +4,16 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{
-    harmless,
-    model_config::{Config, EPSILON, THETA, advised, most},
-};
-use crate::base::{
-    error::{Error, Result},
-    gguf_header::{self, Value},
+use crate::{
+    base::{
+        error::{Error, Result},
+        gguf_header::{self, Value},
+    },
+    models::weights::{
+        config_bounds::{EPSILON, THETA, most},
+        harmless,
+        model_config::{Config, advised},
+    },
 };
 
 /// Architectures whose tensors are read.
@@ -26,6 +29,9 @@ pub struct Tensors {
 }
 
 /// What the file `name` says. Every key is understood, or harmless, or refused by its name.
+///
+/// # Errors
+/// If a key isn't understood.
 pub fn config(name: &str, metadata: &HashMap<String, Value>, tensors: &Tensors) -> Result<Config> {
     advised(read(name, metadata, tensors))
 }
