@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::{evidence::Evidence, layout::Layout, text::on_lines},
+    super::text::on_lines,
     basis::local_copies,
     contrasts, details,
     document::{Report, ResultRow},
+    evidence::Evidence,
     grid::Grid,
     groups::{self, Key},
+    layout::Layout,
     table,
 };
 use crate::base::error::{Error, Result};

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::super::{
+use super::{
+    super::{format::MISSING, named::Named},
     evidence::DatasetFacts,
-    format::MISSING,
-    layout::{Choice, Named},
+    layout::Choice,
     published::{Gap, Line},
 };
 use crate::eval::{
@@ -56,6 +56,8 @@ pub struct Table {
     pub starts: Vec<bool>,
     pub published: Vec<Line>,
     pub rows: Vec<Row>,
+    /// Whether any evaluation reached the table.
+    pub measured: bool,
     /// What always answering the most frequent label of the test examples scores, a figure per column.
     pub majority: Vec<Option<f64>>,
     /// What the figures rest on, one sentence group a line.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::evidence::{Evidence, Run},
     document::{Cell, Model, seed_text},
+    evidence::{Evidence, Run},
 };
 use crate::{
     base::error::{Error, Result},

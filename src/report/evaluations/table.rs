@@ -1,13 +1,11 @@
 //! One table: its rows, columns and best cells.
 
 use super::{
-    super::{
-        layout::TableLayout,
-        published::{self, Gap},
-    },
     basis,
     document::{MetricName, Row, Source, Table, TaskHead},
     grid::Grid,
+    layout::TableLayout,
+    published::{self, Gap},
 };
 use crate::eval::metrics::Metric;
 
@@ -52,6 +50,7 @@ pub fn table(grid: &Grid, layout: &TableLayout) -> Table {
         let metrics = grid.of_task(&columns.task.name).first().map(|(.., g)| &g.runs[0].evaluation.metrics);
         columns.metrics.iter().map(move |m| metrics.map(|have| have.majority(*m)))
     });
+    let majority: Vec<_> = majority.collect();
     let head = |metric: &Metric| MetricName { name: metric.name(), title: metric.title() };
     let tasks = layout.tasks.iter().map(|columns| TaskHead {
         name: columns.task.name.clone(),
@@ -64,7 +63,8 @@ pub fn table(grid: &Grid, layout: &TableLayout) -> Table {
         tasks: tasks.collect(),
         starts: layout.tasks.iter().flat_map(|c| (0..c.metrics.len()).map(|i| i == 0)).collect(),
         published: published::lines(layout),
-        majority: majority.collect(),
+        measured: majority.iter().any(Option::is_some),
+        majority,
         basis: basis::basis(grid, layout),
         rows,
         missing,

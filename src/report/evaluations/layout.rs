@@ -4,15 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::named::Named;
 use crate::eval::{bootstrap::Bootstrap, metrics::Metric};
-
-/// A definition's name in the pipeline file, and how tables call it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Named {
-    pub name: String,
-    pub title: String,
-}
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

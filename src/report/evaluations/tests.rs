@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::*;
+use super::{super::named::Named, *};
 use crate::{
     base::digest::Digest,
     eval::{

@@ -1,6 +1,6 @@
 //! What a report is made from.
 
-use super::text::on_lines;
+use super::super::text::on_lines;
 use crate::{
     base::{digest::Digest, error::Result},
     eval::Evaluation,

@@ -1,0 +1,59 @@
+//! The files of a report of evaluations. The HTML page needs nothing but a browser: no script, no request, light and dark.
+
+use minijinja::{Value, context, value::Serde};
+
+use super::{
+    super::template::render,
+    document::Report,
+    plots, result_csv,
+    sentences::{contrast_method, dataset_lines, setbacks, verdict_lines},
+};
+use crate::base::error::Result;
+
+impl Report {
+    /// All files of the report: name and content, in alphabetical order.
+    ///
+    /// # Errors
+    /// None that data can cause.
+    pub fn files(&self) -> Result<Vec<(String, String)>> {
+        let page = page(self)?;
+        let mut files = vec![
+            ("README.md".to_owned(), render("README.md", page.clone())?),
+            ("index.html".to_owned(), render("index.html", page)?),
+            ("results.csv".to_owned(), result_csv::results(self)?),
+        ];
+        for table in &self.tables {
+            files.push((format!("{}.md", table.name), render("table.md", context! { table => Serde(table) })?));
+            files.push((format!("{}.csv", table.name), result_csv::table(table)?));
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// What both pages show.
+fn page(report: &Report) -> Result<Value> {
+    let contrasts = report.contrasts.iter().map(|c| {
+        context! { task => &c.task.title, method => contrast_method(c), tests => Serde(&c.tests), kind => Serde(c.verdict), verdict => c.verdict.text() }
+    });
+    let contrasts: Vec<Value> = contrasts.collect();
+    let datasets = report.datasets.iter().map(|d| context! { d => Serde(d), lines => dataset_lines(d) });
+    let datasets: Vec<Value> = datasets.collect();
+    let losses: Vec<Value> =
+        report.tasks.iter().map(|t| inline("losses.svg", plots::losses(t))).collect::<Result<_>>()?;
+    Ok(context! {
+        report => Serde(report),
+        contrasts,
+        datasets,
+        losses,
+        overview => inline("overview.svg", plots::overview(report))?,
+        setbacks => setbacks(report),
+        verdicts => verdict_lines(report),
+    })
+}
+
+/// A plot as one line of HTML; nothing where there is nothing to draw.
+fn inline(template: &str, plot: Option<Value>) -> Result<Value> {
+    let drawn = plot.map(|plot| render(template, plot)).transpose()?.unwrap_or_default();
+    Ok(Value::from_safe_string(drawn.lines().collect()))
+}
