@@ -17,8 +17,8 @@ mod text;
 
 pub use datasets::{DatasetEntry, DatasetLayout, Published, dataset_table};
 pub use evaluations::{
-    Choice, DatasetFacts, Evidence, Layout, Predictions, Publication, PublishedRow, Report, Run, SplitFacts,
-    SplitSizes, TableLayout, TaskColumns,
+    Axes, AxisLayout, Choice, Clash, DatasetFacts, Evidence, FigureLayout, Form, Layout, Predictions, Publication,
+    PublishedRow, Report, Run, SEED, Selection, SplitFacts, SplitSizes, TableLayout, TaskColumns, place,
 };
 pub use memory::{MemoryLayout, MemoryRow, memory_table};
 pub use named::Named;

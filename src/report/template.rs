@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Name and text of every template. What is shown in `.html` and `.svg` is escaped.
-const TEMPLATES: [(&str, &str); 9] = [
+const TEMPLATES: [(&str, &str); 14] = [
     ("README.md", include_str!("templates/README.md.j2")),
     ("index.html", include_str!("templates/index.html.j2")),
     ("style.css", include_str!("templates/style.css")),
@@ -18,6 +18,11 @@ const TEMPLATES: [(&str, &str); 9] = [
     ("overview.svg", include_str!("templates/overview.svg.j2")),
     ("losses.svg", include_str!("templates/losses.svg.j2")),
     ("datasets.md", include_str!("templates/datasets.md.j2")),
+    ("figure.md", include_str!("templates/figure.md.j2")),
+    ("figure-body.md", include_str!("templates/figure-body.md.j2")),
+    ("curve.svg", include_str!("templates/curve.svg.j2")),
+    ("heatmap.svg", include_str!("templates/heatmap.svg.j2")),
+    ("plot.css", include_str!("templates/plot.css")),
     ("memory.md", include_str!("templates/memory.md.j2")),
 ];
 

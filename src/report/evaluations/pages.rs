@@ -5,8 +5,10 @@ use minijinja::{Value, context, value::Serde};
 use super::{
     super::template::render,
     document::Report,
-    plots, result_csv,
-    sentences::{contrast_method, dataset_lines, setbacks, verdict_lines},
+    figure_document::Figure,
+    figure_layout::Form,
+    figure_plots, plots, result_csv,
+    sentences::{contrast_method, dataset_lines, figure_lines, setbacks, verdict_lines},
 };
 use crate::base::error::Result;
 
@@ -26,6 +28,12 @@ impl Report {
             files.push((format!("{}.md", table.name), render("table.md", context! { table => Serde(table) })?));
             files.push((format!("{}.csv", table.name), result_csv::table(table)?));
         }
+        for figure in &self.figures {
+            let page = context! { figure => Serde(figure), lines => figure_lines(figure) };
+            files.push((format!("{}.md", figure.name), render("figure.md", page)?));
+            files.push((format!("{}.csv", figure.name), result_csv::figure(figure)?));
+            files.extend(drawing(figure)?.map(|svg| (format!("{}.svg", figure.name), svg)));
+        }
         files.sort();
         Ok(files)
     }
@@ -41,15 +49,31 @@ fn page(report: &Report) -> Result<Value> {
     let datasets: Vec<Value> = datasets.collect();
     let losses: Vec<Value> =
         report.tasks.iter().map(|t| inline("losses.svg", plots::losses(t))).collect::<Result<_>>()?;
+    let figures = report.figures.iter().map(|figure| {
+        let drawing = drawing(figure)?.map(Value::from_safe_string);
+        Ok(context! { figure => Serde(figure), lines => figure_lines(figure), drawing })
+    });
+    let figures: Vec<Value> = figures.collect::<Result<_>>()?;
     Ok(context! {
         report => Serde(report),
         contrasts,
         datasets,
         losses,
+        figures,
         overview => inline("overview.svg", plots::overview(report))?,
         setbacks => setbacks(report),
         verdicts => verdict_lines(report),
     })
+}
+
+/// The picture of a figure; none of a table.
+fn drawing(figure: &Figure) -> Result<Option<String>> {
+    let drawn = match figure.form {
+        Form::Table => return Ok(None),
+        Form::Curve => render("curve.svg", figure_plots::curves(figure)),
+        Form::Heatmap => render("heatmap.svg", figure_plots::heatmap(figure)),
+    };
+    drawn.map(Some)
 }
 
 /// A plot as one line of HTML; nothing where there is nothing to draw.

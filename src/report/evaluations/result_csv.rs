@@ -1,8 +1,12 @@
 //! The figures of a report as CSV.
 
+use std::collections::BTreeSet;
+
 use super::{
     super::csv::{NA, na, number, write},
-    document::{Cell, Report, Table, seed_text},
+    cells::Cell,
+    document::{Report, Table, seed_text},
+    figure_document::Figure,
 };
 use crate::{base::error::Result, eval::metrics::Metric};
 
@@ -74,11 +78,15 @@ pub fn results(report: &Report) -> Result<String> {
         "hi",
         "evaluation",
     ];
+    let axes: BTreeSet<&String> = report.results.iter().flat_map(|row| row.axes.keys()).collect();
+    let header = header.map(str::to_owned).into_iter().chain(axes.iter().map(|axis| format!("axis.{axis}")));
+    let header: Vec<String> = header.collect();
+    let axes = &axes;
     let rows = report.results.iter().flat_map(|row| {
         let e = &row.evaluation;
         Metric::ALL.into_iter().map(move |metric| {
             let interval = e.intervals.get(metric);
-            vec![
+            let mut line = vec![
                 e.task.name.clone(),
                 e.task.dataset.clone(),
                 e.task.scheme.clone(),
@@ -98,8 +106,32 @@ pub fn results(report: &Report) -> Result<String> {
                 number(interval.lo),
                 number(interval.hi),
                 row.digest.clone(),
-            ]
+            ];
+            line.extend(axes.iter().map(|axis| row.axes.get(*axis).cloned().unwrap_or_else(na)));
+            line
         })
     });
-    write(std::iter::once(header.map(str::to_owned).to_vec()).chain(rows))
+    write(std::iter::once(header).chain(rows))
+}
+
+/// One row per cell and metric of a figure over axes; cells without an evaluation have no row.
+pub fn figure(figure: &Figure) -> Result<String> {
+    let axes = [&figure.panel_axis, &figure.row_axis, &figure.column_axis];
+    let figures = ["metric", "value", "lo", "hi", "deviation", "seeds", "n"];
+    let header = axes.into_iter().flatten().cloned().chain(figures.map(str::to_owned)).collect();
+    let mut lines = vec![header];
+    for panel in &figure.panels {
+        for row in &panel.rows {
+            for (i, cell) in row.cells.iter().enumerate() {
+                let Some(c) = cell else { continue };
+                let column = figure.columns.get(i / figure.metrics.len()).map(|v| v.name.clone());
+                let place = [panel.name.clone(), row.name.clone(), column].into_iter().flatten();
+                let metric = figure.metrics[i % figure.metrics.len()].name.to_owned();
+                let ends = [c.mean, c.interval.lo, c.interval.hi].map(number);
+                let spread = [c.deviation.map_or_else(na, number), c.seeds.to_string(), c.n.to_string()];
+                lines.push(place.chain([metric]).chain(ends).chain(spread).collect());
+            }
+        }
+    }
+    write(lines)
 }

@@ -4,6 +4,7 @@ use super::{
     super::format::{self, MISSING},
     document::{Contrast, Report, Verdict},
     evidence::DatasetFacts,
+    figure_document::Figure,
 };
 use crate::eval::metrics::Metric;
 
@@ -73,5 +74,29 @@ pub fn dataset_lines(d: &DatasetFacts) -> Vec<String> {
         lines.push(format!("Local copy, not the canonical bytes: {}.", format::list(&files)));
     }
     lines.extend(d.notes.iter().cloned());
+    lines
+}
+
+/// What the figures of a table, curves or a heat map over axes are.
+pub fn figure_lines(figure: &Figure) -> Vec<String> {
+    let metrics: Vec<&str> = figure.metrics.iter().map(|m| m.title).collect();
+    let mut lines = vec![format!("{} in percent.", format::list(&metrics))];
+    if let Some(bootstrap) = figure.bootstrap {
+        lines[0].push_str(&format!(
+            " Brackets: {}% confidence interval, percentile bootstrap over the test examples ({} resamples). With several seeds \
+             a figure is their mean, and ± their sample deviation.",
+            (bootstrap.level * 100.0).round(),
+            format::count(bootstrap.samples.into())
+        ));
+    }
+    if !figure.fixed.is_empty() {
+        lines.push(format!("Only evaluations with {}.", format::list(&figure.fixed)));
+    }
+    if figure.without_axis > 0 {
+        let axes = [&figure.panel_axis, &figure.row_axis, &figure.column_axis].into_iter().flatten();
+        let axes: Vec<String> = axes.map(|axis| format!("`{axis}`")).collect();
+        let evaluations = format::plural(figure.without_axis, "evaluation");
+        lines.push(format!("Not shown: {evaluations} without a value for each of {}.", format::list(&axes)));
+    }
     lines
 }
