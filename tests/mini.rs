@@ -293,3 +293,62 @@ fn cells_lead_to_raw_files_and_reports_say_what_was_accepted() {
     let after = project.read("reports/README.md");
     assert!(!before.contains("weight decay is tiny") && after.contains("weight decay is tiny"), "{after}");
 }
+
+/// The pipeline with LoRA of three ranks and figures over the rank.
+fn sweep() -> String {
+    let ranks = [2, 8].map(|r| {
+        format!("[method.lora-{r}]\ntitle = \"LoRA, rank {r}\"\nadapter = \"lora\"\nrank = {r}\nbatch_size = 8\nlearning_rate = 0.01\n")
+    });
+    let layouts = r#"
+[[stages.tables.layouts]]
+name = "by-rank"
+title = "By rank"
+kind = "curve"
+x = "method.rank"
+lines = "task"
+[[stages.tables.layouts]]
+name = "by-method"
+title = "By method"
+kind = "heatmap"
+rows = "method"
+columns = "task"
+where = { stage = "adapted" }
+[[stages.tables.layouts]]
+name = "all"
+title = "All"
+rows = "method"
+columns = "task"
+panels = "stage"
+metrics = ["accuracy", "ua"]
+"#;
+    let text = PIPELINE
+        .replace("method = [\"ptuning2\", \"lora\"]", "method = [\"ptuning2\", \"lora\", \"lora-2\", \"lora-8\"]");
+    text.replace("[stages.raw]", &format!("{}[stages.raw]", ranks.concat())) + layouts
+}
+
+#[test]
+fn a_report_draws_any_axes() {
+    let project = unpinned();
+    project.write("pipeline.toml", &sweep());
+    project.emopipe(&["pin"]).ok();
+    project.emopipe(&["run"]).ok();
+    let curve = project.read("reports/by-rank.csv");
+    let places: Vec<&str> = curve.lines().map(|line| line.rsplitn(7, ',').last().unwrap()).collect();
+    assert_eq!(places, ["task,method.rank", "films-2,2", "films-2,4", "films-2,8"], "{curve}");
+    let picture = project.read("reports/by-rank.svg");
+    assert_eq!(picture.matches("<circle").count(), 3 + 1, "three figures and the legend: {picture}");
+    assert!(project.read("reports/by-rank.md").contains("Not shown: 2 evaluations without a value"));
+    assert_eq!(project.read("reports/by-method.svg").matches("class=\"heat\"").count(), 4);
+    let table = project.read("reports/all.md");
+    assert!(table.contains("**stage: zero-shot**") && table.contains("| LoRA, rank 8 "), "{table}");
+    let page = project.read("reports/index.html");
+    assert_eq!(page.matches("class=\"plot\"").count(), 2);
+    assert!(project.emopipe(&["run"]).ok().stderr().contains("nothing to do"));
+
+    let open = project
+        .read("pipeline.toml")
+        .replace("rows = \"method\"\ncolumns = \"task\"\nwhere", "rows = \"stage\"\ncolumns = \"task\"\nwhere");
+    project.write("pipeline.toml", &open);
+    let part = "4 evaluations fall into the cell stage = adapted, task = films-2: they differ in `method`";
+    fails_with(project.emopipe(&["plan"]), &[part, "by-method", "where = { method = ... }"]);
+}

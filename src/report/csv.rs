@@ -2,21 +2,24 @@
 
 use ::csv::Writer;
 
-use super::{
-    evaluations::{Cell, Report, Table, seed_text},
-    text::csv_cell,
-};
-use crate::{
-    base::error::{Error, Result},
-    eval::metrics::Metric,
-};
+use super::text::csv_cell;
+use crate::base::error::{Error, Result};
 
 pub(super) const NA: &str = "NA";
 
-fn number(x: f64) -> String {
+pub(super) fn na() -> String {
+    NA.to_owned()
+}
+
+/// A fraction with six decimals; never `-0`.
+pub(super) fn number(x: f64) -> String {
     format!("{:.6}", x + 0.0)
 }
 
+/// The rows as one file; the first is the header.
+///
+/// # Errors
+/// None that rows of one length can cause.
 pub(super) fn write(rows: impl IntoIterator<Item = Vec<String>>) -> Result<String> {
     let mut writer = Writer::from_writer(Vec::new());
     for row in rows {
@@ -24,103 +27,4 @@ pub(super) fn write(rows: impl IntoIterator<Item = Vec<String>>) -> Result<Strin
     }
     let bytes = writer.into_inner().map_err(Error::internal)?;
     String::from_utf8(bytes).map_err(Error::internal)
-}
-
-/// Published rows first, then one row per method; for each task its examples and seeds, and for each metric the mean, the
-/// ends of its interval, the deviation over seeds, and the difference to what was published.
-pub(super) fn table(table: &Table) -> Result<String> {
-    let mut header = ["kind", "model", "method"].map(str::to_owned).to_vec();
-    for task in &table.tasks {
-        header.extend(["n", "seeds"].map(|c| format!("{}.{c}", task.name)));
-        for metric in &task.metrics {
-            let columns = ["", ".lo", ".hi", ".deviation", ".less_published"];
-            header.extend(columns.map(|c| format!("{}.{}{c}", task.name, metric.name)));
-        }
-    }
-    let na = || NA.to_owned();
-    let published = table.published.iter().map(|line| {
-        let mut out = vec!["published".to_owned(), line.title.clone(), na()];
-        for (figure, start) in line.cells.iter().zip(&table.starts) {
-            if *start {
-                out.extend([na(), na()]);
-            }
-            out.push(figure.map_or_else(na, number));
-            out.extend([NA; 4].map(str::to_owned));
-        }
-        out
-    });
-    let measured = table.rows.iter().map(|row| {
-        let mut out = vec!["measured".to_owned(), row.model.clone().unwrap_or_else(na), row.method.clone()];
-        for (i, (cell, start)) in row.cells.iter().zip(&table.starts).enumerate() {
-            if *start {
-                let size = |cell: &Cell| [cell.n.to_string(), cell.seeds.to_string()];
-                out.extend(cell.as_ref().map_or_else(|| [na(), "0".to_owned()], size));
-            }
-            match cell {
-                Some(c) => out.extend([
-                    number(c.mean),
-                    number(c.interval.lo),
-                    number(c.interval.hi),
-                    c.deviation.map_or_else(na, number),
-                    row.gaps.get(i).copied().flatten().map_or_else(na, |g| number(g.value)),
-                ]),
-                None => out.extend([NA; 5].map(str::to_owned)),
-            }
-        }
-        out
-    });
-    write(std::iter::once(header).chain(published).chain(measured))
-}
-
-/// One row per evaluation and metric.
-pub(super) fn results(report: &Report) -> Result<String> {
-    let header = [
-        "task",
-        "dataset",
-        "scheme",
-        "construct",
-        "language",
-        "model",
-        "method",
-        "seed",
-        "split",
-        "answer",
-        "numerics",
-        "n",
-        "unparsable",
-        "truncated",
-        "metric",
-        "value",
-        "lo",
-        "hi",
-        "evaluation",
-    ];
-    let rows = report.results.iter().flat_map(|row| {
-        let e = &row.evaluation;
-        Metric::ALL.into_iter().map(move |metric| {
-            let interval = e.intervals.get(metric);
-            vec![
-                e.task.name.clone(),
-                e.task.dataset.clone(),
-                e.task.scheme.clone(),
-                e.task.construct.clone(),
-                e.task.language.clone(),
-                e.model.name.clone(),
-                e.method.name.clone(),
-                e.seed.map_or(NA.to_owned(), |_| seed_text(e.seed)),
-                e.split.clone(),
-                e.answer.clone(),
-                e.numerics.clone(),
-                e.n.to_string(),
-                e.metrics.unparsable.to_string(),
-                e.truncated.to_string(),
-                metric.name().to_owned(),
-                number(e.metrics.get(metric)),
-                number(interval.lo),
-                number(interval.hi),
-                row.digest.clone(),
-            ]
-        })
-    });
-    write(std::iter::once(header.map(str::to_owned).to_vec()).chain(rows))
 }

@@ -5,9 +5,6 @@ use crate::eval::bootstrap::Interval;
 /// Stands where a figure should be and isn't.
 pub const MISSING: &str = "missing";
 
-/// Stands where a publication gives no figure.
-pub const UNPUBLISHED: &str = "-";
-
 /// A fraction in percent with two decimals, as papers print it.
 pub fn percent(fraction: f64) -> String {
     // Adding zero turns -0 into 0.

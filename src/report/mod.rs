@@ -1,45 +1,24 @@
-//! Tables, statistics and plots as Markdown, CSV and HTML. Pure: evidence and a layout in, bytes out.
+//! Documents as Markdown, CSV, HTML and SVG. Pure: what was found and a layout in, bytes out.
 //!
-//! [`Report::build`] decides every figure, comparison and note once; the renderers only show them. Nothing here reads a
-//! file, a clock or an environment, and the order in which evidence arrives changes nothing.
+//! A folder each for the evaluations, the datasets and the memory, and in each the same three steps: data (what was found, and
+//! what is to be shown), statistics (every figure, comparison and note is decided once), text (templates show them). Nothing
+//! here reads a file, a clock or an environment, and the order in which evidence arrives changes nothing.
 
 mod csv;
 mod datasets;
 mod evaluations;
-mod evidence;
 mod format;
-mod html;
-mod layout;
-mod markdown;
+mod markdown_table;
 mod memory;
-mod published;
-mod svg;
+mod named;
+mod scale;
 mod template;
-#[cfg(test)]
-mod tests;
 mod text;
 
 pub use datasets::{DatasetEntry, DatasetLayout, Published, dataset_table};
-pub use evaluations::Report;
-pub use evidence::{DatasetFacts, Evidence, Predictions, Run, SplitFacts};
-pub use layout::{Choice, Layout, Named, Publication, PublishedRow, SplitSizes, TableLayout, TaskColumns};
+pub use evaluations::{
+    Axes, AxisLayout, Choice, Clash, DatasetFacts, Evidence, FigureLayout, Form, Layout, Predictions, Publication,
+    PublishedRow, Report, Run, SEED, Selection, SplitFacts, SplitSizes, TableLayout, TaskColumns, place,
+};
 pub use memory::{MemoryLayout, MemoryRow, memory_table};
-
-use crate::base::error::Result;
-
-impl Report {
-    /// All files of the report: name and content, in alphabetical order.
-    pub fn files(&self) -> Result<Vec<(String, String)>> {
-        let mut files = vec![
-            ("README.md".to_owned(), markdown::readme(self)?),
-            ("index.html".to_owned(), html::page(self)?),
-            ("results.csv".to_owned(), csv::results(self)?),
-        ];
-        for table in &self.tables {
-            files.push((format!("{}.md", table.name), markdown::table_page(table)));
-            files.push((format!("{}.csv", table.name), csv::table(table)?));
-        }
-        files.sort();
-        Ok(files)
-    }
-}
+pub use named::Named;

@@ -2,6 +2,9 @@
 
 mod choices;
 mod collect;
+mod evaluation_axes;
+mod figure_layouts;
+mod figure_options;
 mod options;
 mod table_layouts;
 
@@ -10,13 +13,13 @@ use std::sync::Arc;
 use crate::{
     base::{
         error::{IoAt, Result},
-        machine::Resources,
+        machine::{Resources},
     },
     config::{self, Diagnostic, Node},
     engine::{Context, Isolation, ResolveContext, Resolved, StageKind, Usual},
-    report::{Evidence, Layout, Report},
+    report::{Evidence, Form, Layout, Report},
 };
-use collect::{dataset, run};
+use collect::{dataset, runs};
 use options::Options;
 use table_layouts::layout;
 
@@ -46,7 +49,7 @@ impl StageKind for ReportKind {
 
     fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
         let options: Options = config::from_node(&cx.action.params)?;
-        let layout = layout(cx.spec, options, &cx.action.params)?;
+        let layout = layout(cx, options)?;
         let params = serde_json::to_value(layout)
             .map_err(|e| vec![Diagnostic::new(format!("the layout can't be written as JSON: {e}"))])?;
         Ok(Resolved {
@@ -66,9 +69,10 @@ impl StageKind for ReportKind {
     }
 
     fn outputs(&self, params: &serde_json::Value) -> Option<Vec<String>> {
-        let tables = params.get("tables")?.as_array()?;
-        let names = tables.iter().filter_map(|table| table.get("name")?.as_str());
-        let pages = names.flat_map(|name| [format!("{name}.md"), format!("{name}.csv")]);
+        let layout: Layout = serde_json::from_value(params.clone()).ok()?;
+        let drawn = layout.figures.iter().filter(|f| f.form != Form::Table).map(|f| format!("{}.svg", f.name));
+        let names = layout.tables.iter().map(|t| &t.name).chain(layout.figures.iter().map(|f| &f.name));
+        let pages = names.flat_map(|name| [format!("{name}.md"), format!("{name}.csv")]).chain(drawn);
         Some(["README.md", "index.html", "results.csv"].map(str::to_owned).into_iter().chain(pages).collect())
     }
 
@@ -76,7 +80,7 @@ impl StageKind for ReportKind {
         let mut layout: Layout = cx.params()?;
         layout.notes.extend(cx.job.notes.iter().cloned());
         let evidence = Evidence {
-            runs: cx.inputs(EVALUATIONS).iter().map(run).collect::<Result<_>>()?,
+            runs: runs(cx.inputs(EVALUATIONS), &layout.axes)?,
             datasets: cx.inputs(EXAMPLES).iter().map(dataset).collect::<Result<_>>()?,
         };
         cx.checkpoint_reached()?;
@@ -98,7 +102,7 @@ mod tests {
     use super::*;
     use crate::{
         base::digest::Digest,
-        config::{LoadOptions, SourceMap, Vocabulary, load, render},
+        config::{Entry, LoadOptions, SourceMap, Vocabulary, load, render},
         data::frame::{string_column, u32_column, write_parquet},
         engine::{Artifact, Job, Unwatched},
         eval::{
@@ -106,7 +110,7 @@ mod tests {
             bootstrap::{Bootstrap, Intervals},
             metrics::{Metric, Metrics},
         },
-        report::{Named, TaskColumns},
+        report::{AxisLayout, Named, TaskColumns},
     };
 
     const DEFINITIONS: &str = r#"
@@ -127,15 +131,19 @@ mod tests {
     fn resolve(stage: &str) -> Result<Layout, String> {
         let any = config::Entry::of::<serde_json::Value>;
         let kind = crate::engine::vocabulary_entry(&ReportKind);
-        let vocabulary =
-            Vocabulary { definitions: vec![any("task"), any("method"), any("model")], stage_kinds: vec![kind] };
+        let evaluate =
+            Entry { name: "evaluate", check: Box::new(|_| Vec::new()), ..crate::engine::vocabulary_entry(&ReportKind) };
+        let vocabulary = Vocabulary {
+            definitions: vec![any("task"), any("method"), any("model")],
+            stage_kinds: vec![kind, evaluate],
+        };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("test.toml");
         std::fs::write(&path, format!("{DEFINITIONS}\n[stages.tables]\nkind = \"report\"\n{stage}")).unwrap();
         let loaded = load(&path, &LoadOptions::default(), &vocabulary);
         let shown = |faults: &[Diagnostic], sources: &SourceMap| render(faults, sources);
         let spec = loaded.spec.ok_or_else(|| shown(&loaded.diagnostics, &loaded.sources))?;
-        let action = &spec.stages[0].actions[0];
+        let action = &spec.stage("tables").unwrap().actions[0];
         let resolved = ReportKind
             .resolve(&ResolveContext { spec: &spec, action })
             .map_err(|faults| shown(&faults, &loaded.sources))?;
@@ -245,6 +253,115 @@ mod tests {
         ] {
             assert!(shown.contains(message), "{message} is missing from:\n{shown}");
         }
+    }
+
+    const AXES: &str = r#"
+        title = "Sweep"
+        inputs = { evaluations = ["plain", "sweep"] }
+        [[stages.tables.layouts]]
+        name = "by-rank"
+        title = "By rank"
+        kind = "curve"
+        x = "rank"
+        lines = "method"
+        metric = "macro-f1"
+        where = { rate = 0.001 }
+        [[stages.tables.layouts]]
+        name = "by-alpha"
+        title = "By alpha"
+        rows = "method.alpha"
+        columns = "rank"
+        where = { rate = 0.1 }
+        [stages.sweep]
+        kind = "evaluate"
+        matrix = { rank = [16, 4, 2], method = ["lora"], rate = [1e-3, 0.1], seed = [0, 1] }
+        task = "products"
+        method = "${method}"
+        seed = "${seed}"
+        [stages.plain]
+        kind = "evaluate"
+        task = "products"
+    "#;
+
+    #[test]
+    fn layouts_know_the_axes_of_evaluations() {
+        let layout = resolve(AXES).unwrap();
+        let [curve, table] = &layout.figures[..] else { panic!("{:?}", layout.figures) };
+        let names = |axis: &Option<AxisLayout>| -> Vec<String> {
+            axis.iter().flat_map(|axis| axis.values.iter().map(|v| v.name.clone())).collect()
+        };
+        assert_eq!(
+            (names(&curve.columns), curve.metrics.as_slice()),
+            (["2", "4", "16"].map(str::to_owned).to_vec(), &[Metric::MacroF1][..])
+        );
+        assert_eq!(curve.rows.as_ref().unwrap().values[1].title, "LoRA", "by the definition");
+        assert_eq!(names(&table.rows), ["32"], "a field of a definition is an axis");
+        assert_eq!(names(&table.columns), ["16", "4", "2"], "in the order of the file");
+        assert_eq!(layout.axes.len(), 13);
+        assert_eq!(layout.axes[0]["stage"], "plain", "inputs come in the order of their names");
+        assert_eq!((&*layout.axes[0]["method"], layout.axes[0].contains_key("rank")), ("zero-shot", false));
+        assert_eq!(layout.axes[12]["rank"], "4", "the text of `rank=4` is the last one");
+        let outputs = ReportKind.outputs(&serde_json::to_value(&layout).unwrap()).unwrap();
+        assert!(outputs.contains(&"by-rank.svg".to_owned()) && !outputs.contains(&"by-alpha.svg".to_owned()));
+    }
+
+    #[test]
+    fn a_layout_without_axes_is_not_in_the_parameters() {
+        let params = serde_json::to_value(resolve(PUBLISHED).unwrap()).unwrap();
+        for key in ["figures", "in_tables", "axes"] {
+            assert!(params.get(key).is_none(), "{key} would change the keys of reports that have none");
+        }
+    }
+
+    #[test]
+    fn mistakes_in_layouts_are_told_where_they_stand() {
+        for (from, to, messages) in [
+            (
+                "x = \"rank\"",
+                "x = \"rnak\"",
+                &["no evaluation of this report has an axis `rnak`", "did you mean `rank`?", "x = \"rnak\""][..],
+            ),
+            ("\"method.alpha\"", "\"method.alhpa\"", &["axis `method.alhpa`", "did you mean `method.alpha`?"]),
+            (
+                "x = \"rank\"\n        lines = \"method\"",
+                "x = \"method\"",
+                &["curves need an axis of numbers, and `method` has `zero-shot`"],
+            ),
+            (
+                "where = { rate = 0.001 }",
+                "",
+                &[
+                    "4 evaluations fall into the cell method = lora, rank = 2: they differ in `rate`",
+                    "where = { rate = ... }",
+                ],
+            ),
+            ("rate = 0.001", "rate = 0.002", &["no evaluation of this report has `rate = 0.002`", "`0.1`"]),
+            ("rate = 0.001", "rtae = 0.001", &["axis `rtae`", "did you mean `rate`?"]),
+            (
+                "lines = \"method\"",
+                "rows = \"method\"",
+                &["`rows` says nothing in a layout of the kind `curve`", "`x`, `lines`, `panels`, `metric`"],
+            ),
+            ("lines = \"method\"", "lines = \"rank\"", &["the axis `rank` is used twice"]),
+            ("lines = \"method\"", "line = \"method\"", &["unknown key `line`", "`lines`"]),
+            ("rows = \"method.alpha\"", "", &["a layout of the kind `table` needs `rows`"]),
+            ("columns = \"rank\"", "columns = \"seed\"", &["`seed` is no axis of a layout"]),
+            ("kind = \"curve\"", "kind = \"curves\"", &["curves", "curve"]),
+            ("\"by-alpha\"", "\"by-rank\"", &["the table `by-rank` is listed twice"]),
+            (
+                "title = \"Sweep\"",
+                "title = \"Sweep\"\nmethods = [\"zero-shot\", \"lora\"]\ntables = [{ name = \"t\", title = \"T\", tasks = [\"products\"] }]",
+                &["12 evaluations fall into the cell", "they differ in `rank`, `rate`"],
+            ),
+        ] {
+            assert!(AXES.contains(from), "{from}");
+            let shown = resolve(&AXES.replacen(from, to, 1)).unwrap_err();
+            for message in messages {
+                assert!(shown.contains(message), "{to}: {message} is missing from:\n{shown}");
+            }
+        }
+        let fixed = AXES.replacen("title = \"Sweep\"", "title = \"Sweep\"\nmethods = [\"zero-shot\", \"lora\"]\nwhere = { rank = 4, rate = 0.1 }\ntables = [{ name = \"t\", title = \"T\", tasks = [\"products\"] }]", 1);
+        assert_eq!(resolve(&fixed).unwrap().in_tables["rate"], ["0.1"]);
     }
 
     fn evaluation(labels: &[String], gold: &[u32], predicted: &[Option<u32>]) -> Evaluation {

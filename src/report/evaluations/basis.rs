@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::{
-        evidence::{DatasetFacts, Run},
-        format,
-        layout::{TableLayout, TaskColumns},
-        published,
-    },
+    super::format,
+    evidence::{DatasetFacts, Run},
     grid::Grid,
     groups::Group,
+    layout::{TableLayout, TaskColumns},
+    published,
 };
 use crate::eval::Evaluation;
 

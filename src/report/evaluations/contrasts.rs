@@ -41,12 +41,12 @@ pub fn contrasts(grid: &Grid) -> Result<Vec<Contrast>> {
             }
         }
     }
-    let mut outcomes: Vec<&mut PairedTests> = contrasts.iter_mut().filter_map(|c| c.tests.as_mut()).collect();
-    let accuracy = holm(&outcomes.iter().map(|o| o.mcnemar.p).collect::<Vec<_>>());
-    let macro_f1 = holm(&outcomes.iter().map(|o| o.macro_f1.p).collect::<Vec<_>>());
-    for ((outcome, accuracy), macro_f1) in outcomes.iter_mut().zip(accuracy).zip(macro_f1) {
-        outcome.accuracy_p = accuracy;
-        outcome.macro_f1_p = macro_f1;
+    let mut tested: Vec<&mut PairedTests> = contrasts.iter_mut().filter_map(|c| c.tests.as_mut()).collect();
+    let accuracy = holm(&tested.iter().map(|t| t.mcnemar.p).collect::<Vec<_>>());
+    let macro_f1 = holm(&tested.iter().map(|t| t.macro_f1.p).collect::<Vec<_>>());
+    for ((tests, accuracy), macro_f1) in tested.iter_mut().zip(accuracy).zip(macro_f1) {
+        tests.accuracy_p = accuracy;
+        tests.macro_f1_p = macro_f1;
     }
     for contrast in &mut contrasts {
         contrast.verdict = contrast.tests.as_ref().map_or(Verdict::Missing, PairedTests::verdict);

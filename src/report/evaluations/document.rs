@@ -2,10 +2,13 @@
 
 use serde::Serialize;
 
-use super::super::{
+use super::{
+    super::{format::MISSING, named::Named},
+    cells::{Cell, MetricName},
     evidence::DatasetFacts,
-    format::MISSING,
-    layout::{Choice, Named},
+    figure_document::Figure,
+    figure_layout::Axes,
+    layout::Choice,
     published::{Gap, Line},
 };
 use crate::eval::{
@@ -23,6 +26,8 @@ pub struct Report {
     pub baseline: Named,
     pub models: Vec<Model>,
     pub tables: Vec<Table>,
+    /// Over other axes than methods and tasks.
+    pub figures: Vec<Figure>,
     /// Model by model, task by task, in the order of the methods.
     pub contrasts: Vec<Contrast>,
     pub verdicts: Vec<MethodVerdict>,
@@ -56,6 +61,8 @@ pub struct Table {
     pub starts: Vec<bool>,
     pub published: Vec<Line>,
     pub rows: Vec<Row>,
+    /// Whether any evaluation reached the table.
+    pub measured: bool,
     /// What always answering the most frequent label of the test examples scores, a figure per column.
     pub majority: Vec<Option<f64>>,
     /// What the figures rest on, one sentence group a line.
@@ -74,12 +81,6 @@ pub struct TaskHead {
 }
 
 #[derive(Debug, Serialize)]
-pub struct MetricName {
-    pub name: &'static str,
-    pub title: &'static str,
-}
-
-#[derive(Debug, Serialize)]
 pub struct Row {
     pub title: String,
     pub method: String,
@@ -88,20 +89,6 @@ pub struct Row {
     pub cells: Vec<Option<Cell>>,
     /// Against the published figures of the method; empty where no column can be compared.
     pub gaps: Vec<Option<Gap>>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct Cell {
-    pub mean: f64,
-    /// Over seeds; none for one seed.
-    pub deviation: Option<f64>,
-    pub seeds: usize,
-    pub interval: Interval,
-    pub n: usize,
-    /// Nothing in its column is higher, to the two decimals that are shown.
-    pub best: bool,
-    /// Of the panel with the details.
-    pub anchor: String,
 }
 
 /// An evaluation behind a table.
@@ -235,6 +222,8 @@ pub struct Curve {
 pub struct ResultRow {
     pub evaluation: Evaluation,
     pub digest: String,
+    /// As far as they are known.
+    pub axes: Axes,
 }
 
 /// A seed as people read it.

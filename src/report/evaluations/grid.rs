@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::layout::{Layout, Named, Publication},
+    super::named::Named,
     document::Model,
     groups::{Group, Groups, key},
+    layout::{Layout, Publication},
 };
 
 /// The cells that there are, and where a layout puts them.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::evidence::{Evidence, Run},
-    document::{Cell, Model, seed_text},
+    cells::Cell,
+    document::{Model, seed_text},
+    evidence::{Evidence, Run},
 };
 use crate::{
     base::error::{Error, Result},
@@ -27,35 +28,52 @@ pub fn key(model: &str, task: &str, method: &str) -> Key {
     [model, task, method].map(str::to_owned)
 }
 
+/// Whether a run's predictions are those that its metrics were computed from.
+///
+/// # Errors
+/// If their numbers differ.
+pub fn whole(run: &Run) -> Result<()> {
+    let (n, have) = (run.evaluation.metrics.n, run.predictions.gold().len());
+    if n == have {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "evaluation {} has metrics of {n} examples and predictions for {have}",
+        run.digest.short()
+    ))
+    .help("run the stage that made it again with `--force`"))
+}
+
+fn comparable(a: &Run, b: &Run) -> bool {
+    a.evaluation.metrics.labels == b.evaluation.metrics.labels && a.predictions.same_examples(&b.predictions)
+}
+
+fn different(first: &Run, other: &Run) -> Error {
+    let of = |run: &Run| {
+        let e = &run.evaluation;
+        format!("{} of {} (artifact {})", e.n, e.method.name, run.digest.short())
+    };
+    let task = &other.evaluation.task.name;
+    Error::input(format!(
+        "evaluations of task `{task}` were made on different examples: {} and {}",
+        of(first),
+        of(other)
+    ))
+    .help("give all evaluations of a task the same split and the same limit, so that their figures can be compared")
+}
+
 /// Sorts runs into cells, and checks that those of a task can be compared.
-pub fn group(evidence: &Evidence) -> Result<Groups<'_>> {
+pub fn group<'a>(runs: &[&'a Run]) -> Result<Groups<'a>> {
     let mut cells: BTreeMap<Key, Vec<&Run>> = BTreeMap::new();
     let mut tasks: BTreeMap<&str, &Run> = BTreeMap::new();
-    let mut runs: Vec<&Run> = evidence.runs.iter().collect();
+    let mut runs = runs.to_vec();
     runs.sort_by_key(|r| (r.evaluation.seed, r.digest));
     for run in runs {
         let e = &run.evaluation;
-        let (n, have) = (e.metrics.n, run.predictions.gold().len());
-        if n != have {
-            return Err(Error::input(format!(
-                "evaluation {} has metrics of {n} examples and predictions for {have}",
-                run.digest.short()
-            ))
-            .help("run the stage that made it again with `--force`"));
-        }
+        whole(run)?;
         let first = *tasks.entry(&e.task.name).or_insert(run);
-        if first.evaluation.metrics.labels != e.metrics.labels || !first.predictions.same_examples(&run.predictions) {
-            return Err(Error::input(format!(
-                "evaluations of task `{}` were made on different examples: {} of {} (artifact {}) and {} of {} (artifact {})",
-                e.task.name,
-                first.evaluation.n,
-                first.evaluation.method.name,
-                first.digest.short(),
-                e.n,
-                e.method.name,
-                run.digest.short()
-            ))
-            .help("give all evaluations of a task the same split and the same limit, so that their figures can be compared"));
+        if !comparable(first, run) {
+            return Err(different(first, run));
         }
         cells.entry(key(&e.model.name, &e.task.name, &e.method.name)).or_default().push(run);
     }
@@ -72,16 +90,7 @@ pub fn group(evidence: &Evidence) -> Result<Groups<'_>> {
                 ))
                 .help("name the stages that feed the report once, and give each variant a method of its own"));
             }
-            let intervals = match runs.as_slice() {
-                [one] => one.evaluation.intervals.clone(),
-                many => {
-                    let e = &many[0].evaluation;
-                    let predicted: Vec<_> = many.iter().map(|r| r.predictions.predicted()).collect();
-                    let gold = many[0].predictions.gold();
-                    Intervals::of_mean(e.metrics.labels.len(), gold, &predicted, e.intervals.bootstrap)?
-                }
-            };
-            Ok((key, Group { runs, intervals }))
+            Ok((key, Group::of(runs)?))
         })
         .collect()
 }
@@ -98,7 +107,27 @@ pub fn models(evidence: &Evidence) -> Result<Vec<Model>> {
     Ok(models.into_values().map(model).collect())
 }
 
-impl Group<'_> {
+impl<'a> Group<'a> {
+    /// The group of these runs, of which there is at least one.
+    ///
+    /// # Errors
+    /// If they were made on different examples.
+    pub fn of(runs: Vec<&'a Run>) -> Result<Self> {
+        let first = runs[0];
+        if let Some(other) = runs.iter().find(|run| !comparable(first, run)) {
+            return Err(different(first, other));
+        }
+        let intervals = match runs.as_slice() {
+            [one] => one.evaluation.intervals.clone(),
+            many => {
+                let e = &first.evaluation;
+                let predicted: Vec<_> = many.iter().map(|r| r.predictions.predicted()).collect();
+                Intervals::of_mean(e.metrics.labels.len(), first.predictions.gold(), &predicted, e.intervals.bootstrap)?
+            }
+        };
+        Ok(Self { runs, intervals })
+    }
+
     pub fn cell(&self, metric: Metric) -> Option<Cell> {
         let values: Vec<f64> = self.runs.iter().map(|r| r.evaluation.metrics.get(metric)).collect();
         let over_seeds = spread(&values)?;

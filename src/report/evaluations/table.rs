@@ -1,15 +1,13 @@
 //! One table: its rows, columns and best cells.
 
 use super::{
-    super::{
-        layout::TableLayout,
-        published::{self, Gap},
-    },
     basis,
-    document::{MetricName, Row, Source, Table, TaskHead},
+    cells::{Cell, MetricName},
+    document::{Row, Source, Table, TaskHead},
     grid::Grid,
+    layout::TableLayout,
+    published::{self, Gap},
 };
-use crate::eval::metrics::Metric;
 
 pub fn table(grid: &Grid, layout: &TableLayout) -> Table {
     let mut rows = Vec::new();
@@ -47,16 +45,16 @@ pub fn table(grid: &Grid, layout: &TableLayout) -> Table {
             rows.push(Row { title, method: method.name.clone(), model: model.map(|m| m.title.clone()), cells, gaps });
         }
     }
-    mark_best(&mut rows);
+    mark_best(&mut rows.iter_mut().map(|row| row.cells.as_mut_slice()).collect::<Vec<_>>());
     let majority = layout.tasks.iter().flat_map(|columns| {
         let metrics = grid.of_task(&columns.task.name).first().map(|(.., g)| &g.runs[0].evaluation.metrics);
         columns.metrics.iter().map(move |m| metrics.map(|have| have.majority(*m)))
     });
-    let head = |metric: &Metric| MetricName { name: metric.name(), title: metric.title() };
+    let majority: Vec<_> = majority.collect();
     let tasks = layout.tasks.iter().map(|columns| TaskHead {
         name: columns.task.name.clone(),
         title: columns.task.title.clone(),
-        metrics: columns.metrics.iter().map(head).collect(),
+        metrics: columns.metrics.iter().map(MetricName::of).collect(),
     });
     Table {
         name: layout.name.clone(),
@@ -64,7 +62,8 @@ pub fn table(grid: &Grid, layout: &TableLayout) -> Table {
         tasks: tasks.collect(),
         starts: layout.tasks.iter().flat_map(|c| (0..c.metrics.len()).map(|i| i == 0)).collect(),
         published: published::lines(layout),
-        majority: majority.collect(),
+        measured: majority.iter().any(Option::is_some),
+        majority,
         basis: basis::basis(grid, layout),
         rows,
         missing,
@@ -72,16 +71,16 @@ pub fn table(grid: &Grid, layout: &TableLayout) -> Table {
     }
 }
 
-fn mark_best(rows: &mut [Row]) {
-    let columns = rows.first().map_or(0, |r| r.cells.len());
-    for column in 0..columns {
-        let shown = |row: &Row| row.cells[column].as_ref().map(|c| (c.mean * 1e4).round() as i64);
-        let values: Vec<i64> = rows.iter().filter_map(shown).collect();
+/// Marks in every column what nothing is higher than, to the two decimals that are shown; a figure alone is no best one.
+pub fn mark_best(rows: &mut [&mut [Option<Cell>]]) {
+    let shown = |cell: &Option<Cell>| cell.as_ref().map(|c| (c.mean * 1e4).round() as i64);
+    for column in 0..rows.first().map_or(0, |row| row.len()) {
+        let values: Vec<i64> = rows.iter().filter_map(|row| shown(&row[column])).collect();
         let Some(best) = values.iter().max().filter(|_| values.len() > 1) else { continue };
-        let winners: Vec<usize> = (0..rows.len()).filter(|r| shown(&rows[*r]) == Some(*best)).collect();
-        for row in winners {
-            if let Some(cell) = &mut rows[row].cells[column] {
-                cell.best = true;
+        for row in rows.iter_mut() {
+            let wins = shown(&row[column]) == Some(*best);
+            if let Some(cell) = &mut row[column] {
+                cell.best = wins;
             }
         }
     }

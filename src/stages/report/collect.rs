@@ -12,18 +12,29 @@ use crate::{
     },
     engine::Artifact,
     eval::Evaluation,
-    report::{DatasetFacts, Predictions, Run, SplitFacts},
+    report::{Axes, DatasetFacts, Predictions, Run, SplitFacts},
 };
 
-/// An artifact of `evaluate`.
-pub fn run(artifact: &Artifact) -> Result<Run> {
+/// Artifacts of `evaluate`, each with its axes where these are known.
+///
+/// # Errors
+/// If an artifact can't be read.
+pub fn runs(artifacts: &[Artifact], axes: &[Axes]) -> Result<Vec<Run>> {
+    if !axes.is_empty() && axes.len() != artifacts.len() {
+        return Err(Error::internal(format!("{} evaluations with the axes of {}", artifacts.len(), axes.len())));
+    }
+    let axes = axes.iter().cloned().map(Some).chain(std::iter::repeat(None));
+    artifacts.iter().zip(axes).map(|(artifact, axes)| run(artifact, axes.unwrap_or_default())).collect()
+}
+
+fn run(artifact: &Artifact, axes: Axes) -> Result<Run> {
     let place = |file: &str| format!("evaluation {}, {file}", artifact.digest.short());
     let json = artifact.file("metrics.json")?;
     let evaluation: Evaluation = serde_json::from_slice(&std::fs::read(json).io_at("read", json)?)
         .map_err(|e| Error::input(e).help("the stage that made it is of another version; run it again"))
         .at(place("metrics.json"))?;
     let predictions = predictions(artifact.file("predictions.parquet")?).at(place("predictions.parquet"))?;
-    Ok(Run { digest: artifact.digest, evaluation, predictions })
+    Ok(Run { digest: artifact.digest, evaluation, predictions, axes })
 }
 
 fn predictions(path: &Path) -> Result<Predictions> {

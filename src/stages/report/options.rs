@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::figure_options::{FigureOptions, Where};
 use crate::{config::Spanned, eval::metrics::Metric, report::SplitSizes};
 
 /// Writes the evaluations as tables with tests between methods, in Markdown, CSV and HTML.
@@ -20,7 +21,9 @@ pub struct Options {
     /// What a reader must know before believing a figure, a paragraph each.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// Rows of all tables, from top to bottom: names of methods; `zero-shot` needs no table of its own.
+    /// Rows of all tables, from top to bottom: names of methods; `zero-shot` needs no table of its own. A report of `layouts`
+    /// alone needs none.
+    #[serde(default)]
     pub methods: Vec<Spanned<String>>,
     /// The method that the others are tested against. Left out: the first.
     #[serde(default)]
@@ -28,8 +31,16 @@ pub struct Options {
     /// Resamples of the paired bootstrap behind every comparison with the baseline.
     #[serde(default = "default_resamples")]
     pub resamples: Spanned<u32>,
-    /// The tables, in order.
+    /// The tables of methods by tasks, in order. A report of `layouts` alone needs none.
+    #[serde(default)]
     pub tables: Vec<TableOptions>,
+    /// Tables, curves and heat maps along any axes, in order.
+    #[serde(default)]
+    pub layouts: Vec<FigureOptions>,
+    /// Which evaluations `tables` show and test, where they differ in more than task, method and seed.
+    #[serde(default, rename = "where")]
+    #[schemars(with = "BTreeMap<String, super::figure_options::OneOrMore>")]
+    pub only: Where,
     /// How the `published` rows of the tables came about.
     #[serde(default)]
     pub publication: Option<PublicationOptions>,

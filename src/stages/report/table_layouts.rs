@@ -4,12 +4,18 @@ use std::collections::BTreeSet;
 
 use super::{
     choices::choices,
+    evaluation_axes::Evaluations,
+    figure_layouts::{clash, figure_layout, selection},
     options::{Figure, Options, PublishedOptions, TableOptions},
 };
 use crate::{
     config::{self, Diagnostic, Node, Spanned, Spec},
+    engine::ResolveContext,
     eval::{bootstrap::Bootstrap, metrics::Metric},
-    report::{Layout, Named, Publication, PublishedRow, TableLayout, TaskColumns},
+    report::{
+        Axes, AxisLayout, FigureLayout, Form, Layout, Named, Publication, PublishedRow, Selection, TableLayout,
+        TaskColumns, place,
+    },
 };
 
 /// An unadapted model needs no `[method]` table to be a row.
@@ -19,7 +25,8 @@ const ZERO_SHOT: (&str, &str) = ("zero-shot", "Zero-shot");
 const TAKEN: [&str; 3] = ["README", "index", "results"];
 
 /// Looks every name up, and finds all faults at once.
-pub fn layout(spec: &Spec, options: Options, whole: &Node) -> Result<Layout, Vec<Diagnostic>> {
+pub fn layout(cx: &ResolveContext, options: Options) -> Result<Layout, Vec<Diagnostic>> {
+    let (spec, whole) = (cx.spec, &cx.action.params);
     let mut faults = Vec::new();
     let mut named = |kind: &str, name: &Spanned<String>| {
         let title = match spec.definition(kind, name, name.span) {
@@ -62,9 +69,24 @@ pub fn layout(spec: &Spec, options: Options, whole: &Node) -> Result<Layout, Vec
         published_faults(table, options, &methods, publication.is_some(), &mut faults);
     }
     twice(&options.methods, "method", &mut faults);
-    table_faults(&options.tables, &mut faults);
+    table_faults(&options, &mut faults);
     let baseline = options.baseline.clone().or(options.methods.first().cloned());
     option_faults(&options, baseline.as_ref(), whole, &mut faults);
+    let by_axes = !options.layouts.is_empty() || !options.only.is_empty();
+    let mut evaluations = Evaluations::of(spec, cx.action);
+    let in_tables = selection(&options.only, &mut evaluations, &mut faults);
+    let mut figures = Vec::new();
+    for layout in options.layouts {
+        match figure_layout(layout, &mut evaluations) {
+            Ok(layout) => figures.push(layout),
+            Err(found) => faults.extend(found),
+        }
+    }
+    if by_axes && faults.is_empty() {
+        let at = whole.get("tables").map(|n| n.span);
+        let cells = methods_by_tasks(&methods, &tables, &in_tables, &evaluations.in_order());
+        faults.extend(place(&cells, &evaluations.in_order()).err().map(|found| clash(&found, at)));
+    }
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -78,15 +100,35 @@ pub fn layout(spec: &Spec, options: Options, whole: &Node) -> Result<Layout, Vec
         tables,
         publication,
         choices,
+        figures,
+        in_tables,
+        axes: if by_axes { evaluations.in_order() } else { Vec::new() },
     })
 }
 
+/// All cells of the tables as one figure, to see whether each holds the seeds of one evaluation.
+fn methods_by_tasks(methods: &[Named], tables: &[TableLayout], only: &Selection, all: &[Axes]) -> FigureLayout {
+    let axis = |name: &str, values: Vec<Named>| Some(AxisLayout { name: name.to_owned(), values });
+    let models: BTreeSet<&String> = all.iter().filter_map(|axes| axes.get("model")).collect();
+    let models = models.into_iter().map(|m| Named { name: m.clone(), title: m.clone() });
+    FigureLayout {
+        name: String::new(),
+        title: String::new(),
+        form: Form::Table,
+        panels: axis("model", models.collect()),
+        rows: axis("method", methods.to_vec()),
+        columns: axis("task", tables.iter().flat_map(|t| &t.tasks).map(|c| c.task.clone()).collect()),
+        metrics: Vec::new(),
+        only: only.clone(),
+    }
+}
+
 /// Names of tables that can't be files, tables named twice, and tables without columns.
-fn table_faults(tables: &[TableOptions], faults: &mut Vec<Diagnostic>) {
-    let names: Vec<_> = tables.iter().map(|t| t.name.clone()).collect();
+fn table_faults(options: &Options, faults: &mut Vec<Diagnostic>) {
+    let names = options.tables.iter().map(|t| &t.name).chain(options.layouts.iter().map(|l| &l.name));
+    let names: Vec<Spanned<String>> = names.cloned().collect();
     twice(&names, "table", faults);
-    for (name, table) in names.iter().zip(tables) {
-        twice(&table.tasks, "task", faults);
+    for name in &names {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         if name.is_empty() || !name.chars().all(plain) || TAKEN.iter().any(|t| t.eq_ignore_ascii_case(name)) {
             faults.push(
@@ -95,6 +137,10 @@ fn table_faults(tables: &[TableOptions], faults: &mut Vec<Diagnostic>) {
                 ),
             );
         }
+    }
+    for table in &options.tables {
+        let name = &table.name;
+        twice(&table.tasks, "task", faults);
         if table.tasks.is_empty() || table.metrics.as_ref().is_some_and(Vec::is_empty) {
             faults.push(
                 Diagnostic::new(format!("table `{}` has no columns", name.value))
@@ -108,8 +154,9 @@ fn table_faults(tables: &[TableOptions], faults: &mut Vec<Diagnostic>) {
 /// Faults of the stage's own keys.
 fn option_faults(options: &Options, baseline: Option<&Spanned<String>>, whole: &Node, faults: &mut Vec<Diagnostic>) {
     let at = |key: &str| whole.get(key).map_or(whole.span, |n| n.span);
+    let without_tables = options.tables.is_empty() && !options.layouts.is_empty();
     for (key, empty) in [("methods", options.methods.is_empty()), ("tables", options.tables.is_empty())] {
-        if empty {
+        if empty && !without_tables {
             faults.push(Diagnostic::new(format!("a report needs {key}")).at(at(key)));
         }
     }

@@ -4,15 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{
+    super::named::Named,
+    figure_layout::{Axes, FigureLayout, Selection},
+};
 use crate::eval::{bootstrap::Bootstrap, metrics::Metric};
-
-/// A definition's name in the pipeline file, and how tables call it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Named {
-    pub name: String,
-    pub title: String,
-}
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +28,15 @@ pub struct Layout {
     /// Whose figures stand beside ours.
     pub publication: Option<Publication>,
     pub choices: Vec<Choice>,
+    /// Tables, curves and heat maps over any axes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<FigureLayout>,
+    /// Which evaluations the tables of methods by tasks show, and what is tested and told in detail.
+    #[serde(default, skip_serializing_if = "Selection::is_empty")]
+    pub in_tables: Selection,
+    /// The axes of all evaluations, in the order of the inputs; empty where nothing asks for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub axes: Vec<Axes>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::*;
+use super::{super::named::Named, *};
 use crate::{
     base::digest::Digest,
     eval::{
@@ -73,6 +73,9 @@ fn layout() -> Layout {
         ],
         publication: None,
         choices: Vec::new(),
+        figures: Vec::new(),
+        in_tables: BTreeMap::new(),
+        axes: Vec::new(),
     }
 }
 
@@ -124,7 +127,7 @@ fn run(task: &str, labels: &[&str], method: (&str, &str), seed: Option<i64>, n: 
         intervals: Intervals::compute(labels.len(), gold, predicted, few).unwrap(),
     };
     let digest = Digest::of(format!("{task} {} {seed:?}", method.0).as_bytes());
-    Run { digest, evaluation, predictions }
+    Run { digest, evaluation, predictions, axes: BTreeMap::new() }
 }
 
 /// Two tables: two seeds for one method, a method worse than the baseline on one task, a cell without evaluation.
@@ -340,4 +343,101 @@ fn figures_that_cannot_be_compared_are_refused() {
 
     let torn = error(|e| e.runs[0].predictions = Predictions::default());
     assert!(torn.contains("metrics of 200 examples and predictions for 0"), "{torn}");
+}
+
+fn axis(name: &str, values: &[(&str, &str)]) -> Option<AxisLayout> {
+    Some(AxisLayout { name: name.to_owned(), values: values.iter().map(|(name, title)| named(name, title)).collect() })
+}
+
+/// LoRA of four ranks and prefixes of two lengths on two tasks; training on one task, testing on another.
+fn sweep() -> (Layout, Evidence) {
+    let (two, ranks) = (["negative", "positive"], ["1", "4", "16", "64"]);
+    let mut runs = Vec::new();
+    for (task, harder) in [("products-2", 0), ("films-2", 1)] {
+        for (i, rank) in ranks.iter().enumerate() {
+            for (method, worse) in [(("lora", "LoRA"), 0), (("ptuning2", "P-Tuning v2"), 1)] {
+                for seed in [0, 1] {
+                    let mut one = run(task, &two, method, Some(seed), 120, 5 - i + harder + worse);
+                    let pairs = [
+                        ("task", task),
+                        ("method", method.0),
+                        ("rank", *rank),
+                        ("seed", if seed == 0 { "0" } else { "1" }),
+                    ];
+                    one.axes = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+                    one.digest = Digest::of(format!("{:?}", one.axes).as_bytes());
+                    runs.push(one);
+                }
+            }
+        }
+    }
+    // One cell without a figure, and an evaluation without a rank.
+    runs.retain(|r| r.axes["rank"] != "16" || r.axes["task"] != "films-2" || r.axes["method"] != "ptuning2");
+    let mut plain = run("films-2", &two, ("zero-shot", "Zero-shot"), None, 120, 5);
+    plain.axes = [("task".to_owned(), "films-2".to_owned()), ("method".to_owned(), "zero-shot".to_owned())].into();
+    runs.push(plain);
+
+    let tasks = [("products-2", "Products-2"), ("films-2", "Films-2 | <all>")];
+    let methods = [("lora", "LoRA"), ("ptuning2", "P-Tuning v2")];
+    let by_rank: Vec<_> = ranks.iter().map(|r| (*r, *r)).collect();
+    let figure = |name: &str, form, metrics: &[Metric]| FigureLayout {
+        name: name.to_owned(),
+        title: format!("By {name}"),
+        form,
+        panels: axis("task", &tasks),
+        rows: axis("method", &methods),
+        columns: axis("rank", &by_rank),
+        metrics: metrics.to_vec(),
+        only: Selection::new(),
+    };
+    let layout = Layout {
+        methods: Vec::new(),
+        baseline: String::new(),
+        tables: Vec::new(),
+        figures: vec![
+            figure("curve", Form::Curve, &[Metric::Accuracy]),
+            figure("heatmap", Form::Heatmap, &[Metric::MacroF1]),
+            FigureLayout {
+                rows: axis("rank", &by_rank),
+                columns: None,
+                panels: None,
+                only: [("task", "films-2"), ("method", "lora")].map(|(k, v)| (k.to_owned(), vec![v.to_owned()])).into(),
+                ..figure("table", Form::Table, &[Metric::Accuracy, Metric::Ua])
+            },
+        ],
+        ..layout()
+    };
+    (layout, Evidence { runs, datasets: Vec::new() })
+}
+
+#[test]
+fn any_axes_make_tables_curves_and_heat_maps() {
+    let (layout, evidence) = sweep();
+    let files = files(&layout, &evidence);
+    if let Ok(folder) = std::env::var("EMOPIPE_TEST_REPORT") {
+        files.iter().for_each(|(name, text)| std::fs::write(std::path::Path::new(&folder).join(name), text).unwrap());
+    }
+    let names: Vec<_> = files.keys().map(String::as_str).filter(|n| !n.starts_with(['R', 'i', 'r'])).collect();
+    let expected =
+        ["curve.csv", "curve.md", "curve.svg", "heatmap.csv", "heatmap.md", "heatmap.svg", "table.csv", "table.md"];
+    assert_eq!(names, expected);
+    insta::assert_snapshot!("figures/curve.svg", files["curve.svg"]);
+    insta::assert_snapshot!("figures/heatmap.svg", files["heatmap.svg"]);
+    insta::assert_snapshot!("figures/heatmap.md", files["heatmap.md"]);
+    insta::assert_snapshot!("figures/table.md", files["table.md"]);
+    insta::assert_snapshot!("figures/curve.csv", files["curve.csv"]);
+    assert!(files["README.md"].contains("![By curve](curve.svg)"), "{}", files["README.md"]);
+    assert!(files["results.csv"].lines().next().unwrap().ends_with(",axis.method,axis.rank,axis.seed,axis.task"));
+    let page = &files["index.html"];
+    assert_eq!(page.matches("class=\"plot\"").count(), 2);
+    assert!(page.contains("Films-2 | &lt;all&gt;") && !page.contains("<all>"), "titles are escaped in pictures, too");
+    assert!(!page.contains("id=\"tasks\""), "details are those of tables");
+}
+
+#[test]
+fn the_order_of_evidence_changes_no_figure() {
+    let (layout, mut evidence) = sweep();
+    let before = files(&layout, &evidence);
+    evidence.runs.reverse();
+    assert_eq!(files(&layout, &evidence), before);
 }

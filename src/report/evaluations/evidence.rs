@@ -1,6 +1,6 @@
 //! What a report is made from.
 
-use super::text::on_lines;
+use super::{super::text::on_lines, figure_layout::Axes};
 use crate::{
     base::{digest::Digest, error::Result},
     eval::Evaluation,
@@ -15,7 +15,8 @@ pub struct Evidence {
 impl Evidence {
     /// With all texts on one line each.
     pub(super) fn on_lines(&self) -> Result<Self> {
-        let run = |run: &Run| Ok(Run { evaluation: on_lines(&run.evaluation)?, ..run.clone() });
+        let run =
+            |run: &Run| Ok(Run { evaluation: on_lines(&run.evaluation)?, axes: on_lines(&run.axes)?, ..run.clone() });
         Ok(Self {
             runs: self.runs.iter().map(run).collect::<Result<_>>()?,
             datasets: self.datasets.iter().map(on_lines).collect::<Result<_>>()?,
@@ -29,6 +30,8 @@ pub struct Run {
     pub digest: Digest,
     pub evaluation: Evaluation,
     pub predictions: Predictions,
+    /// As far as the report has figures over axes.
+    pub axes: Axes,
 }
 
 /// What was answered to each example. Columns of one length, in the order of `ids`.

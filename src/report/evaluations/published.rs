@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::{
-    format,
+    super::format,
     layout::{Publication, SplitSizes, TableLayout},
 };
 use crate::eval::{Evaluation, bootstrap::Interval};
