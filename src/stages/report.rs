@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::{
     base::{
         error::{IoAt, Result},
-        machine::{Resources},
+        machine::Resources,
     },
     config::{self, Diagnostic, Node},
     engine::{Context, Isolation, ResolveContext, Resolved, StageKind, Usual},

@@ -291,14 +291,7 @@ impl Scheduler<'_> {
             remote,
             found,
         };
-        self.walk.log.emit(Event::RunFinished {
-            ran: summary.ran,
-            reused: summary.reused,
-            failed: summary.failed.len(),
-            skipped: summary.skipped,
-            seconds: summary.elapsed.as_secs_f64(),
-            interrupted,
-        });
+        self.walk.log.emit(summary.event());
         summary
     }
 }

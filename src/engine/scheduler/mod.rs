@@ -8,7 +8,6 @@ mod error_prose;
 mod event_log;
 mod event_loop;
 mod in_flight;
-mod lookup;
 mod project_exports;
 mod recovery;
 mod run_context;
@@ -17,6 +16,7 @@ mod run_summary;
 mod sharing;
 mod simulation;
 mod state;
+mod store_lookup;
 mod walk;
 mod worker_requests;
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::base::{digest::Digest, error::Error};
+use crate::{
+    base::{digest::Digest, error::Error},
+    engine::journal::Event,
+};
 
 #[derive(Debug)]
 pub struct Summary {
@@ -29,6 +32,20 @@ pub struct RemoteSummary {
     pub pushed: (usize, u64),
     /// What the remote hasn't got, and why.
     pub unpushed: Vec<(String, Error)>,
+}
+
+impl Summary {
+    /// The last event of the run.
+    pub fn event(&self) -> Event {
+        Event::RunFinished {
+            ran: self.ran,
+            reused: self.reused,
+            failed: self.failed.len(),
+            skipped: self.skipped,
+            seconds: self.elapsed.as_secs_f64(),
+            interrupted: self.interrupted,
+        }
+    }
 }
 
 /// What is counted while a run goes on.

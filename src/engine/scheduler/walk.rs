@@ -6,12 +6,12 @@ use super::{
     admission::Admission,
     error_prose::{beyond_machine, no_longer_in_store, not_as_locked, not_in_store},
     event_log::EventLog,
-    lookup::{is_sound, look_up, note_use},
     project_exports::ProjectExports,
     run_context::RunContext,
     run_summary::Tally,
     sharing::Sharing,
     state::States,
+    store_lookup::{is_sound, look_up, note_use},
 };
 use crate::{
     base::{
