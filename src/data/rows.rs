@@ -43,16 +43,7 @@ impl PreparationSpec {
     fn read_row(&self, file: &FileSpec, columns: &Columns, row: &Values, lists: &mut SplitLists) -> Result<Row> {
         let value = columns.value.map(|column| rating(row.get(column)?)).transpose()?;
         let raw_label = columns.label.map(|column| row.get(column)).transpose()?.or(file.label.as_deref());
-        let raw = match (self.scheme.bins.is_empty(), value, raw_label) {
-            (false, Some(value), _) => RawLabel::Value(value),
-            (true, _, Some(label)) => RawLabel::Label(label),
-            _ => {
-                return Err(Error::internal(format!(
-                    "scheme `{}` has nothing to read its classes from",
-                    self.scheme_name
-                )));
-            }
-        };
+        let raw = self.raw(value, raw_label)?;
         let text = normalize(&self.normalize, row.get(columns.text)?);
         let folded = fold(&text);
         let salt = self.split.as_ref().and_then(|s| s.salt.as_deref()).unwrap_or(&self.dataset);
@@ -102,6 +93,15 @@ impl PreparationSpec {
             dropped,
             labelled,
         })
+    }
+
+    /// What the scheme makes a class of.
+    fn raw<'a>(&self, value: Option<f64>, label: Option<&'a str>) -> Result<RawLabel<'a>> {
+        match (self.scheme.bins.is_empty(), value, label) {
+            (false, Some(value), _) => Ok(RawLabel::Value(value)),
+            (true, _, Some(label)) => Ok(RawLabel::Label(label)),
+            _ => Err(Error::internal(format!("scheme `{}` has nothing to read its classes from", self.scheme_name))),
+        }
     }
 
     fn named_split(&self, name: &str, lists: &mut SplitLists) -> Result<Split> {

@@ -10,6 +10,7 @@ use crate::base::error::Result;
 
 /// Lists and tables inside each other.
 const DEEPEST: usize = 128;
+
 /// The value of a JSON file, or the list of the values of a JSON Lines file: one that has several, each on a line of its
 /// own. `name` ending in `.jsonl` or `.ndjson` makes a list also of a single table.
 ///
