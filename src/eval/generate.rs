@@ -56,11 +56,7 @@ mod tests {
     use candle_core::{DType, Device, Tensor};
 
     use super::*;
-    use crate::models::{
-        Decoder,
-        adapters::{self, Untrained},
-        load_decoder, reference,
-    };
+    use crate::models::{Decoder, adapters::Untrained, load_decoder, reference};
 
     fn backbone() -> Decoder {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
