@@ -14,13 +14,13 @@ use common::{
     tiny::{films, write_model},
 };
 use emopipe::{
-    base::{digest::Digest, error::IoAt},
+    base::{digest::Digest, error::IoAt, machine::Resources},
     config::{self, Diagnostic, LoadOptions, Node, Vocabulary, load, render},
     engine::{
-        Context, Isolation, Registry, ResolveContext, Resolved, Resources, StageKind,
+        Context, Isolation, Registry, ResolveContext, Resolved, StageKind,
         journal::{Entry, Event, Observer},
         plan::{Finished, Forecast, Plan, Selection},
-        scheduler::{self, Options},
+        scheduler::{self, Limits, Options},
         vocabulary_entry,
     },
     stages,
@@ -544,8 +544,7 @@ impl Observer for Referee<'_> {
 
 fn options(machine: Resources) -> Options {
     Options {
-        machine,
-        jobs: None,
+        limits: Limits { machine, jobs: None },
         keep_going: false,
         selection: Selection::default(),
         env: Vec::new(),

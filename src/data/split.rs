@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::diagnose::diagnostic;
+use crate::config::{Diagnostic, Node};
+
 /// Part of a dataset. The order is that of every table and file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -13,8 +16,10 @@ pub enum Split {
 }
 
 impl Split {
+    /// In the order of every table and file.
     pub const ALL: [Self; 3] = [Self::Train, Self::Dev, Self::Test];
 
+    /// As cards, tables and files call it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -23,6 +28,7 @@ impl Split {
         }
     }
 
+    /// The split that [`Self::name`] gives this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.name() == name)
     }
@@ -42,21 +48,26 @@ pub struct Fractions {
 }
 
 impl Fractions {
-    /// What is wrong with the shares.
-    pub fn problems(&self) -> Vec<String> {
+    /// What is wrong with the shares; `node` is where they are written.
+    pub fn diagnostics(&self, node: &Node) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         for (split, share) in self.shares() {
             if !(0.0..=1.0).contains(&share) {
-                found.push(format!("the share of {} is {share}, which is no share between 0 and 1", split.name()));
+                found.push(diagnostic(
+                    node,
+                    [],
+                    format!("the share of {} is {share}, which is no share between 0 and 1", split.name()),
+                ));
             }
         }
         let sum: f64 = self.shares().iter().map(|(_, share)| share).sum();
         if (sum - 1.0).abs() > 1e-9 {
-            found.push(format!("the shares of train, dev and test sum to {sum}, not to 1"));
+            found.push(diagnostic(node, [], format!("the shares of train, dev and test sum to {sum}, not to 1")));
         }
         found
     }
 
+    /// Each split with its share, from 0 to 1.
     pub fn shares(&self) -> [(Split, f64); 3] {
         [(Split::Train, self.train), (Split::Dev, self.dev), (Split::Test, self.test)]
     }
@@ -100,6 +111,7 @@ impl TextHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::diagnose::nowhere;
 
     fn fractions(train: f64, dev: f64, test: f64) -> Fractions {
         Fractions { train, dev, test, salt: None }
@@ -144,8 +156,8 @@ mod tests {
 
     #[test]
     fn bad_shares_are_named() {
-        assert!(fractions(0.8, 0.1, 0.1).problems().is_empty());
-        assert!(fractions(0.8, 0.1, 0.2).problems()[0].contains("sum to 1.1"));
-        assert!(fractions(1.5, -0.5, 0.0).problems()[0].contains("train is 1.5"));
+        assert!(fractions(0.8, 0.1, 0.1).diagnostics(&nowhere()).is_empty());
+        assert!(fractions(0.8, 0.1, 0.2).diagnostics(&nowhere())[0].message.contains("sum to 1.1"));
+        assert!(fractions(1.5, -0.5, 0.0).diagnostics(&nowhere())[0].message.contains("train is 1.5"));
     }
 }

@@ -1,4 +1,4 @@
-//! Cards and small hand-written files through [`Recipe::prepare`]. `tests/datasets.rs` has the real ones.
+//! Cards and small hand-written files through [`PreparationSpec::prepare`]. `tests/datasets.rs` has the real ones.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,9 @@ use proptest::prelude::*;
 
 use super::{
     card::{Card, Duplicates},
-    preparation::{Prepared, Recipe},
+    diagnose::nowhere,
+    preparation::Prepared,
+    preparation_spec::PreparationSpec,
     split::Split,
     summary::{Pin, SplitCounts},
     task::Limit,
@@ -37,13 +39,13 @@ fn card(name: &str) -> Card {
     cards(&fixtures().join("datasets.toml")).remove(name).unwrap()
 }
 
-fn recipe(name: &str, scheme: &str, limit: Limit) -> Recipe {
+fn recipe(name: &str, scheme: &str, limit: Limit) -> PreparationSpec {
     let card = card(name);
-    Recipe::new(name, &card, scheme, &card.schemes[scheme], limit)
+    PreparationSpec::new(name, &card, scheme, &card.schemes[scheme], limit)
 }
 
 /// Prepares from the fixtures, with the bytes of a file changed on the way.
-fn prepare_with(recipe: &Recipe, change: impl Fn(&str) -> String) -> Result<Prepared> {
+fn prepare_with(recipe: &PreparationSpec, change: impl Fn(&str) -> String) -> Result<Prepared> {
     recipe.prepare(|name| {
         let path = fixtures().join(name);
         let bytes = fs::read(&path).io_at("read", &path)?;
@@ -52,7 +54,7 @@ fn prepare_with(recipe: &Recipe, change: impl Fn(&str) -> String) -> Result<Prep
     })
 }
 
-fn prepare(recipe: &Recipe) -> Result<Prepared> {
+fn prepare(recipe: &PreparationSpec) -> Result<Prepared> {
     prepare_with(recipe, str::to_owned)
 }
 
@@ -295,21 +297,21 @@ fn every_card_of_the_project_is_sound() {
         }
     }
     for (name, card) in all.into_iter().chain(cards(&fixtures().join("datasets.toml"))) {
-        assert_eq!(card.problems(), [], "{name}");
+        assert_eq!(card.diagnostics(&nowhere()), [], "{name}");
     }
 }
 
 /// A recipe of one of the paper's datasets, without the counts of its real files.
-fn paper_recipe(name: &str, scheme: &str) -> Recipe {
+fn paper_recipe(name: &str, scheme: &str) -> PreparationSpec {
     let mut card = all_cards().into_iter().find(|(n, _)| n == name).unwrap().1;
     card.expect = Default::default();
     let mut scheme_table = card.schemes[scheme].clone();
     scheme_table.expect = Default::default();
-    Recipe::new(name, &card, scheme, &scheme_table, no_limit())
+    PreparationSpec::new(name, &card, scheme, &scheme_table, no_limit())
 }
 
 /// Prepares from `tests/fixtures/datasets/paper`, with the text of a file changed on the way.
-fn prepare_paper(recipe: &Recipe, change: impl Fn(&str, String) -> String) -> Result<Prepared> {
+fn prepare_paper(recipe: &PreparationSpec, change: impl Fn(&str, String) -> String) -> Result<Prepared> {
     recipe.prepare(|file| {
         let path = fixtures().join("paper").join(&recipe.dataset).join(file);
         Ok(change(file, fs::read_to_string(&path).io_at("read", &path)?).into_bytes())
@@ -429,19 +431,20 @@ fn contradictions_in_a_card_are_found() {
     let found = |change: fn(&mut Card)| {
         let mut card = card("ratings");
         change(&mut card);
-        card.problems().into_iter().map(|p| format!("{}: {}", p.path, p.message)).collect::<Vec<_>>().join("; ")
+        card.diagnostics(&nowhere()).into_iter().map(|d| d.message).collect::<Vec<_>>().join("; ")
     };
     assert_eq!(found(|_| {}), "");
     assert!(found(|c| c.split = None).contains("doesn't say how rows are split"));
     assert!(found(|c| c.fields.split = Some("mode".into())).contains("`split` and `fields.split` at once"));
-    assert!(found(|c| c.fields.value = None).contains("schemes.2: scheme `2` needs a value"));
+    assert!(found(|c| c.fields.value = None).contains("scheme `2` needs a value"));
     assert!(found(|c| c.source.clear()).contains("names no file"));
     assert!(found(|c| c.schemes.clear()).contains("no label scheme"));
-    assert!(found(|c| c.fields.split_lists = BTreeMap::from([(Split::Test, "tests.txt".into())])).contains(
-        "fields.split_lists: `tests.txt` is not among the sources; fields.split_lists: lists of splits need a column"
-    ));
+    assert!(
+        found(|c| c.fields.split_lists = BTreeMap::from([(Split::Test, "tests.txt".into())]))
+            .contains("`tests.txt` is not among the sources; lists of splits need a column")
+    );
     assert!(
         found(|c| c.files = vec![super::card::FileSpec { name: "x".into(), split: None, label: None }])
-            .contains("files: `x` is not among the sources")
+            .contains("`x` is not among the sources")
     );
 }

@@ -56,11 +56,7 @@ mod tests {
     use candle_core::{DType, Device, Tensor};
 
     use super::*;
-    use crate::models::{
-        Decoder,
-        adapters::{self, Untrained},
-        load_decoder, reference,
-    };
+    use crate::models::{Decoder, adapters::Untrained, load_decoder, reference};
 
     fn backbone() -> Decoder {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
@@ -149,7 +145,7 @@ mod tests {
     /// to see what they save.
     #[test]
     fn a_real_model_answers_the_same_in_rows() {
-        use crate::data::{chat::Chat, prompt::Instruction, tokenizer::TextModel};
+        use crate::data::{chat::Chat, prompt::Instruction, tokenizer::PretrainedTokenizer};
         let Some(path) = std::env::var_os("EMOPIPE_TEST_GGUF") else {
             eprintln!(
                 "SKIPPED a_real_model_answers_the_same_in_rows: set EMOPIPE_TEST_GGUF to SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -158,7 +154,7 @@ mod tests {
         };
         let files = [("m.gguf".to_owned(), path.into())].into();
         let backbone = load_decoder("llama", &files, &Device::Cpu).unwrap();
-        let model = TextModel::load(&files, None).unwrap();
+        let model = PretrainedTokenizer::load(&files, None).unwrap();
         let chat = Chat::new(&model, None, None).unwrap();
         let words = ["Positive", "Negative", "Neutral"].map(str::to_owned);
         let instruction = Instruction::new(crate::data::prompt::INSTRUCTION, &words).unwrap();

@@ -5,8 +5,11 @@
 
 mod chat_template;
 mod conversation;
-mod generation;
-mod message;
+mod generation_tag;
 mod python;
+mod rendering;
 
 pub use conversation::Chat;
+
+#[cfg(test)]
+mod tests;

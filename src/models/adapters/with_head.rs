@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use crate::models::{
         Backbone, Decoder, Mode, TokenTree,
-        adapters::{AdapterSpec, Untrained, load},
+        adapters::{AdapterSpec, Untrained, UntrainedOptions, load},
         load_decoder,
         test_models::{assert_close, assert_gradient},
     };
@@ -166,7 +166,7 @@ mod tests {
             assert_eq!(again.len(), tensors.len());
             tensors.iter().for_each(|(name, tensor)| assert_close(&again[name], tensor, 1e-6));
             let other = Decoder { dims: crate::models::Dims { hidden: 8, ..backbone.dims }, ..self::backbone() };
-            if spec == AdapterSpec::None(adapters::UntrainedOptions {}) {
+            if spec == AdapterSpec::from(UntrainedOptions {}) {
                 let e = load(&saved.config, &saved.weights, &other).map(drop).unwrap_err();
                 assert!(e.message.contains("score.weight") && e.help.is_some(), "{e}");
             }
