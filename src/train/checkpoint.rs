@@ -16,7 +16,7 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::DevPoint;
+use super::training_summary::DevPoint;
 use crate::base::{
     digest::Digest,
     durable,
