@@ -39,8 +39,11 @@ pub fn pin(args: &PinArgs) -> CommandResult {
             None => {}
         }
     }
-    wrong.extend(open.iter().filter_map(SourceEntry::absent));
-    fill_in(&open, args.mirror.as_deref(), &loaded.sources)?;
+    let (absent, here): (Vec<_>, Vec<_>) =
+        open.iter().map(|entry| (entry, entry.absent(&spec.tracked_fs))).partition(|(_, absent)| absent.is_some());
+    let here: Vec<_> = here.into_iter().map(|(entry, _)| entry).collect();
+    wrong.extend(absent.into_iter().filter_map(|(_, absent)| absent));
+    fill_in(&here, args.mirror.as_deref(), &loaded.sources)?;
     if open.is_empty() && updated == 0 && wrong.is_empty() {
         print("every source is pinned\n");
     }
@@ -48,8 +51,8 @@ pub fn pin(args: &PinArgs) -> CommandResult {
     if wrong.is_empty() { Ok(()) } else { Err(problems(&wrong, &loaded.sources, &args.pipeline)) }
 }
 
-/// Pins all that can be had.
-fn fill_in(open: &[SourceEntry], mirror: Option<&Path>, sources: &SourceMap) -> Result<(), Failure> {
+/// Pins sources that can be had.
+fn fill_in(open: &[&SourceEntry], mirror: Option<&Path>, sources: &SourceMap) -> Result<(), Failure> {
     let mut settings = Settings::from_env();
     if let Some(mirror) = mirror {
         settings.mirror = Some(mirror.to_owned());
@@ -58,7 +61,7 @@ fn fill_in(open: &[SourceEntry], mirror: Option<&Path>, sources: &SourceMap) -> 
     let work = tempfile::tempdir().map_err(|e| Error::environment(format!("no temporary folder: {e}")))?;
     // Definitions often name the same bytes more than once.
     let mut known: HashMap<String, Digest> = HashMap::new();
-    for entry in open.iter().filter(|entry| entry.absent().is_none()) {
+    for &entry in open {
         let url = entry.source.url.clone().unwrap_or_default();
         let digest = match known.get(&url) {
             Some(digest) => *digest,

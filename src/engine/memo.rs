@@ -28,7 +28,7 @@ use crate::{
     base::{
         digest::Digest,
         error::{IoAt, Result},
-        tracked_fs::Observations,
+        observations::Observations,
     },
     store::{FileEntry, Lease, Store, manifest},
 };

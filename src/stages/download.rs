@@ -75,7 +75,7 @@ impl StageKind for Download {
         let mut origins = serde_json::Map::new();
         let mut private = serde_json::Map::new();
         for entry in selected {
-            let absent = entry.absent();
+            let absent = entry.absent(&cx.spec.tracked_fs);
             match entry.source.pin() {
                 Some(pin) => {
                     files.insert(entry.name.clone(), json!(pin));
@@ -204,10 +204,10 @@ impl SourceEntry {
     }
 
     /// What people have to do, where the file is one that they have to fetch by hand and it isn't there.
-    pub fn absent(&self) -> Option<Diagnostic> {
+    pub fn absent(&self, tracked_fs: &TrackedFs) -> Option<Diagnostic> {
         let manual = self.source.manual.as_deref()?.trim();
         let path = self.source.local_path();
-        if path.as_ref().is_some_and(|path| path.is_file()) || !(path.is_some() || self.source.by_hand()) {
+        if path.as_ref().is_some_and(|path| tracked_fs.is_file(path)) || !(path.is_some() || self.source.by_hand()) {
             return None;
         }
         let place = path.map_or_else(

@@ -113,7 +113,7 @@ impl StageKind for Exec {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let unset = table.secret_env.iter().filter(|name| std::env::var_os(name).is_none());
+        let unset = table.secret_env.iter().filter(|name| !cx.spec.tracked_fs.is_set(name));
         let missing = unset
             .map(|name| {
                 Diagnostic::new(format!("`secret_env` names {name}, which isn't set"))
