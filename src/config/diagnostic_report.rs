@@ -4,11 +4,7 @@ use std::fmt::{self, Display, Write as _};
 
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
 
-use super::{
-    diagnostic::Diagnostic,
-    node::Span,
-    source_map::{SourceMap, shown},
-};
+use super::{diagnostic::Diagnostic, node::Span, source_map::SourceMap};
 use crate::base::{
     secrets::masked,
     visible::{visible, visible_line},
@@ -26,7 +22,7 @@ pub fn render_with(diagnostics: &[Diagnostic], sources: &SourceMap, colour: bool
     let mut text = String::new();
     // Excerpts hold whole lines, and with them what stands beside the problem.
     let texts = sources.files.iter().map(|(path, text)| (path.clone(), masked(text).into())).collect();
-    let sources = &SourceMap { files: texts };
+    let sources = &SourceMap { files: texts, folder: sources.folder.clone() };
     for (i, diagnostic) in diagnostics.iter().enumerate() {
         if i > 0 {
             text.push('\n');
@@ -65,7 +61,7 @@ impl Report {
         let place = of.span.and_then(|span| Some((span, sources.files.get(span.file as usize)?)));
         let Some((span, (path, text))) = place else { return Self { diagnostic, source: None, label: (0, 0) } };
         let excerpt = Excerpt::of(text, span);
-        let name = visible_line(&shown(path).display().to_string()).into_owned();
+        let name = visible_line(&sources.shown(path).display().to_string()).into_owned();
         Self { diagnostic, label: excerpt.label, source: Some(NamedSource::new(name, excerpt.text)) }
     }
 }

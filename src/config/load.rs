@@ -47,12 +47,12 @@ pub struct Loaded {
 ///
 /// All problems of all files are reported together; nothing is written and nothing is run.
 pub fn load(path: &Path, options: &LoadOptions, vocabulary: &Vocabulary) -> Loaded {
-    let mut sources = SourceMap::default();
     let mut sink = Sink::default();
     let layout = Layout::new(vocabulary);
     let mut profiles = Vec::new();
     let mut remote = RemoteConfig::default();
     let tracked_fs = Arc::new(TrackedFs::default());
+    let mut sources = SourceMap::in_folder(tracked_fs.working_folder());
     let spec = merged(path, options, &layout, &tracked_fs, &mut profiles, &mut sources, &mut sink).map(
         |(mut root, profile)| {
             if let Some((_, node)) = root.shift_remove("remote") {

@@ -122,18 +122,7 @@ pub fn to_json(node: &Node) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse::parse_text;
     use super::*;
-
-    #[test]
-    fn values_are_found_by_path_and_become_json_in_file_order() {
-        let (table, problems) = parse_text(0, "z = 1\n[a]\nc = [true, 0.5]\nb.d = 'x'\n");
-        assert!(problems.is_empty());
-        let node = Node::new(Span::default(), Value::Table(table));
-        assert_eq!(node.get("a.b.d").and_then(Node::as_str), Some("x"));
-        assert!(node.get("a.x").is_none() && node.get("z.y").is_none());
-        assert_eq!(to_json(&node).to_string(), r#"{"z":1,"a":{"c":[true,0.5],"b":{"d":"x"}}}"#);
-    }
 
     #[test]
     fn floats_keep_their_point_in_text() {

@@ -98,6 +98,7 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::node::to_json;
     use super::*;
 
     #[test]
@@ -131,5 +132,15 @@ mod tests {
         assert_eq!(node.span, Span { file: 1, start: 10, end: 16 });
         assert_eq!(node.as_array().unwrap()[1].span, Span { file: 1, start: 14, end: 15 });
         assert!(parse_value(1, 0, "bf16").is_none());
+    }
+
+    #[test]
+    fn values_are_found_by_path_and_become_json_in_file_order() {
+        let (table, problems) = parse_text(0, "z = 1\n[a]\nc = [true, 0.5]\nb.d = 'x'\n");
+        assert!(problems.is_empty());
+        let node = Node::new(Span::default(), Value::Table(table));
+        assert_eq!(node.get("a.b.d").and_then(Node::as_str), Some("x"));
+        assert!(node.get("a.x").is_none() && node.get("z.y").is_none());
+        assert_eq!(to_json(&node).to_string(), r#"{"z":1,"a":{"c":[true,0.5],"b":{"d":"x"}}}"#);
     }
 }

@@ -11,7 +11,7 @@ use super::{
     merge::{overlay, unite},
     node::{Node, Span, Table, Value},
     parse::parse_text,
-    source_map::{SourceMap, shown},
+    source_map::SourceMap,
     suggest::help_for,
 };
 use crate::base::tracked_fs::TrackedFs;
@@ -127,14 +127,16 @@ impl Files<'_> {
             std::io::ErrorKind::InvalidInput | std::io::ErrorKind::FileTooLarge => "name a file of TOML",
             _ => "make the file readable",
         };
-        self.sink.push(Diagnostic::new(format!("can't read {}: {e}", shown(path).display())).at(at).help(help));
+        self.sink
+            .push(Diagnostic::new(format!("can't read {}: {e}", self.sources.shown(path).display())).at(at).help(help));
         None
     }
 
     fn closes_circle(&mut self, path: &Path, real: &Path, at: Option<Span>, trail: &Trail) -> bool {
         let Some(from) = trail.open.iter().position(|(open, _)| open == real) else { return false };
-        let mut chain: Vec<_> = trail.open[from..].iter().map(|(_, p)| shown(p).display().to_string()).collect();
-        chain.push(shown(path).display().to_string());
+        let mut chain: Vec<_> =
+            trail.open[from..].iter().map(|(_, p)| self.sources.shown(p).display().to_string()).collect();
+        chain.push(self.sources.shown(path).display().to_string());
         self.sink.push(
             Diagnostic::new(format!("files include each other: {}", chain.join(" -> ")))
                 .at(at)
@@ -167,7 +169,7 @@ impl Files<'_> {
         if problems.len() >= NO_TOML && !own.keys().any(|key| (self.known)(key)) {
             let first = problems.first().and_then(|problem| problem.span);
             self.sink.push(
-                Diagnostic::new(format!("{} is no pipeline file: it isn't TOML", shown(path).display()))
+                Diagnostic::new(format!("{} is no pipeline file: it isn't TOML", self.sources.shown(path).display()))
                     .at(first)
                     .label("TOML doesn't know this")
                     .help(
@@ -179,7 +181,7 @@ impl Files<'_> {
         let more = problems.len().saturating_sub(MOST_ERRORS);
         self.sink.extend(problems.into_iter().take(MOST_ERRORS));
         if more > 0 {
-            let message = format!("{more} more places in {} aren't valid TOML", shown(path).display());
+            let message = format!("{more} more places in {} aren't valid TOML", self.sources.shown(path).display());
             self.sink.push(Diagnostic::new(message).help("mend the first ones: others may follow from them"));
         }
         own
@@ -266,7 +268,7 @@ impl Files<'_> {
         };
         for e in unreadable {
             self.sink.push(
-                Diagnostic::new(format!("can't read {}: {}", shown(e.path()).display(), e.error()))
+                Diagnostic::new(format!("can't read {}: {}", self.sources.shown(e.path()).display(), e.error()))
                     .at(span)
                     .help("make the folder readable"),
             );

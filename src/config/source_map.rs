@@ -11,9 +11,21 @@ use super::node::Span;
 #[derive(Debug, Clone, Default)]
 pub struct SourceMap {
     pub files: Vec<(PathBuf, Arc<str>)>,
+    /// Paths below it are shown relative to it: the working directory, where it is known.
+    pub(super) folder: Option<PathBuf>,
 }
 
 impl SourceMap {
+    /// No files yet. Paths in `folder` are shown relative to it.
+    pub(super) fn in_folder(folder: Option<PathBuf>) -> Self {
+        Self { files: Vec::new(), folder }
+    }
+
+    /// `path`, relative to the working directory where it lies inside.
+    pub(super) fn shown<'p>(&self, path: &'p Path) -> &'p Path {
+        self.folder.as_ref().and_then(|folder| path.strip_prefix(folder).ok()).unwrap_or(path)
+    }
+
     pub(super) fn add(&mut self, path: PathBuf, text: impl Into<Arc<str>>) -> u32 {
         self.files.push((path, text.into()));
         (self.files.len() - 1) as u32
@@ -39,8 +51,8 @@ impl SourceMap {
     /// `file:line:column`
     pub fn place(&self, span: Span) -> String {
         match (self.path(span), self.line_column(span)) {
-            (Some(path), Some((line, column))) => format!("{}:{line}:{column}", shown(path).display()),
-            (Some(path), None) => shown(path).display().to_string(),
+            (Some(path), Some((line, column))) => format!("{}:{line}:{column}", self.shown(path).display()),
+            (Some(path), None) => self.shown(path).display().to_string(),
             _ => "unknown place".to_owned(),
         }
     }
@@ -54,13 +66,5 @@ impl SourceMap {
             let stars: String = covered.bytes().map(|b| if b == b'\n' { '\n' } else { '*' }).collect();
             *text = format!("{before}{stars}{after}").into();
         }
-    }
-}
-
-/// `path`, relative to the working directory where it lies inside.
-pub(super) fn shown(path: &Path) -> &Path {
-    match std::env::current_dir() {
-        Ok(cwd) => path.strip_prefix(cwd).unwrap_or(path),
-        Err(_) => path,
     }
 }

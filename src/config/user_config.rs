@@ -19,18 +19,19 @@ pub struct UserConfig {
 
 /// Reads `emopipe/config.toml` in `XDG_CONFIG_HOME`, else in `.config` of the home folder. No such file is no problem.
 pub fn user_config(tracked_fs: &TrackedFs) -> UserConfig {
-    user_config_path().map_or_else(UserConfig::default, |path| user_config_at(path, tracked_fs))
+    user_config_path(tracked_fs).map_or_else(UserConfig::default, |path| user_config_at(path, tracked_fs))
 }
 
 /// Where the user's own settings would be.
-pub fn user_config_path() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+pub fn user_config_path(tracked_fs: &TrackedFs) -> Option<PathBuf> {
+    let set = |name| tracked_fs.value(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
     Some(folder.join("emopipe/config.toml"))
 }
 
 fn user_config_at(path: PathBuf, tracked_fs: &TrackedFs) -> UserConfig {
-    let mut config = UserConfig { path, ..UserConfig::default() };
+    let mut config =
+        UserConfig { path, sources: SourceMap::in_folder(tracked_fs.working_folder()), ..UserConfig::default() };
     let text = match tracked_fs.read_to_string(&config.path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return config,

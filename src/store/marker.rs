@@ -142,7 +142,9 @@ mod tests {
     fn stores_from_before_there_was_a_marker_are_known() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("cache");
-        drop(crate::store::Store::open(&root).unwrap());
+        make(&root).unwrap();
+        FOLDERS.iter().for_each(|folder| fs::create_dir(root.join(folder)).unwrap());
+        fs::write(root.join(IN_USE), "").unwrap();
         for marker in [None, Some(""), Some("\0\0")] {
             fs::remove_file(root.join(MARKER)).unwrap();
             if let Some(torn) = marker {

@@ -184,7 +184,7 @@ fn question(args: &RunArgs) -> Option<Question> {
         store: pipeline.store,
         data: pipeline.data,
         mirror: pipeline.mirror,
-        settings: config::user_config_path(),
+        settings: config::user_config_path(&TrackedFs::default()),
         only: selection.only.clone(),
         until: selection.until.clone(),
         offline: *offline,

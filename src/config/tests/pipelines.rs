@@ -111,6 +111,6 @@ fn many_actions_expand_quickly() {
 
 #[test]
 fn files_are_found_where_the_user_points() {
-    let sources = SourceMap { files: vec![(PathBuf::from("a/b.toml"), "x".into())] };
+    let sources = SourceMap { files: vec![(PathBuf::from("a/b.toml"), "x".into())], folder: None };
     assert_eq!(sources.place(Span { file: 0, start: 0, end: 1 }), "a/b.toml:1:1");
 }

@@ -6,16 +6,16 @@ use super::{question::Question, witness::Memo};
 use crate::{
     base::{error::Result, machine::Resources},
     engine::{plan::Plan, scheduler::Summary},
-    store::{Entered, Store},
+    store::{Lease, Store},
 };
 
 /// The memo of this question, if all that it says is still so; and its store, entered.
-pub fn recall(question: &Question, machine: Resources) -> Option<(Entered, Memo)> {
+pub fn recall(question: &Question, machine: Resources) -> Option<(Lease, Memo)> {
     let id = question.id()?;
     question.stores().into_iter().find_map(|root| {
-        let memo = Memo::decode(&fs::read(Entered::memo_in(&root, &id)).ok()?)?;
-        // Entered before anything is looked at, so that nobody cleans the store meanwhile.
-        let store = Entered::new(&root).ok()?;
+        let memo = Memo::decode(&fs::read(Lease::memo_in(&root, &id)).ok()?)?;
+        // Lease before anything is looked at, so that nobody cleans the store meanwhile.
+        let store = Lease::new(&root).ok()?;
         memo.holds(&store, machine).then_some((store, memo))
     })
 }

@@ -12,7 +12,7 @@ use crate::{
         journal::{Entry, Event, Journal, Observer},
         scheduler::{RemoteSummary, Summary, run_name},
     },
-    store::Entered,
+    store::Lease,
 };
 
 impl Memo {
@@ -20,7 +20,7 @@ impl Memo {
     ///
     /// # Errors
     /// If it can't be written.
-    pub fn replay(&self, store: &Entered, started: Instant, observer: &mut dyn Observer) -> Result<Summary> {
+    pub fn replay(&self, store: &Lease, started: Instant, observer: &mut dyn Observer) -> Result<Summary> {
         // That journal stays in the store at least as long as this one: collections go by when files changed.
         let journal = store.run_folder(&self.run)?.join("journal.jsonl");
         File::options()

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::program_identity::Program;
 use crate::{
-    base::{digest::Digest, error::Result, machine::Resources, tracked_fs::Observations},
+    base::{digest::Digest, error::Result, machine::Resources, observations::Observations},
     engine::{plan::Plan, scheduler::Summary},
-    store::{Entered, FileEntry, Store, manifest},
+    store::{FileEntry, Lease, Store, manifest},
 };
 
 /// What a run saw besides its command line.
@@ -63,7 +63,7 @@ impl Memo {
         let Some(index) = store.index_as_opened()? else { return Ok(None) };
         let (mut blobs, mut exports, mut manifests) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (action, key) in plan.actions.iter().zip(keys) {
-            let known = store.known(key).map(|known| known.outcomes).unwrap_or_default();
+            let known = store.known(key).map(|known| known.results).unwrap_or_default();
             // Of several results the user hears at every run.
             let [result] = &known[..] else { return Ok(None) };
             blobs.extend(result.files.iter().map(|f| (f.digest, f.size)));
@@ -94,12 +94,12 @@ impl Memo {
     }
 
     /// Whether a run would see the same. What changes most often is asked first.
-    pub(super) fn holds(&self, store: &Entered, machine: Resources) -> bool {
+    pub(super) fn holds(&self, store: &Lease, machine: Resources) -> bool {
         Program::this().is_some_and(|program| program == self.program)
             && machine == self.machine
             && self.observed.still_holds()
             && store.has_index(&self.index)
-            && store.owes_nothing()
+            && store.has_no_pending_push()
             && self.manifests.iter().all(|(folder, digest)| manifest_in(&self.root, folder) == *digest)
             && self.exports.iter().all(|export| export.is_in_place(store, &self.root))
             && store.holds_all(&self.blobs)
@@ -113,7 +113,7 @@ impl Memo {
 
 impl Export {
     /// Whether the blobs and the files in the project have the bytes that they should.
-    fn is_in_place(&self, store: &Entered, root: &Path) -> bool {
+    fn is_in_place(&self, store: &Lease, root: &Path) -> bool {
         let is = |path: &Path, file: &FileEntry| {
             fs::metadata(path).is_ok_and(|m| m.len() == file.size)
                 && Digest::of_file(path).is_ok_and(|found| found == file.digest)
