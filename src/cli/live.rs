@@ -49,6 +49,7 @@ impl<S: Send + 'static> Live<S> {
         Self { shared }
     }
 
+    /// What is shown, to be changed; no line is drawn meanwhile.
     pub fn state(&self) -> MutexGuard<'_, S> {
         locked(&self.shared.state)
     }

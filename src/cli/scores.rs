@@ -24,6 +24,7 @@ pub struct Scores {
 }
 
 impl Scores {
+    /// Scores of results in this store.
     pub fn of(store: &Arc<Store>) -> Self {
         Self { store: Some(Arc::clone(store)), found: Vec::new() }
     }

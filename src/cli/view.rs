@@ -19,6 +19,7 @@ use crate::{
     },
     engine::{
         journal::{Entry, Event, Observer},
+        reasons::Reason,
         scheduler::Summary,
     },
     store::Store,
@@ -107,6 +108,26 @@ impl View {
         self.board.state().done += actions;
     }
 
+    fn started(&self, action: &str, threads: usize, reason: Option<&Reason>, attempt: u32) {
+        self.board.state().active.push(Active::new(action));
+        if !self.live {
+            let why = reason.map_or_else(String::new, |r| format!(": {r}"));
+            let again = if attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+            let plural = if threads == 1 { "" } else { "s" };
+            say(&format!("start  {action} ({threads} thread{plural}{again}){}", hanging(&why)));
+        }
+    }
+
+    /// So many results are being sent, and so many bytes of them are.
+    fn pushing(&mut self, results: usize, sent: u64) {
+        let what = format!("sending {results} results to the remote, {} so far", bytes(sent));
+        if !self.live && self.pushing.is_none_or(|t| t.elapsed() >= PLAIN_INTERVAL) {
+            self.pushing = Some(Instant::now());
+            say(&what);
+        }
+        self.board.state().what = what;
+    }
+
     fn finished(&mut self, action: &str, key: &Digest, size: u64) {
         let ended = self.end(action);
         self.count(1);
@@ -115,6 +136,16 @@ impl View {
         let score = self.scores.note(action, key).and_then(|()| self.scores.last());
         let score = score.map_or_else(String::new, |score| format!("  {score}"));
         say(&format!("done   {action}  {}  {}{memory}{score}", duration(took), bytes(size)));
+    }
+}
+
+/// What went from a folder of exports, and what stays there.
+fn removed(folder: &str, files: &[String], left: &[String]) {
+    if !files.is_empty() {
+        say(&format!("removed from {folder}/, as nothing makes it any more: {}", files.join(", ")));
+    }
+    if !left.is_empty() {
+        say(&format!("left in {folder}/: nothing makes it any more, but it was edited: {}", left.join(", ")));
     }
 }
 
@@ -136,22 +167,9 @@ impl Observer for View {
                 say(&format!("remote {action}: {}", hanging(&error.message)));
                 help(error, "       ");
             }
-            Event::Pushing { results, sent } => {
-                let what = format!("sending {results} results to the remote, {} so far", bytes(*sent));
-                if !self.live && self.pushing.is_none_or(|t| t.elapsed() >= PLAIN_INTERVAL) {
-                    self.pushing = Some(Instant::now());
-                    say(&what);
-                }
-                self.board.state().what = what;
-            }
+            Event::Pushing { results, sent } => self.pushing(*results, *sent),
             Event::Started { action, threads, reasons, attempt, .. } => {
-                self.board.state().active.push(Active::new(action));
-                if !self.live {
-                    let why = reasons.first().map_or_else(String::new, |r| format!(": {r}"));
-                    let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
-                    let plural = if *threads == 1 { "" } else { "s" };
-                    say(&format!("start  {action} ({threads} thread{plural}{again}){}", hanging(&why)));
-                }
+                self.started(action, *threads, reasons.first(), *attempt);
             }
             Event::Progress { action, done, total, unit, note } => self.progress(action, *done, *total, unit, note),
             Event::Waiting { action } => say(&format!("wait   {action}: another run computes it")),
@@ -173,17 +191,7 @@ impl Observer for View {
                 self.count(1);
                 say(&format!("skip   {action}: {because} failed"));
             }
-            Event::Removed { folder, files, left } => {
-                if !files.is_empty() {
-                    say(&format!("removed from {folder}/, as nothing makes it any more: {}", files.join(", ")));
-                }
-                if !left.is_empty() {
-                    say(&format!(
-                        "left in {folder}/: nothing makes it any more, but it was edited: {}",
-                        left.join(", ")
-                    ));
-                }
-            }
+            Event::Removed { folder, files, left } => removed(folder, files, left),
             Event::Exported { action, folder, written } => {
                 self.exported.push((action.clone(), folder.clone(), *written))
             }

@@ -8,15 +8,15 @@ use std::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::lookup::{definition_at, json, span};
+use super::lookup::{definition_at, span};
 use crate::{
     base::{
         error::{IoAt, Result},
         machine::Resources,
     },
-    config::{self, Diagnostic, Node, Spanned},
+    config::{Diagnostic, Spanned},
     data::{Card, Summary},
-    engine::{Context, Isolation, ResolveContext, Resolved, StageKind, Usual},
+    engine::{Artifact, Context, Isolation, ResolveContext, Resolved, TypedStage, Usual},
     fetch::Source,
     report::{DatasetEntry, DatasetLayout, Published, dataset_table},
 };
@@ -29,7 +29,7 @@ const EXAMPLES: &str = "examples";
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "DatasetTableStage")]
-struct Options {
+pub struct Options {
     /// Name of the table's files, without extension.
     name: Spanned<String>,
     /// Heading.
@@ -50,50 +50,30 @@ struct Options {
 /// The kind `dataset-table`. Its artifact holds `NAME.md`, `NAME.csv` and `NAME-classes.csv`.
 pub struct DatasetTable;
 
-impl StageKind for DatasetTable {
-    fn name(&self) -> &'static str {
-        "dataset-table"
-    }
+impl TypedStage for DatasetTable {
+    const NAME: &'static str = "dataset-table";
+    const VERSION: u32 = 3;
+    const ISOLATION: Isolation = Isolation::InProcess;
+    const SHOWS_NOTES: bool = true;
+    type Table = Options;
+    type Params = DatasetLayout;
 
-    fn version(&self) -> u32 {
-        3
-    }
-
-    fn check(&self, params: &Node) -> Vec<Diagnostic> {
-        config::check::<Options>(params)
-    }
-
-    fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        generator.subschema_for::<Options>()
-    }
-
-    fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
-        let options: Options = config::from_node(&cx.action.params)?;
+    fn resolve(cx: &ResolveContext, options: Options) -> Result<Resolved<DatasetLayout>, Vec<Diagnostic>> {
         Ok(Resolved {
-            params: json(&layout(cx, options)?)?,
             resources: Resources { memory: 64 << 20, ..Resources::default() },
             work: Some(Arc::new(Usual(0.2))),
-            ..Resolved::default()
+            ..Resolved::of(layout(cx, options)?)
         })
     }
 
-    fn isolation(&self) -> Isolation {
-        Isolation::InProcess
+    fn outputs(layout: &DatasetLayout) -> Option<Vec<String>> {
+        let name = &layout.name;
+        Some(vec![format!("{name}.csv"), format!("{name}-classes.csv"), format!("{name}.md")])
     }
 
-    fn shows_notes(&self) -> bool {
-        true
-    }
-
-    fn outputs(&self, params: &serde_json::Value) -> Option<Vec<String>> {
-        let name = params.get("name")?.as_str()?;
-        Some(["", "-classes"].iter().map(|part| format!("{name}{part}.csv")).chain([format!("{name}.md")]).collect())
-    }
-
-    fn run(&self, cx: &Context) -> Result<()> {
-        let mut layout: DatasetLayout = cx.params()?;
+    fn run(cx: &Context, mut layout: DatasetLayout) -> Result<()> {
         layout.notes.extend(cx.job.notes.iter().cloned());
-        let read = |artifact: &crate::engine::Artifact| Summary::read_from(artifact.file(Summary::FILE)?);
+        let read = |artifact: &Artifact| Summary::read_from(artifact.file(Summary::FILE)?);
         let summaries: Vec<Summary> = cx.inputs(EXAMPLES).iter().map(read).collect::<Result<_>>()?;
         for (name, content) in dataset_table(&layout, &summaries)? {
             let path = cx.out.join(name);
@@ -171,7 +151,7 @@ mod tests {
     use super::*;
     use crate::{
         config::{LoadOptions, Vocabulary, load, render},
-        engine::vocabulary_entry,
+        engine::{StageKind, vocabulary_entry},
     };
 
     /// What a stage with these keys resolves to over the cards of the tests, or its faults as a user sees them.

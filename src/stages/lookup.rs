@@ -9,6 +9,9 @@ use crate::{
 };
 
 /// The definition `[kind.name]`, which the stage's key `kind` names.
+///
+/// # Errors
+/// If there is no such definition, and all that is wrong with it.
 pub(super) fn definition<T: DeserializeOwned>(
     cx: &ResolveContext,
     kind: &str,
@@ -18,6 +21,9 @@ pub(super) fn definition<T: DeserializeOwned>(
 }
 
 /// The definition `[kind.name]`, which is named at `span`.
+///
+/// # Errors
+/// If there is no such definition, and all that is wrong with it.
 pub(super) fn definition_at<T: DeserializeOwned>(
     cx: &ResolveContext,
     kind: &str,
@@ -33,6 +39,9 @@ pub(super) fn span(cx: &ResolveContext, key: &str) -> Option<Span> {
 }
 
 /// Both, or what is wrong with both.
+///
+/// # Errors
+/// What is wrong with either.
 pub(super) fn both<A, B>(
     a: Result<A, Vec<Diagnostic>>,
     b: Result<B, Vec<Diagnostic>>,
@@ -44,6 +53,9 @@ pub(super) fn both<A, B>(
 }
 
 /// What goes with an action beside its parameters.
+///
+/// # Errors
+/// If JSON has no words for it.
 pub(super) fn json(value: &impl Serialize) -> Result<serde_json::Value, Vec<Diagnostic>> {
     serde_json::to_value(value)
         .map_err(|e| vec![Diagnostic::new(format!("these parameters can't be written down: {e}"))])

@@ -15,8 +15,8 @@ use crate::{
         error::{IoAt, Result},
         machine::Resources,
     },
-    config::{self, Diagnostic, Node},
-    engine::{Context, Isolation, ResolveContext, Resolved, StageKind, Usual},
+    config::Diagnostic,
+    engine::{Context, Isolation, ResolveContext, Resolved, TypedStage, Usual},
     report::{Evidence, Form, Layout, Report},
 };
 use collect::{dataset, runs};
@@ -30,54 +30,30 @@ const EXAMPLES: &str = "examples";
 /// The kind `report`. Its artifact holds `README.md`, `index.html`, `results.csv`, and a `.md` and a `.csv` per table.
 pub struct ReportKind;
 
-impl StageKind for ReportKind {
-    fn name(&self) -> &'static str {
-        "report"
-    }
+impl TypedStage for ReportKind {
+    const NAME: &'static str = "report";
+    const VERSION: u32 = 3;
+    const ISOLATION: Isolation = Isolation::InProcess;
+    const SHOWS_NOTES: bool = true;
+    type Table = Options;
+    type Params = Layout;
 
-    fn version(&self) -> u32 {
-        3
-    }
-
-    fn check(&self, params: &Node) -> Vec<Diagnostic> {
-        config::check::<Options>(params)
-    }
-
-    fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        generator.subschema_for::<Options>()
-    }
-
-    fn resolve(&self, cx: &ResolveContext) -> Result<Resolved, Vec<Diagnostic>> {
-        let options: Options = config::from_node(&cx.action.params)?;
-        let layout = layout(cx, options)?;
-        let params = serde_json::to_value(layout)
-            .map_err(|e| vec![Diagnostic::new(format!("the layout can't be written as JSON: {e}"))])?;
+    fn resolve(cx: &ResolveContext, options: Options) -> Result<Resolved<Layout>, Vec<Diagnostic>> {
         Ok(Resolved {
-            params,
             resources: Resources { memory: 128 << 20, ..Resources::default() },
             work: Some(Arc::new(Usual(0.2))),
-            ..Resolved::default()
+            ..Resolved::of(layout(cx, options)?)
         })
     }
 
-    fn isolation(&self) -> Isolation {
-        Isolation::InProcess
-    }
-
-    fn shows_notes(&self) -> bool {
-        true
-    }
-
-    fn outputs(&self, params: &serde_json::Value) -> Option<Vec<String>> {
-        let layout: Layout = serde_json::from_value(params.clone()).ok()?;
+    fn outputs(layout: &Layout) -> Option<Vec<String>> {
         let drawn = layout.figures.iter().filter(|f| f.form != Form::Table).map(|f| format!("{}.svg", f.name));
         let names = layout.tables.iter().map(|t| &t.name).chain(layout.figures.iter().map(|f| &f.name));
         let pages = names.flat_map(|name| [format!("{name}.md"), format!("{name}.csv")]).chain(drawn);
         Some(["README.md", "index.html", "results.csv"].map(str::to_owned).into_iter().chain(pages).collect())
     }
 
-    fn run(&self, cx: &Context) -> Result<()> {
-        let mut layout: Layout = cx.params()?;
+    fn run(cx: &Context, mut layout: Layout) -> Result<()> {
         layout.notes.extend(cx.job.notes.iter().cloned());
         let evidence = Evidence {
             runs: runs(cx.inputs(EVALUATIONS), &layout.axes)?,
@@ -102,9 +78,9 @@ mod tests {
     use super::*;
     use crate::{
         base::digest::Digest,
-        config::{Entry, LoadOptions, SourceMap, Vocabulary, load, render},
+        config::{self, Entry, LoadOptions, SourceMap, Vocabulary, load, render},
         data::frame::{string_column, u32_column, write_parquet},
-        engine::{Artifact, Job, Unwatched},
+        engine::{Artifact, Job, StageKind, Unwatched},
         eval::{
             Evaluation, MethodContext, ModelContext, TaskContext,
             bootstrap::{Bootstrap, Intervals},

@@ -27,6 +27,9 @@ const LAYERS: [&str; 2] = ["num_layers", "num_hidden_layers"];
 pub type Files = BTreeMap<String, PathBuf>;
 
 /// A shape whose weights are drawn, with `layers` in place of its own number where that is given.
+///
+/// # Errors
+/// If there is no such shape.
 pub fn drawn(model: &str, dtype: Dtype, layers: Option<usize>) -> Result<BackboneSpec> {
     let named = SHAPES.iter().find(|(name, _)| *name == model);
     let mut config = match named {
@@ -48,6 +51,9 @@ pub fn drawn(model: &str, dtype: Dtype, layers: Option<usize>) -> Result<Backbon
 }
 
 /// What to compute with the weights in a folder, or in one GGUF file.
+///
+/// # Errors
+/// If there is no model there.
 pub fn stored(model: &str, dtype: Dtype) -> Result<(BackboneSpec, Files)> {
     let files = files(model, Path::new(model))?;
     let config = match files.get("config.json") {

@@ -66,10 +66,12 @@ impl Step {
 }
 
 impl Clock {
+    /// A clock for the work that goes to `device`.
     pub fn new(device: &Opened) -> Self {
         Self { device: device.clone(), step: Mutex::default(), laps: Mutex::default(), measured: Mutex::default() }
     }
 
+    /// One lap a training step, in their order.
     pub fn laps(self) -> Vec<Lap> {
         self.laps.into_inner().unwrap_or_else(PoisonError::into_inner)
     }

@@ -16,6 +16,10 @@ use crate::{
     models::{Adapter, adapters::Head},
 };
 
+/// `bench evaluate`: examples per second over all tasks, with `max_new_tokens` tokens in each written answer.
+///
+/// # Errors
+/// If the model or the workload can't be read, or the device can't do it.
 pub fn evaluate(args: &BenchModelArgs, answer: BenchAnswer, examples: usize, max_new_tokens: usize) -> Result<Value> {
     let (subject, workload) = Subject::of(args)?;
     let method = Method { kind: args.method, rank: args.rank, virtual_tokens: args.virtual_tokens };

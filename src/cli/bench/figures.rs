@@ -23,6 +23,7 @@ pub fn processor_seconds() -> Option<f64> {
     Some(threads.filter_map(|thread| nanoseconds(thread.ok()?)).sum::<f64>() / 1e9)
 }
 
+/// Processor seconds from `before` until now; NaN where the system doesn't tell.
 pub fn since(before: Option<f64>) -> f64 {
     before.zip(processor_seconds()).map_or(f64::NAN, |(from, to)| to - from)
 }

@@ -20,6 +20,9 @@ const WARMUP: usize = 2;
 const BOUND: f32 = 1.0;
 
 /// `bench matmul`: square matrices.
+///
+/// # Errors
+/// If the device can't do it.
 pub fn square(device: Device, dtype: Dtype, size: usize, repeats: usize) -> Result<Value> {
     let opened = device::open(device)?;
     Ok(json!({
@@ -29,6 +32,9 @@ pub fn square(device: Device, dtype: Dtype, size: usize, repeats: usize) -> Resu
 }
 
 /// Teraflops of the vendor's product of two square matrices.
+///
+/// # Errors
+/// If the device can't do it.
 pub fn ceiling(device: &Opened, dtype: Dtype, size: usize, repeats: usize) -> Result<f64> {
     let matrix = |name| uniform::matrix(name, &[size, size], BOUND, dtype.into(), device);
     let (a, b) = (matrix("a")?, matrix("b")?);
@@ -36,6 +42,9 @@ pub fn ceiling(device: &Opened, dtype: Dtype, size: usize, repeats: usize) -> Re
 }
 
 /// The four products of a layer with `rows` rows, forwards (with the transposed matrix) and for the gradient of what it reads.
+///
+/// # Errors
+/// If the device can't do it.
 pub fn of_layer(device: &Opened, dtype: Dtype, dims: &Dims, rows: usize, repeats: usize) -> Result<Vec<Value>> {
     let matrices = [
         ("queries, keys and values", dims.hidden, dims.q_width() + 2 * dims.kv_width()),

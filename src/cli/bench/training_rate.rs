@@ -9,6 +9,10 @@ use super::{
 };
 use crate::{base::error::Result, cli::bench::bench_args::BenchModelArgs};
 
+/// `bench train`: optimiser steps per second over all tasks, after `warmup` steps that aren't measured.
+///
+/// # Errors
+/// If the model or the workload can't be read, or the device can't do it.
 pub fn train(args: &BenchModelArgs, batch: usize, steps: u64, warmup: u64) -> Result<Value> {
     let (subject, workload) = Subject::of(args)?;
     let method = Method { kind: args.method, rank: args.rank, virtual_tokens: args.virtual_tokens };

@@ -35,6 +35,10 @@ pub struct Task {
 }
 
 impl Workload {
+    /// What a file holds that `bench workload` wrote.
+    ///
+    /// # Errors
+    /// If it holds no workload.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read(path).io_at("read", path)?;
         let workload: Self = serde_json::from_slice(&text).map_err(|e| {
@@ -54,6 +58,9 @@ impl Workload {
     }
 
     /// The lengths of tokens artifacts, each with a name.
+    ///
+    /// # Errors
+    /// If a folder has no tokens.
     pub fn of_artifacts(artifacts: &[(String, PathBuf)]) -> Result<Self> {
         let tasks = artifacts.iter().map(|(name, folder)| {
             let tokens = TokenSet::read(&folder.join(TOKENS_FILE), &folder.join(TOKENS_INFO_FILE))?;
@@ -74,6 +81,7 @@ impl Workload {
 }
 
 impl Task {
+    /// Token ids of the labels.
     pub fn answers(&self) -> Answers {
         Answers { labels: self.labels.clone(), end: self.end }
     }

@@ -51,7 +51,8 @@ fn test() -> String {
     "test".to_owned()
 }
 
-/// How an answer becomes a label. One line here, one in `predictions.rs`.
+// One line here, and one in `predictions.rs`.
+/// How an answer becomes a label.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AnswerMode {

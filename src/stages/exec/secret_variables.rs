@@ -26,6 +26,7 @@ impl Secrets {
         Self(all)
     }
 
+    /// Whether there is nothing to mask.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
