@@ -8,8 +8,16 @@ use serde::Serialize;
 use super::bench::suite::SuiteArgs;
 use crate::{base::machine::Device, models::Dtype};
 
+/// What the program ends with.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    something failed, or what was to be printed couldn't be
+  2    wrong usage, or problems in the pipeline
+  130  interrupted";
+
 #[derive(Parser)]
-#[command(name = "emopipe", version, about, propagate_version = true)]
+#[command(name = "emopipe", version, about, after_help = EXIT_CODES, propagate_version = true)]
 pub struct Cli {
     /// Say more on standard error (repeat for more).
     #[arg(short, long, global = true, action = ArgAction::Count)]
@@ -55,7 +63,13 @@ pub enum Command {
     /// Print the JSON Schema of pipeline files, for editors.
     Schema,
     /// Print a completion script for a shell.
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the reference of pipeline files, as docs/reference.md has it.
+    #[command(hide = true)]
+    Reference(ReferenceArgs),
     /// Run one action; started by `run`.
     #[command(hide = true)]
     Worker,
@@ -175,6 +189,7 @@ pub struct TargetArgs {
 pub struct GraphArgs {
     #[command(flatten)]
     pub pipeline: PipelineArgs,
+    /// The language that describes it.
     #[arg(short, long, value_enum, default_value_t = GraphFormat::Mermaid)]
     pub format: GraphFormat,
     /// Every action instead of every stage.
@@ -286,6 +301,13 @@ pub struct AcceptArgs {
     /// Why the change can't alter the results; reports quote it.
     #[arg(short, long)]
     pub note: String,
+}
+
+#[derive(Args)]
+pub struct ReferenceArgs {
+    /// That of the command line, as docs/cli.md has it.
+    #[arg(long)]
+    pub cli: bool,
 }
 
 #[derive(Args)]

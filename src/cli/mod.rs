@@ -9,6 +9,7 @@ mod feasibility;
 mod graph;
 mod live;
 mod lock;
+mod manual;
 mod pin;
 mod plan;
 mod remote;
@@ -132,7 +133,10 @@ fn log_filter(verbose: u8) -> EnvFilter {
 }
 
 fn dispatch(cli: Cli) -> CommandResult {
-    if !matches!(cli.command, Command::Worker | Command::Supervise | Command::Completions { .. } | Command::Schema) {
+    if !matches!(
+        cli.command,
+        Command::Worker | Command::Supervise | Command::Completions { .. } | Command::Schema | Command::Reference(_)
+    ) {
         process::threads::prepare()?;
     }
     match cli.command {
@@ -163,6 +167,7 @@ fn dispatch(cli: Cli) -> CommandResult {
             terminal::print_verbatim(&String::from_utf8_lossy(&out));
             Ok(())
         }
+        Command::Reference(args) => manual::reference(&args),
         Command::Worker => Ok(worker::serve(stages::REGISTRY)?),
         Command::Supervise => Ok(process::serve()?),
     }

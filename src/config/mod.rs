@@ -41,10 +41,11 @@ pub use diagnostic::{Diagnostic, SourceMap, render, render_with};
 pub use edit::set_string;
 pub use load::{Loaded, load};
 pub use node::{Key, Node, Span, Table, Value, to_json};
+pub use pipeline::PROFILE_KEYS;
 pub use remote_table::{Bucket, RemoteConfig, RemotePlace, Service, UserConfig, user_config, user_config_path};
 pub use schema::{json_schema, unknown_to_schema};
 pub use size::{Size, parse_size};
-pub use stage::ResourceRequest;
+pub use stage::{COMMON_KEYS, ResourceRequest};
 pub use suggest::suggest;
 
 use std::{path::PathBuf, sync::Arc};

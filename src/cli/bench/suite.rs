@@ -52,7 +52,7 @@ pub struct SuiteArgs {
     /// Rank of LoRA.
     #[arg(long, default_value_t = 8)]
     rank: usize,
-    /// TrainingLength of a prefix.
+    /// Length of a prefix.
     #[arg(long, default_value_t = 32)]
     virtual_tokens: usize,
     /// Examples per step.
