@@ -2,7 +2,7 @@
 //!
 //! This layer knows the shape of a pipeline file (includes, profiles, axes, matrices, interpolation) and nothing of what
 //! a stage kind or a definition means: those bring their own serde types through [`Vocabulary`]. It reads files and
-//! runs nothing. [`load`] is the way in; `docs/pipeline-files.md` is the reference for users. In order:
+//! runs nothing. [`load()`] is the way in; `docs/pipeline-files.md` is the reference for users. In order:
 //!
 //! 1. `files`, `parse`: a file and its includes become one table. Later files win over earlier ones and the including
 //!    file over its includes, but a definition or a stage is written in one file only; `trust` says what may come from where.
