@@ -17,10 +17,11 @@ use emopipe::{
     base::{
         digest::Digest,
         error::{IoAt, Result},
+        machine::Resources,
     },
     config::{self, Diagnostic, LoadOptions, Node, Vocabulary, load},
     engine::{
-        Context, Isolation, Registry, ResolveContext, Resolved, Resources, StageKind,
+        Context, Isolation, Registry, ResolveContext, Resolved, StageKind,
         journal::{Entry, Observer},
         plan::{Finished, Plan},
         scheduler::{self, Options},

@@ -7,7 +7,7 @@ use emopipe::{
     config::{self, LoadOptions},
     data::{
         chat::Chat,
-        readers::{Encoding, Format},
+        readers::{Encoding, FileFormat},
         tokenizer::{Files, TextModel},
     },
     engine::{lockfile::LockFile, plan::Plan},
@@ -246,7 +246,7 @@ pub fn data(bytes: &[u8]) -> usize {
         r#"{"format": "lines"}"#,
     ];
     let encodings = [Encoding::Utf8, Encoding::Utf16, Encoding::Utf16Be, Encoding::Windows1252, Encoding::Latin1];
-    let format: Format = serde_json::from_str(formats[usize::from(*kind) % 5]).expect("a format");
+    let format: FileFormat = serde_json::from_str(formats[usize::from(*kind) % 5]).expect("a format");
     let encoding = encodings[usize::from(*kind) / 5 % 5];
     let records = match format.read("d.csv", bytes, encoding) {
         Ok(records) => records,
@@ -264,7 +264,7 @@ pub fn data(bytes: &[u8]) -> usize {
     if text.contains('\0') {
         return records.rows.len();
     }
-    let quoted: Format = serde_json::from_str(formats[0]).expect("a format");
+    let quoted: FileFormat = serde_json::from_str(formats[0]).expect("a format");
     let again = quoted.read("d.csv", text.as_bytes(), Encoding::Utf8).expect("what is quoted can be read");
     assert_eq!(again.rows.len(), records.rows.len());
     for (a, b) in again.rows.iter().zip(&records.rows) {

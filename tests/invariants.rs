@@ -14,10 +14,10 @@ use common::{
     tiny::{films, write_model},
 };
 use emopipe::{
-    base::{digest::Digest, error::IoAt},
+    base::{digest::Digest, error::IoAt, machine::Resources},
     config::{self, Diagnostic, LoadOptions, Node, Vocabulary, load, render},
     engine::{
-        Context, Isolation, Registry, ResolveContext, Resolved, Resources, StageKind,
+        Context, Isolation, Registry, ResolveContext, Resolved, StageKind,
         journal::{Entry, Event, Observer},
         plan::{Finished, Forecast, Plan, Selection},
         scheduler::{self, Options},

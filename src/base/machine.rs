@@ -5,8 +5,24 @@ use std::{fs, process::Command};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Resources;
-use crate::process::memory_limit;
+use super::cgroup::memory_limit;
+
+/// What an action occupies while it runs, and what a machine has of it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Threads.
+    pub cores: u32,
+    /// Bytes.
+    pub memory: u64,
+    /// Whole devices.
+    pub gpus: u32,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self { cores: 1, memory: 64 << 20, gpus: 0 }
+    }
+}
 
 /// Cores, memory and GPUs of this machine.
 pub fn resources() -> Resources {

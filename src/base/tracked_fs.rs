@@ -119,6 +119,12 @@ pub struct Observations {
     /// Large files, by their marks; none where a file changed too lately to be known again.
     #[serde(default)]
     marks: BTreeMap<PathBuf, Option<Mark>>,
+    /// Whether there is a regular file.
+    #[serde(default)]
+    files: BTreeMap<PathBuf, bool>,
+    /// Whether an environment variable is set, whose value is nobody's business.
+    #[serde(default)]
+    set: BTreeMap<String, bool>,
 }
 
 impl TrackedFs {
@@ -165,6 +171,13 @@ impl TrackedFs {
         }
         self.note(|observed| &mut observed.contents, path, None);
         Ok(None)
+    }
+
+    /// Whether there is a regular file, whatever is in it.
+    pub fn is_file(&self, path: &Path) -> bool {
+        let is_file = path.is_file();
+        self.note(|observed| &mut observed.files, path, is_file);
+        is_file
     }
 
     /// A hash of a file, if there is one. It is what `compute` gives, which isn't asked again for a large file that is what it
@@ -251,6 +264,13 @@ impl TrackedFs {
         value
     }
 
+    /// Whether an environment variable is set. Nothing is noted of its value.
+    pub fn is_set(&self, name: &str) -> bool {
+        let is_set = std::env::var_os(name).is_some();
+        self.notes().observed.set.insert(name.to_owned(), is_set);
+        is_set
+    }
+
     fn note<A: PartialEq>(&self, of: impl Fn(&mut Observations) -> &mut BTreeMap<PathBuf, A>, path: &Path, answer: A) {
         let mut notes = self.notes();
         let answers = of(&mut notes.observed);
@@ -286,6 +306,8 @@ impl Observations {
                 matching(pattern).is_ok_and(|(found, unreadable)| unreadable.is_empty() && found == *paths)
             })
             && self.variables.iter().all(|(name, value)| variable(name) == *value)
+            && self.set.iter().all(|(name, is_set)| std::env::var_os(name).is_some() == *is_set)
+            && self.files.iter().all(|(path, is_file)| path.is_file() == *is_file)
             && contents()
     }
 }
@@ -354,7 +376,7 @@ mod tests {
     fn every_change_of_an_answer_is_noticed_and_nothing_else_is() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        for name in ["a.toml", "b.toml", "data", "other"] {
+        for name in ["a.toml", "b.toml", "data", "kept", "other"] {
             fs::write(at(name), name).unwrap();
         }
         std::os::unix::fs::symlink(at("data"), at("link")).unwrap();
@@ -365,6 +387,7 @@ mod tests {
             assert_eq!(asked.digest(&at("data")).unwrap(), Digest::of(b"data"));
             assert_eq!(asked.digest_if_file(&at("by-hand")).unwrap(), None);
             assert_eq!(asked.real(&at("link")), at("data").canonicalize().ok());
+            assert!(asked.is_file(&at("kept")) && !asked.is_file(&at("absent")));
             let pattern = at("*.toml");
             assert_eq!(asked.matching(&pattern.to_string_lossy()).unwrap().0, [at("a.toml"), at("b.toml")]);
             asked.observed().unwrap()
@@ -376,7 +399,7 @@ mod tests {
         write("other", "of no account")(dir.path());
         write("b.toml", "nobody read it")(dir.path());
         assert!(observed.still_holds());
-        let changes: [Change; 6] = [
+        let changes: [Change; 7] = [
             (
                 "text",
                 |d| fs::write(d.join("a.toml"), "A.toml").unwrap(),
@@ -385,6 +408,7 @@ mod tests {
             ("new", |d| fs::write(d.join("absent"), "").unwrap(), |d| fs::remove_file(d.join("absent")).unwrap()),
             ("folder", |d| fs::create_dir(d.join("absent")).unwrap(), |d| fs::remove_dir(d.join("absent")).unwrap()),
             ("gone", |d| fs::remove_file(d.join("data")).unwrap(), |d| fs::write(d.join("data"), "data").unwrap()),
+            ("place", |d| fs::remove_file(d.join("kept")).unwrap(), |d| fs::write(d.join("kept"), "other").unwrap()),
             ("matches", |d| fs::write(d.join("c.toml"), "").unwrap(), |d| fs::remove_file(d.join("c.toml")).unwrap()),
             ("link", |d| point(d, "other"), |d| point(d, "data")),
         ];
@@ -454,6 +478,12 @@ mod tests {
         let mut observed = asked.observed().unwrap();
         assert!(observed.still_holds());
         observed.variables.insert("PATH".to_owned(), Some(Digest::of(b"elsewhere")));
+        assert!(!observed.still_holds());
+        let asked = TrackedFs::default();
+        assert!(asked.is_set("PATH") && !asked.is_set("EMOPIPE_NOT_SET"));
+        let mut observed = asked.observed().unwrap();
+        assert!(observed.still_holds() && observed.variables.is_empty(), "nothing is noted of a value");
+        observed.set.insert("EMOPIPE_NOT_SET".to_owned(), true);
         assert!(!observed.still_holds());
     }
 

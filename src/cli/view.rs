@@ -1,19 +1,22 @@
 //! What a run looks like: bars on a terminal, plain lines elsewhere.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
-    live::{Live, bar},
+    board::{Active, Board},
+    last_words::{ending, help, shared},
+    live::Live,
     scores::Scores,
     terminal::{self, hanging, say},
 };
-pub use crate::base::units::bytes;
 use crate::{
-    base::error::Error,
+    base::{
+        digest::Digest,
+        units::{bytes, duration},
+    },
     engine::{
         journal::{Entry, Event, Observer},
         scheduler::Summary,
@@ -24,93 +27,7 @@ use crate::{
 /// Without a terminal, one line of progress per action at most this often.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Results that the remote lacks in the last words; the journal has all.
-const UNPUSHED_SHOWN: usize = 10;
-
-/// What stands at the bottom of the terminal.
-struct Board {
-    began: Instant,
-    done: u64,
-    total: u64,
-    /// The pipeline, or what is done after all actions.
-    what: String,
-    active: Vec<Active>,
-}
-
-impl Board {
-    fn lines(&self) -> Vec<String> {
-        let seconds = self.began.elapsed().as_secs();
-        let clock = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
-        let overall = bar(self.done, self.total, 32);
-        let mut lines = vec![format!("{clock} {overall} {}/{} actions  {}", self.done, self.total, self.what)];
-        lines.extend(self.active.iter().map(Active::line));
-        lines
-    }
-}
-
-/// An action that is running.
-struct Active {
-    action: String,
-    began: Instant,
-    done: u64,
-    total: u64,
-    /// How far it is; empty before the first progress.
-    text: String,
-    /// Steps done when the first progress came, and when: a resumed action doesn't start at 0.
-    first: Option<(u64, Instant)>,
-    said: Instant,
-    /// What the action measured.
-    measured: HashMap<String, f64>,
-}
-
-impl Active {
-    fn new(action: &str) -> Self {
-        let now = Instant::now();
-        Self {
-            action: action.to_owned(),
-            began: now,
-            done: 0,
-            total: 0,
-            text: String::new(),
-            first: None,
-            said: now,
-            measured: HashMap::new(),
-        }
-    }
-
-    fn line(&self) -> String {
-        let so_far = match self.text.as_str() {
-            "" => format!("{} s", self.began.elapsed().as_secs()),
-            text => text.to_owned(),
-        };
-        format!("  {} {} {so_far}", short(&self.action), bar(self.done, self.total, 8))
-    }
-
-    fn progress(&mut self, done: u64, total: u64, unit: &str, note: &str) {
-        let (from, since) = *self.first.get_or_insert((done, Instant::now()));
-        let rate = (done - from.min(done)) as f64 / since.elapsed().as_secs_f64().max(1e-3);
-        let left = if rate > 0.0 { duration((total.saturating_sub(done)) as f64 / rate) } else { "?".to_owned() };
-        let (count, rate) = if unit == "byte" {
-            (format!("{}/{}", bytes(done), bytes(total)), format!("{}/s", bytes(rate as u64)))
-        } else {
-            (format!("{unit} {done}/{total}"), format!("{rate:.2}/s"))
-        };
-        let note = if note.is_empty() { String::new() } else { format!("  {note}") };
-        // A narrow terminal cuts the line: what matters most comes first.
-        self.text = format!("{count}  {left} left{note}  {rate}");
-        (self.done, self.total) = (done, total);
-    }
-
-    /// Its memory at the worst moment beside what was planned, where both are known.
-    fn memory(&self) -> String {
-        let of = |name: &str| self.measured.get(name).map(|n| bytes(*n as u64));
-        // On a GPU, the plan is about the GPU's memory.
-        let peak = of("peak_device_memory_bytes").or_else(|| of("peak_memory_bytes"));
-        let both = peak.zip(of("planned_memory_bytes"));
-        both.map_or_else(String::new, |(peak, planned)| format!("  {peak} of memory ({planned} planned)"))
-    }
-}
-
+/// Watches a run.
 pub struct View {
     board: Live<Board>,
     /// Whether there are bars; plain lines say as much where there are none.
@@ -124,9 +41,8 @@ pub struct View {
 impl View {
     /// A view that can say how good results are, if it has their store.
     pub fn new(store: Option<&Arc<Store>>) -> Self {
-        let board = Board { began: Instant::now(), done: 0, total: 0, what: String::new(), active: Vec::new() };
         Self {
-            board: Live::new(board, Board::lines),
+            board: Live::new(Board::new(), Board::lines),
             live: terminal::is_live(),
             exported: Vec::new(),
             pushing: None,
@@ -150,7 +66,7 @@ impl View {
             say("");
         }
         scores.iter().for_each(|line| say(line));
-        say(&outcome(summary));
+        say(&ending(summary));
         shared(summary);
         for (action, folder, written) in &self.exported {
             let what = match written {
@@ -191,7 +107,7 @@ impl View {
         self.board.state().done += actions;
     }
 
-    fn finished(&mut self, action: &str, key: &crate::base::digest::Digest, size: u64) {
+    fn finished(&mut self, action: &str, key: &Digest, size: u64) {
         let ended = self.end(action);
         self.count(1);
         let took = ended.as_ref().map_or(0.0, |active| active.began.elapsed().as_secs_f64());
@@ -199,64 +115,6 @@ impl View {
         let score = self.scores.note(action, key).and_then(|()| self.scores.last());
         let score = score.map_or_else(String::new, |score| format!("  {score}"));
         say(&format!("done   {action}  {}  {}{memory}{score}", duration(took), bytes(size)));
-    }
-}
-
-/// What there is to do about an error, below it.
-fn help(error: &Error, indent: &str) {
-    if let Some(help) = &error.help {
-        say(&format!("{indent}help: {}", hanging(help)));
-    }
-}
-
-/// How a run ended, in a line.
-fn outcome(summary: &Summary) -> String {
-    let time = duration(summary.elapsed.as_secs_f64());
-    let (pulled, size) = summary.remote.pulled;
-    if summary.ran == 0 && summary.failed.is_empty() && summary.skipped == 0 && !summary.interrupted {
-        return match pulled {
-            0 => format!("nothing to do: all {} results are in the store ({time})", summary.reused),
-            n => format!(
-                "nothing to compute: all {} results are in the store, {n} of them from the remote, {} ({time})",
-                summary.reused,
-                bytes(size)
-            ),
-        };
-    }
-    let mut parts = vec![format!("{} ran", summary.ran), format!("{} reused", summary.reused)];
-    if !summary.failed.is_empty() {
-        parts.push(format!("{} failed", summary.failed.len()));
-    }
-    if summary.skipped > 0 {
-        parts.push(format!("{} not run", summary.skipped));
-    }
-    let end = if summary.interrupted { "interrupted; the next run goes on from here: " } else { "" };
-    let pulled = match pulled {
-        0 => String::new(),
-        n => format!("\n{n} of the reused results came from the remote, {}", bytes(size)),
-    };
-    format!("{end}{} in {time}{pulled}", parts.join(", "))
-}
-
-/// What was sent to the remote, and what wasn't.
-fn shared(summary: &Summary) {
-    let (pushed, size) = summary.remote.pushed;
-    if pushed > 0 {
-        say(&format!("{pushed} results sent to the remote, {}", bytes(size)));
-    }
-    let unpushed = &summary.remote.unpushed;
-    if unpushed.is_empty() {
-        return;
-    }
-    say(&format!(
-        "{} results weren't sent to the remote; the next run, or `emopipe push`, tries again:",
-        unpushed.len()
-    ));
-    for (name, error) in unpushed.iter().take(UNPUSHED_SHOWN) {
-        say(&format!("  {name}: {}", hanging(&error.message)));
-    }
-    if let Some(more) = unpushed.len().checked_sub(UNPUSHED_SHOWN).filter(|n| *n > 0) {
-        say(&format!("  and {more} more"));
     }
 }
 
@@ -336,23 +194,5 @@ impl Observer for View {
             }
             Event::Pushed { .. } | Event::RunFinished { .. } => {}
         }
-    }
-}
-
-/// `train[movies-2,lora,0]` for `train[task=movies-2,method=lora,seed=0]`: the names of axes are clear from their values.
-fn short(action: &str) -> String {
-    let Some((stage, axes)) = action.split_once('[') else { return action.to_owned() };
-    let values: Vec<&str> = axes.split(',').map(|axis| axis.split_once('=').map_or(axis, |(_, value)| value)).collect();
-    format!("{stage}[{}", values.join(","))
-}
-
-/// `0.04 s`, `12 s`, `3m05s`, `2h10m`.
-pub fn duration(seconds: f64) -> String {
-    let whole = seconds.round() as u64;
-    match whole {
-        _ if seconds < 9.95 => format!("{seconds:.2} s"),
-        0..60 => format!("{whole} s"),
-        60..3600 => format!("{}m{:02}s", whole / 60, whole % 60),
-        _ => format!("{}h{:02}m", whole / 3600, whole % 3600 / 60),
     }
 }

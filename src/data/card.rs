@@ -9,10 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    expect::Expect,
+    expected_counts::Expect,
+    label_scheme::Scheme,
     normalize::{Requirement, Step, WordUnit},
-    readers::{Encoding, Format},
-    scheme::Scheme,
+    readers::{Encoding, FileFormat},
     split::{Fractions, Split},
 };
 use crate::fetch::Source;
@@ -54,7 +54,7 @@ pub struct Card {
     #[serde(default)]
     pub encoding: Encoding,
     /// File format, and its options.
-    pub read: Format,
+    pub read: FileFormat,
     /// Which column means what.
     pub fields: Fields,
     /// What is done to every text, in this order.
@@ -137,26 +137,6 @@ pub enum Duplicates {
     Keep,
 }
 
-/// Something that makes a definition unusable although each of its values is well-formed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Dotted path of keys inside the definition.
-    pub path: String,
-    pub message: String,
-    pub help: Option<String>,
-}
-
-impl Problem {
-    pub(super) fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into(), help: None }
-    }
-
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
-        self
-    }
-}
-
 impl Card {
     /// The files to read, in order.
     pub fn files(&self) -> Vec<FileSpec> {
@@ -173,98 +153,5 @@ impl Card {
     pub fn local_files(&self) -> BTreeSet<String> {
         let local = |source: &serde_json::Value| source.get("local").and_then(serde_json::Value::as_bool) == Some(true);
         self.source.iter().filter(|(_, source)| local(source)).map(|(name, _)| name.clone()).collect()
-    }
-
-    /// What is wrong with the card as a whole.
-    pub fn problems(&self) -> Vec<Problem> {
-        let mut found = Vec::new();
-        self.check_files(&mut found);
-        self.check_splits(&mut found);
-        found.extend(self.read.problems());
-        if self.schemes.is_empty() {
-            found.push(
-                Problem::new("schemes", "the card has no label scheme").help("add `[dataset.NAME.schemes.SCHEME]`"),
-            );
-        }
-        for (name, scheme) in &self.schemes {
-            found.extend(scheme.problems().into_iter().map(|p| {
-                let inner = if p.path.is_empty() { String::new() } else { format!(".{}", p.path) };
-                Problem { path: format!("schemes.{name}{inner}"), ..p }
-            }));
-            let (needed, key) = if scheme.bins.is_empty() {
-                (self.fields.label.is_some() || self.all_files_labelled(), "label")
-            } else {
-                (self.fields.value.is_some(), "value")
-            };
-            if !needed {
-                found.push(
-                    Problem::new(
-                        format!("schemes.{name}"),
-                        format!("scheme `{name}` needs a {key}, and no column has one"),
-                    )
-                    .help(format!("name the column: `fields.{key} = \"...\"`")),
-                );
-            }
-        }
-        found
-    }
-
-    fn all_files_labelled(&self) -> bool {
-        !self.files.is_empty() && self.files.iter().all(|f| f.label.is_some())
-    }
-
-    fn check_files(&self, found: &mut Vec<Problem>) {
-        if self.source.is_empty() {
-            found.push(Problem::new("source", "the card names no file").help("add `[dataset.NAME.source.\"FILE\"]`"));
-        }
-        let mut seen = BTreeSet::new();
-        let lists = self.fields.split_lists.values().map(|name| ("fields.split_lists", name));
-        for (key, name) in self.files.iter().map(|file| ("files", &file.name)).chain(lists) {
-            if !self.source.contains_key(name) {
-                let known: Vec<_> = self.source.keys().map(String::as_str).collect();
-                found.push(
-                    Problem::new(key, format!("`{name}` is not among the sources"))
-                        .help(format!("sources: {}", known.join(", "))),
-                );
-            }
-        }
-        for file in &self.files {
-            if !seen.insert(&file.name) {
-                found.push(Problem::new("files", format!("`{}` is listed twice", file.name)));
-            }
-        }
-        if self.fields.label.is_some() && self.files.iter().any(|f| f.label.is_some()) {
-            found.push(Problem::new("files", "labels come from a column or from the files, not from both"));
-        }
-    }
-
-    fn check_splits(&self, found: &mut Vec<Problem>) {
-        let by_file = self.files.iter().filter(|f| f.split.is_some()).count();
-        let sources = [
-            ("`split`", self.split.is_some()),
-            ("`fields.split`", self.fields.split.is_some()),
-            ("`files`", by_file > 0),
-        ];
-        let given: Vec<_> = sources.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
-        match given.as_slice() {
-            [] => found.push(Problem::new("", "the card doesn't say how rows are split").help(
-                "add `split = { train = 0.8, dev = 0.1, test = 0.1 }`, or say which file or column gives the split",
-            )),
-            [_] => {}
-            several => found.push(Problem::new("split", format!("splits come from {} at once", several.join(" and ")))),
-        }
-        if by_file > 0 && by_file < self.files.len() {
-            found.push(Problem::new("files", "some files have a split and some have none"));
-        }
-        let lists = &self.fields.split_lists;
-        if !lists.is_empty() && (self.fields.split.is_none() || !self.fields.splits.is_empty()) {
-            found.push(
-                Problem::new("fields.split_lists", "lists of splits need a column, and no `splits` beside them")
-                    .help("name the column whose values the files list: `fields.split = \"...\"`"),
-            );
-        }
-        if let Some(fractions) = &self.split {
-            found.extend(fractions.problems().into_iter().map(|message| Problem::new("split", message)));
-        }
     }
 }

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     card::{Card, Duplicates, Fields, FileSpec},
-    expect::{Comparison, Count},
+    expected_counts::{Comparison, Count},
     frame,
+    label_scheme::{Assigned, Raw, Scheme},
     normalize::{Requirement, Step, WordUnit, fold, normalize},
-    readers::{Encoding, Format, Record, Records, numbered},
-    scheme::{Assigned, Raw, Scheme},
+    readers::{Encoding, FileFormat, Record, Records, numbered},
     split::{Fractions, Split, TextHash},
     summary::{DuplicateCounts, Pin, SourceFile, SplitCounts, Summary},
     task::Limit,
@@ -36,7 +36,7 @@ pub struct Recipe {
     pub notes: Vec<String>,
     pub files: Vec<FileSpec>,
     pub encoding: Encoding,
-    pub read: Format,
+    pub read: FileFormat,
     pub fields: Fields,
     pub normalize: Vec<Step>,
     pub require: Vec<Requirement>,

@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::diagnose::diagnostic;
+use crate::config::{Diagnostic, Node};
+
 /// Part of a dataset. The order is that of every table and file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -45,17 +48,21 @@ pub struct Fractions {
 }
 
 impl Fractions {
-    /// What is wrong with the shares.
-    pub fn problems(&self) -> Vec<String> {
+    /// What is wrong with the shares; `node` is where they are written.
+    pub fn diagnostics(&self, node: &Node) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         for (split, share) in self.shares() {
             if !(0.0..=1.0).contains(&share) {
-                found.push(format!("the share of {} is {share}, which is no share between 0 and 1", split.name()));
+                found.push(diagnostic(
+                    node,
+                    [],
+                    format!("the share of {} is {share}, which is no share between 0 and 1", split.name()),
+                ));
             }
         }
         let sum: f64 = self.shares().iter().map(|(_, share)| share).sum();
         if (sum - 1.0).abs() > 1e-9 {
-            found.push(format!("the shares of train, dev and test sum to {sum}, not to 1"));
+            found.push(diagnostic(node, [], format!("the shares of train, dev and test sum to {sum}, not to 1")));
         }
         found
     }
@@ -103,6 +110,7 @@ impl TextHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::diagnose::nowhere;
 
     fn fractions(train: f64, dev: f64, test: f64) -> Fractions {
         Fractions { train, dev, test, salt: None }
@@ -147,8 +155,8 @@ mod tests {
 
     #[test]
     fn bad_shares_are_named() {
-        assert!(fractions(0.8, 0.1, 0.1).problems().is_empty());
-        assert!(fractions(0.8, 0.1, 0.2).problems()[0].contains("sum to 1.1"));
-        assert!(fractions(1.5, -0.5, 0.0).problems()[0].contains("train is 1.5"));
+        assert!(fractions(0.8, 0.1, 0.1).diagnostics(&nowhere()).is_empty());
+        assert!(fractions(0.8, 0.1, 0.2).diagnostics(&nowhere())[0].message.contains("sum to 1.1"));
+        assert!(fractions(1.5, -0.5, 0.0).diagnostics(&nowhere())[0].message.contains("train is 1.5"));
     }
 }

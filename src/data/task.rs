@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{card::Problem, prompt::default_words, split::Split};
-use crate::eval::metrics::Metric;
+use super::{diagnose::diagnostic, prompt::default_words, split::Split};
+use crate::{
+    config::{Diagnostic, Node},
+    eval::metrics::Metric,
+};
 
 /// A task, `[task.NAME]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -65,12 +68,12 @@ impl Task {
         labels.iter().map(|label| self.words.get(label).cloned().unwrap_or_else(|| default_words(label))).collect()
     }
 
-    /// What is wrong with the task under a scheme with these classes.
-    pub(super) fn problems(&self, labels: &[String]) -> Vec<Problem> {
+    /// What is wrong with the task under a scheme with these classes; `node` is where it is written.
+    pub(super) fn diagnostics(&self, node: &Node, labels: &[String]) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         for label in self.words.keys().filter(|label| !labels.contains(label)) {
             found.push(
-                Problem::new("words", format!("`{label}` is no class of scheme `{}`", self.scheme))
+                diagnostic(node, ["words"], format!("`{label}` is no class of scheme `{}`", self.scheme))
                     .help(format!("classes: {}", labels.join(", "))),
             );
         }
@@ -78,10 +81,11 @@ impl Task {
         for (i, answer) in answers.iter().enumerate() {
             let fold = |word: &str| word.trim().to_lowercase();
             if answer.trim().is_empty() {
-                found.push(Problem::new("words", format!("the model can't answer `{}` with nothing", labels[i])));
+                found.push(diagnostic(node, ["words"], format!("the model can't answer `{}` with nothing", labels[i])));
             } else if let Some(j) = answers[..i].iter().position(|other| fold(other) == fold(answer)) {
-                found.push(Problem::new(
-                    "words",
+                found.push(diagnostic(
+                    node,
+                    ["words"],
                     format!("`{}` and `{}` have the same answer `{answer}`", labels[j], labels[i]),
                 ));
             }
@@ -93,6 +97,7 @@ impl Task {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::diagnose::nowhere;
 
     fn task(words: &[(&str, &str)]) -> Task {
         Task {
@@ -110,13 +115,13 @@ mod tests {
     fn answers_follow_the_order_of_the_classes() {
         let labels = ["neg", "pos"].map(String::from);
         assert_eq!(task(&[("pos", "good")]).answers(&labels), ["Neg", "good"]);
-        assert!(task(&[("pos", "good")]).problems(&labels).is_empty());
+        assert!(task(&[("pos", "good")]).diagnostics(&nowhere(), &labels).is_empty());
     }
 
     #[test]
     fn words_for_unknown_classes_and_equal_answers_are_found() {
         let labels = ["neg", "pos"].map(String::from);
-        let found = task(&[("poss", "good"), ("pos", "Neg ")]).problems(&labels);
+        let found = task(&[("poss", "good"), ("pos", "Neg ")]).diagnostics(&nowhere(), &labels);
         assert!(found[0].message.contains("`poss` is no class"), "{found:?}");
         assert!(found[1].message.contains("same answer"), "{found:?}");
     }

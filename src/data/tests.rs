@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::{
     card::{Card, Duplicates},
+    diagnose::nowhere,
     preparation::{Prepared, Recipe},
     split::Split,
     summary::{Pin, SplitCounts},
@@ -295,7 +296,7 @@ fn every_card_of_the_project_is_sound() {
         }
     }
     for (name, card) in all.into_iter().chain(cards(&fixtures().join("datasets.toml"))) {
-        assert_eq!(card.problems(), [], "{name}");
+        assert_eq!(card.diagnostics(&nowhere()), [], "{name}");
     }
 }
 
@@ -429,19 +430,20 @@ fn contradictions_in_a_card_are_found() {
     let found = |change: fn(&mut Card)| {
         let mut card = card("ratings");
         change(&mut card);
-        card.problems().into_iter().map(|p| format!("{}: {}", p.path, p.message)).collect::<Vec<_>>().join("; ")
+        card.diagnostics(&nowhere()).into_iter().map(|d| d.message).collect::<Vec<_>>().join("; ")
     };
     assert_eq!(found(|_| {}), "");
     assert!(found(|c| c.split = None).contains("doesn't say how rows are split"));
     assert!(found(|c| c.fields.split = Some("mode".into())).contains("`split` and `fields.split` at once"));
-    assert!(found(|c| c.fields.value = None).contains("schemes.2: scheme `2` needs a value"));
+    assert!(found(|c| c.fields.value = None).contains("scheme `2` needs a value"));
     assert!(found(|c| c.source.clear()).contains("names no file"));
     assert!(found(|c| c.schemes.clear()).contains("no label scheme"));
-    assert!(found(|c| c.fields.split_lists = BTreeMap::from([(Split::Test, "tests.txt".into())])).contains(
-        "fields.split_lists: `tests.txt` is not among the sources; fields.split_lists: lists of splits need a column"
-    ));
+    assert!(
+        found(|c| c.fields.split_lists = BTreeMap::from([(Split::Test, "tests.txt".into())]))
+            .contains("`tests.txt` is not among the sources; lists of splits need a column")
+    );
     assert!(
         found(|c| c.files = vec![super::card::FileSpec { name: "x".into(), split: None, label: None }])
-            .contains("files: `x` is not among the sources")
+            .contains("`x` is not among the sources")
     );
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
-    Resources,
     journal::{self, Entry, Event},
     plan::{Forecast, Plan},
 };
+use crate::base::machine::Resources;
 use crate::{
     base::{
         digest::Digest,

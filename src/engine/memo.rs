@@ -19,11 +19,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Resources,
     journal::{Entry, Event, Journal, Observer},
     plan::Plan,
     scheduler::{RemoteSummary, Summary, run_name},
 };
+use crate::base::machine::Resources;
 use crate::{
     base::{
         digest::Digest,

@@ -1,23 +1,30 @@
 //! Plan, schedule, execute, journal, explain. Knows actions, not what they mean.
 
 pub mod acceptance;
+mod action_context;
 mod agree;
+mod cost;
 pub mod execute;
-mod exports;
 pub mod history;
+mod job;
 pub mod journal;
 pub mod key;
 mod kind;
 pub mod lineage;
 pub mod lockfile;
 pub mod memo;
+mod parallel;
 pub mod plan;
 pub mod reasons;
+mod resolved;
 pub mod scheduler;
+mod typed_stage;
 pub mod worker;
 pub mod worker_env;
 
-pub use kind::{
-    Artifact, Context, Estimate, Footprint, Isolation, Job, Progress, Registry, ResolveContext, Resolved, Resources,
-    StageKind, Unwatched, Usual, Work, vocabulary_entry,
-};
+pub use action_context::{Context, Progress, Unwatched};
+pub use cost::{Estimate, Footprint, Usual, Work};
+pub use job::{Artifact, Job};
+pub use kind::{Isolation, Registry, ResolveContext, StageKind, vocabulary_entry};
+pub use resolved::Resolved;
+pub use typed_stage::TypedStage;

@@ -15,18 +15,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rayon::prelude::*;
-
 use super::{
-    Artifact, Estimate, Isolation, Job, Resources,
+    Artifact, Estimate, Isolation, Job,
     execute::{Order, Purpose, execute},
     journal::{Entry, Event, Journal, Observer},
     key::Preimage,
-    plan::{Action, Finished, Forecast, PARALLEL_FROM, Plan, Selection},
+    plan::{Action, Finished, Forecast, Plan, Selection},
     reasons::Reason,
     worker::{self, Environment, Handle, Message, Reporter},
 };
 use crate::base::machine;
+use crate::base::machine::Resources;
 use crate::{
     base::{
         digest::Digest,
@@ -293,14 +292,7 @@ impl Scheduler<'_> {
         });
         let count = self.plan.actions.len();
         self.states = (0..count).map(|_| State::Waiting).collect();
-        self.missing = (0..count)
-            .map(|i| {
-                self.plan
-                    .graph
-                    .edges_directed(petgraph::graph::NodeIndex::new(i), petgraph::Direction::Incoming)
-                    .count()
-            })
-            .collect();
+        self.missing = (0..count).map(|i| self.plan.inputs(i).collect::<BTreeSet<_>>().len()).collect();
         self.inputs_known((0..count).filter(|i| self.plan.inputs(*i).next().is_none()).collect())?;
         loop {
             self.heed(stop);
@@ -442,11 +434,7 @@ impl Scheduler<'_> {
             });
             (i, found)
         };
-        if open.len() < PARALLEL_FROM {
-            open.into_iter().map(one).collect()
-        } else {
-            open.into_par_iter().map(one).collect()
-        }
+        super::parallel::map(open, one)
     }
 
     /// Whether a result that is about to be copied into the project is what its name says; if not, it is dropped.

@@ -1,6 +1,6 @@
 //! Keeps what opens doors out of what people read: a server may repeat in its answers what it was sent.
 
-use super::{location::credentials, source::Source, watch::Watch};
+use super::{source::Source, url_text::credentials, watch::Watch};
 use crate::base::error::{Error, Result};
 
 /// Texts that must not be shown.

@@ -10,15 +10,19 @@ use hf_hub::{HFClient, HFClientSync, HFError, HFRepositorySync, RepoType, reposi
 use reqwest::Url;
 
 use super::{
-    location::{HubFile, Location, shown},
+    location::{HubFile, Location},
     part::{About, Part},
     patience::unless_stopped,
+    plain_http::check_plain,
     redirect,
     retry::{Failure, retried},
+    url_text::shown,
     watch::Watch,
-    web::{USER_AGENT, check_plain, root_cause},
 };
-use crate::base::error::{Error, IoAt, Result};
+use crate::base::{
+    error::{Error, IoAt, Result},
+    http::{USER_AGENT, root_cause},
+};
 
 /// Downloads ask for so many bytes at a time: what an interruption loses at most, and what is held in memory.
 const CHUNK: u64 = 32 << 20;

@@ -4,10 +4,10 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use reqwest::Url;
 
-use super::mirror::percent_decoded;
+use super::url_text::{plain_path, shown};
 use crate::base::{
     error::{Error, Result},
-    secrets::{is_secret_name, masked},
+    secrets::masked,
 };
 
 /// A parsed source URL.
@@ -94,44 +94,6 @@ fn package(text: &str) -> Option<PackageFile> {
     let good = word(name, "-_.") && word(version, "-_.+!") && plain_path(member);
     good.then(|| PackageFile { name: name.into(), version: version.into(), member: member.into() })
 }
-
-/// Whether a slash-separated relative path has no empty, `.` or `..` parts: joined to a folder, it can't leave it.
-pub(super) fn plain_path(path: &str) -> bool {
-    !path.contains(['\\', '\0']) && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
-}
-
-/// The URL as it may be shown and kept: without user and password, and without the values of its query, any of which may
-/// be a token.
-pub(super) fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    // Both fail only for URLs that can't have credentials.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    let Some(query) = url.query().map(str::to_owned) else { return url.into() };
-    url.set_query(None);
-    let names = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, _)) => format!("{name}=..."),
-        None => "...".to_owned(),
-    });
-    format!("{url}?{}", names.collect::<Vec<_>>().join("&"))
-}
-
-/// What in a URL may be a credential, as it stands there and decoded: password (or the user where there is none), and values
-/// of the query.
-pub(super) fn credentials(url: &Url) -> Vec<String> {
-    let user = url.password().or(Some(url.username()).filter(|user| !user.is_empty()));
-    let values = url.query().unwrap_or_default().split('&').filter_map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or(("", pair));
-        (is_secret_name(name) || value.len() >= LONG).then_some(value)
-    });
-    let written = user.into_iter().chain(values).filter(|value| value.len() >= SHORTEST);
-    written.flat_map(|value| [value.to_owned(), percent_decoded(value)]).collect()
-}
-
-/// Shorter values would tear ordinary words apart, and protect nothing.
-const SHORTEST: usize = 4;
-/// From so many characters on a value may be a token whatever its name.
-const LONG: usize = 12;
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

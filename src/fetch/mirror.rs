@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use reqwest::Url;
 
 use super::{
-    location::{HubFile, Location, PackageFile, plain_path},
-    package_index,
+    location::{HubFile, Location, PackageFile},
+    package_name::normalised,
+    url_text::{percent_decoded, plain_path},
 };
 use crate::base::secrets::is_secret_name;
 
@@ -65,29 +66,8 @@ fn hub(h: &HubFile) -> String {
 }
 
 fn package(p: &PackageFile) -> Vec<String> {
-    let normal = package_index::normalised(&p.name);
+    let normal = normalised(&p.name);
     vec![format!("pypi/{normal}/{}", p.version), format!("pypi/{}/{}", p.name, p.version)]
-}
-
-/// Undoes `%20` and the like; leaves alone what isn't an escape or isn't UTF-8 afterwards.
-pub(super) fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let escape = bytes.get(i + 1..i + 3).and_then(|hex| std::str::from_utf8(hex).ok());
-        match (bytes[i], escape.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                i += 3;
-            }
-            (byte, _) => {
-                out.push(byte);
-                i += 1;
-            }
-        }
-    }
-    String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
 }
 
 #[cfg(test)]

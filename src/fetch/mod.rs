@@ -6,27 +6,41 @@
 
 mod address;
 mod archive;
+mod archive_format;
+mod bounded_read;
 mod conceal;
+mod fetch_settings;
+mod fetched;
 mod fetcher;
 mod gunzip;
+mod http_download;
+mod http_error;
+mod http_exchange;
 mod hub;
 mod location;
 #[cfg(test)]
 mod loopback;
 mod mirror;
+mod package_archives;
 mod package_index;
+mod package_name;
 mod part;
 mod patience;
+mod pip_config;
 mod placed_files;
+mod plain_http;
 mod redirect;
 mod retry;
 mod source;
+mod unavailable;
+mod url_text;
 mod watch;
 mod web;
 
-pub use fetcher::{Fetched, Fetcher, Settings};
+pub use fetch_settings::Settings;
+pub use fetched::{Fetched, sha256};
+pub use fetcher::Fetcher;
 #[doc(hidden)]
 pub use package_index::listed;
-pub use placed_files::sha256;
 pub use source::{Pin, Sha256, Source};
 pub use watch::Watch;

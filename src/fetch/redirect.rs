@@ -10,11 +10,14 @@ use reqwest::{
 
 use super::{
     address::{Guard, INSIDE, answered_publicly, is_inside, is_public, literal},
-    location::shown,
+    http_error::unsent,
     retry::Failure,
-    web::{USER_AGENT, root_cause, unsent},
+    url_text::shown,
 };
-use crate::base::error::{Error, Result};
+use crate::base::{
+    error::{Error, Result},
+    http::{USER_AGENT, root_cause},
+};
 
 const MAX_REDIRECTS: usize = 10;
 

@@ -9,7 +9,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::location::{Location, credentials};
+use super::{location::Location, plain_http::check_plain, url_text::credentials};
 use crate::base::{
     digest::Digest,
     error::{Error, Result},
@@ -131,7 +131,7 @@ impl Source {
             .map(|url| {
                 let location: Location = url.parse()?;
                 if let Location::Web(web) = &location {
-                    super::web::check_plain(web, self.pin().is_some())?;
+                    check_plain(web, self.pin().is_some())?;
                 }
                 Ok(location)
             })

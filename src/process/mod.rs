@@ -4,17 +4,17 @@
 //! itself, stays a descendant of the supervisor, which ends all of it when the command ends, when it is told to, and when
 //! whoever ordered the command is gone, however that came.
 
-mod cgroup;
 mod family;
 mod meter;
 mod oom;
 mod program;
 mod supervised;
+mod supervision;
 mod supervisor;
 pub mod threads;
 
-pub use cgroup::memory_limit;
 pub use oom::OomKills;
 pub use program::{take_name, this_program};
-pub use supervised::{Supervised, Task};
-pub use supervisor::{Ended, serve};
+pub use supervised::Supervised;
+pub use supervision::{Ended, Task};
+pub use supervisor::serve;

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::cgroup;
+use crate::base::cgroup;
 
 /// The kernel's counts at an instant.
 #[derive(Debug, Clone)]

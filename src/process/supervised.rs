@@ -1,38 +1,22 @@
 //! The other side of a supervisor: gives it its task, and hears how the command ended.
 
 use std::{
-    ffi::OsString,
     io::{ErrorKind, Read, Write},
     os::{fd::OwnedFd, unix::net::UnixStream},
     process::{Child, Stdio},
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
-
 use super::{
-    Ended,
     family::{adopt_orphans, end},
     program::this_program,
+    supervision::{Ended, Task},
     threads::FEWER,
 };
 use crate::base::error::{Error, Result};
 
 /// How long what a dead supervisor left behind may take to end.
 const LAST: Duration = Duration::from_secs(10);
-
-/// What a supervisor is to do. Goes through a socket and not through its environment, which others may read.
-#[derive(Serialize, Deserialize)]
-pub struct Task {
-    /// Program and arguments.
-    pub words: Vec<OsString>,
-    /// The command's whole environment.
-    pub env: Vec<(OsString, OsString)>,
-    /// Where it runs.
-    pub folder: OsString,
-    /// A file that one supervisor at a time holds: a second attempt waits for what is left of the first.
-    pub lock: OsString,
-}
 
 /// A command that runs below a supervisor. When this value is dropped, or its process dies, the command is ended with all that
 /// it started.

@@ -22,14 +22,13 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, WaitStatus};
-use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::{
-    Task,
     family::{adopt_orphans, end, names, reap, relatives, signal},
     meter::Meter,
     program::take_name,
+    supervision::{Ended, Task},
 };
 use crate::base::error::{Error, Result};
 
@@ -42,27 +41,6 @@ const LAST: Duration = Duration::from_secs(10);
 /// How long to sleep between two looks: at first, and at most.
 const FIRST_POLL: Duration = Duration::from_millis(1);
 const POLL: Duration = Duration::from_millis(25);
-
-/// How a command ended.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Ended {
-    /// Why it didn't begin.
-    pub not_started: Option<String>,
-    /// Whether that was for want of processes or memory.
-    pub scarce: bool,
-    /// As the system tells it; none where it was never heard.
-    pub status: Option<i32>,
-    /// Whether one of its processes was killed by somebody else.
-    pub killed: bool,
-    /// Bytes that all of its processes held together at the worst moment.
-    pub peak_memory: u64,
-    /// Whether the kernel ended processes for want of memory meanwhile, where the command was.
-    pub ran_short: bool,
-    /// Processes that it left running and that had to be ended.
-    pub left: Vec<String>,
-    /// Processes that couldn't be ended.
-    pub remaining: Vec<String>,
-}
 
 /// Carries out the one task that comes on standard input.
 ///
@@ -88,18 +66,19 @@ pub fn serve() -> Result<()> {
     Ok(())
 }
 
-/// What the supervisor is to do.
+/// Whether the command is to be ended before it ends itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Wish {
-    GoOn,
-    Stop,
-    /// At once: whoever gave the task is gone.
-    End,
+enum StopRequest {
+    None,
+    /// In good order.
+    Gently,
+    /// Whoever gave the task is gone.
+    AtOnce,
 }
 
 struct Supervisor {
     link: BufReader<UnixStream>,
-    wish: Wish,
+    stop: StopRequest,
     /// Set by signals that ask this process to end.
     signalled: Arc<AtomicBool>,
     meter: Meter,
@@ -118,12 +97,12 @@ impl Supervisor {
                 .map_err(|e| Error::environment(format!("can't listen for signals: {e}")))?;
         }
         let meter = Meter::new();
-        Ok(Self { link, wish: Wish::GoOn, signalled, meter, command: None, status: None, killed: false })
+        Ok(Self { link, stop: StopRequest::None, signalled, meter, command: None, status: None, killed: false })
     }
 
     fn run(&mut self, task: &Task) -> Ended {
         let _lock = self.after_predecessor(Path::new(&task.lock));
-        if self.wish != Wish::GoOn {
+        if self.stop != StopRequest::None {
             return Ended::default();
         }
         match start(task) {
@@ -134,7 +113,7 @@ impl Supervisor {
             }
         }
         let mut wait = FIRST_POLL;
-        while self.any_left() && self.status.is_none() && self.wish == Wish::GoOn {
+        while self.any_left() && self.status.is_none() && self.stop == StopRequest::None {
             self.meter.look();
             self.listen(wait);
             wait = (wait * 2).min(POLL);
@@ -156,7 +135,7 @@ impl Supervisor {
     /// nothing to wait for.
     fn after_predecessor(&mut self, path: &Path) -> Option<File> {
         let file = File::create(path).ok()?;
-        while self.wish == Wish::GoOn && matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+        while self.stop == StopRequest::None && matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
             self.listen(POLL);
         }
         Some(file)
@@ -165,15 +144,15 @@ impl Supervisor {
     /// Ends what is left of the command. Returns what had to be ended although nobody asked for it, and what couldn't be ended.
     fn wind_down(&mut self) -> (Vec<String>, Vec<String>) {
         let mut left = Vec::new();
-        if self.wish == Wish::GoOn {
+        if self.stop == StopRequest::None {
             self.give(LINGER);
             if self.any_left() {
                 left = names(&relatives());
             }
         }
-        if self.wish != Wish::End && self.any_left() {
+        if self.stop != StopRequest::AtOnce && self.any_left() {
             signal(Signal::TERM, self.command);
-            self.give(if self.wish == Wish::Stop { GRACE } else { LINGER });
+            self.give(if self.stop == StopRequest::Gently { GRACE } else { LINGER });
         }
         let (command, status) = (self.command, &mut self.status);
         let note = |pid, s| {
@@ -187,7 +166,7 @@ impl Supervisor {
     /// Gives what is left time to end.
     fn give(&mut self, time: Duration) {
         let start = Instant::now();
-        while self.wish != Wish::End && start.elapsed() < time && self.any_left() {
+        while self.stop != StopRequest::AtOnce && start.elapsed() < time && self.any_left() {
             self.meter.look();
             self.listen(FIRST_POLL * 5);
         }
@@ -204,20 +183,20 @@ impl Supervisor {
         })
     }
 
-    /// Waits for a wish; for a child's end, too, in most cases.
+    /// Waits for a request to stop; for a child's end, too, in most cases.
     fn listen(&mut self, time: Duration) {
         let _ = self.link.get_ref().set_read_timeout(Some(time));
         match self.link.fill_buf().map(<[u8]>::len) {
-            Ok(0) => self.wish = Wish::End,
+            Ok(0) => self.stop = StopRequest::AtOnce,
             Ok(some) => {
                 self.link.consume(some);
-                self.wish = Wish::Stop;
+                self.stop = StopRequest::Gently;
             }
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
-            Err(_) => self.wish = Wish::End,
+            Err(_) => self.stop = StopRequest::AtOnce,
         }
         if self.signalled.load(Ordering::Relaxed) {
-            self.wish = Wish::End;
+            self.stop = StopRequest::AtOnce;
         }
     }
 }

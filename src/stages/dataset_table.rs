@@ -10,10 +10,13 @@ use serde::Deserialize;
 
 use super::lookup::{definition_at, json, span};
 use crate::{
-    base::error::{IoAt, Result},
+    base::{
+        error::{IoAt, Result},
+        machine::Resources,
+    },
     config::{self, Diagnostic, Node, Spanned},
     data::{Card, Summary},
-    engine::{Context, Isolation, ResolveContext, Resolved, Resources, StageKind, Usual},
+    engine::{Context, Isolation, ResolveContext, Resolved, StageKind, Usual},
     fetch::Source,
     report::{DatasetEntry, DatasetLayout, Published, dataset_table},
 };

@@ -1,6 +1,6 @@
 //! What an action occupies on a device.
 
-use crate::{base::machine::Device, engine::Resources};
+use crate::base::machine::{Device, Resources};
 
 /// Host memory that work on a device needs beside the device's own.
 const HOST: u64 = 2 << 30;

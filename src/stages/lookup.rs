@@ -3,7 +3,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    base::error::{Category, Error},
+    base::error::Error,
     config::{self, Diagnostic, Span},
     engine::ResolveContext,
 };
@@ -32,7 +32,7 @@ pub(super) fn span(cx: &ResolveContext, key: &str) -> Option<Span> {
     cx.action.params.get(key).map(|n| n.span)
 }
 
-/// Both, or the problems of both.
+/// Both, or what is wrong with both.
 pub(super) fn both<A, B>(
     a: Result<A, Vec<Diagnostic>>,
     b: Result<B, Vec<Diagnostic>>,
@@ -43,9 +43,9 @@ pub(super) fn both<A, B>(
     }
 }
 
-/// Parameters as they enter the key.
-pub(super) fn json(params: &impl Serialize) -> Result<serde_json::Value, Vec<Diagnostic>> {
-    serde_json::to_value(params)
+/// What goes with an action beside its parameters.
+pub(super) fn json(value: &impl Serialize) -> Result<serde_json::Value, Vec<Diagnostic>> {
+    serde_json::to_value(value)
         .map_err(|e| vec![Diagnostic::new(format!("these parameters can't be written down: {e}"))])
 }
 
@@ -54,13 +54,4 @@ pub(super) fn diagnostic_at(cx: &ResolveContext, [kind, name, key]: [&str; 3], e
     let definition = cx.spec.definition(kind, name, None).ok();
     let place = definition.map(|node| node.get(key).unwrap_or(node).span).or_else(|| span(cx, kind));
     Diagnostic { help: e.help, ..Diagnostic::new(e.message).at(place) }
-}
-
-/// An error of what a model computes, with the names of the model and its adapter. Others have nothing to do with them.
-pub(super) fn about(e: Error, model: &str, adapter: Option<&str>) -> Error {
-    match (e.category, adapter) {
-        (Category::Input, Some(adapter)) => e.at(format!("the model `{model}` with the adapter `{adapter}`")),
-        (Category::Input, None) => e.at(format!("the model `{model}`")),
-        _ => e,
-    }
 }

@@ -8,9 +8,12 @@ mod table_layouts;
 use std::sync::Arc;
 
 use crate::{
-    base::error::{IoAt, Result},
+    base::{
+        error::{IoAt, Result},
+        machine::Resources,
+    },
     config::{self, Diagnostic, Node},
-    engine::{Context, Isolation, ResolveContext, Resolved, Resources, StageKind, Usual},
+    engine::{Context, Isolation, ResolveContext, Resolved, StageKind, Usual},
     report::{Evidence, Layout, Report},
 };
 use collect::{dataset, run};

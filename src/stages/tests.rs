@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Evaluate, Train};
+use super::{evaluate::Evaluate, train::Train};
 use crate::{
     base::digest::Digest,
     config::{ActionSpec, Diagnostic, InputSpec, Key, Node, Pipeline, Span, Spec, Value as V},

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     base::error::Result,
-    cli::args::{BenchAnswer, BenchModelArgs},
+    cli::bench::bench_args::{BenchAnswer, BenchModelArgs},
     eval::{classify::classify, generate::generate, rank},
     models::{Adapter, adapters::Head},
 };

@@ -12,7 +12,7 @@ use crate::{
         error::{Error, Result},
         machine::{Device, peak_memory},
     },
-    cli::args::{BenchMethod, BenchModelArgs},
+    cli::bench::bench_args::{BenchMethod, BenchModelArgs},
     engine::Progress,
     models::{
         self, Adapter, AdapterSpec, Backbone, BackboneSpec,

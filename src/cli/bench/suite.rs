@@ -1,26 +1,23 @@
 //! `bench suite`: all figures of a decoder on a device from one process, a JSON line for each piece of work as it is done.
 
-use std::{cell::OnceCell, collections::BTreeMap, path::PathBuf, time::Instant};
+use std::{cell::OnceCell, collections::BTreeMap, time::Instant};
 
-use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::{
+    bench_args::BenchMethod,
     bench_model,
     clock::{Clock, Lap},
     figures::{median, rate},
     products,
     subject::{Method, Subject, device_memory},
+    suite_args::SuiteArgs,
     workload::{Task, Workload},
 };
 use crate::{
-    base::{
-        error::{Error, Result},
-        machine::Device,
-    },
-    cli::args::{BenchMethod, at_least_one, device, dtype, named_path},
+    base::error::{Error, Result},
     engine::Unwatched,
-    models::{self, Adapter, BackboneSpec, Dims, Dtype, device as devices},
+    models::{self, Adapter, BackboneSpec, Dims, device as devices},
 };
 
 /// Steps that are done before a profiler looks.
@@ -31,58 +28,6 @@ const SAME_STEPS: u64 = 2;
 
 /// Products that are timed as one.
 const PRODUCTS: usize = 20;
-
-#[derive(Args)]
-pub struct SuiteArgs {
-    /// A known shape or a config.json; weights are drawn.
-    #[arg(long)]
-    model: String,
-    /// Layers, in place of the shape's own number.
-    #[arg(long, value_parser = at_least_one)]
-    layers: Option<usize>,
-    /// What computes.
-    #[arg(long, default_value = "cpu", value_parser = device)]
-    device: Device,
-    /// Number format of the frozen matrices.
-    #[arg(long, default_value = "f32", value_parser = dtype)]
-    dtype: Dtype,
-    /// A workload with a name, as `bench workload` writes it; its first task is trained.
-    #[arg(long, required = true, value_name = "NAME=FILE", value_parser = named_path)]
-    workload: Vec<(String, PathBuf)>,
-    /// Rank of LoRA.
-    #[arg(long, default_value_t = 8)]
-    rank: usize,
-    /// Length of a prefix.
-    #[arg(long, default_value_t = 32)]
-    virtual_tokens: usize,
-    /// Examples per step.
-    #[arg(long, default_value_t = 16, value_parser = at_least_one)]
-    batch: usize,
-    /// Steps that are measured, after the same ones for warm-up.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
-    steps: u64,
-    /// Rows of the layers' products.
-    #[arg(long, value_delimiter = ',', default_value = "514,640,1176,8208")]
-    rows: Vec<usize>,
-    /// Rows and columns of the matrices whose product is the ceiling.
-    #[arg(long, default_value_t = 8192, value_parser = at_least_one)]
-    size: usize,
-    /// Only these pieces of work; `--list` names them.
-    #[arg(long, value_name = "PIECE", value_delimiter = ',')]
-    only: Vec<String>,
-    /// All but these.
-    #[arg(long, value_name = "PIECE", value_delimiter = ',')]
-    skip: Vec<String>,
-    /// Begin no piece after so many seconds.
-    #[arg(long)]
-    seconds: Option<f64>,
-    /// Name the pieces, and do none.
-    #[arg(long)]
-    list: bool,
-    /// Threads [default: all cores].
-    #[arg(long)]
-    pub threads: Option<usize>,
-}
 
 /// One piece of work.
 enum Piece {

@@ -7,7 +7,7 @@ use super::{
     figures::{median, processor_seconds, rate, since},
     subject::{Method, Subject},
 };
-use crate::{base::error::Result, cli::args::BenchModelArgs};
+use crate::{base::error::Result, cli::bench::bench_args::BenchModelArgs};
 
 pub fn train(args: &BenchModelArgs, batch: usize, steps: u64, warmup: u64) -> Result<Value> {
     let (subject, workload) = Subject::of(args)?;

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use clap::{Arg, Args, Command, Id};
 
 use super::{
-    super::args::{EXIT_CODES, PipelineArgs},
     page::{Page, link, one_line},
     stated_default,
 };
+use crate::cli::{command_result::EXIT_CODES, pipeline_args::PipelineArgs};
 
 const INTRODUCTION: &str = "\
 Every command, argument and option. `make reference` writes this page from the definitions that parse the command line, so it says
@@ -20,7 +20,7 @@ const EVERY: &str = "Options of every command";
 const PIPELINES: &str = "Arguments of every command on a pipeline";
 
 /// The whole page, from the program's command.
-pub(super) fn page(mut program: Command) -> String {
+pub fn page(mut program: Command) -> String {
     program.build();
     let pipeline = PipelineArgs::augment_args(Command::new("pipeline"));
     let shared: BTreeSet<_> = pipeline.get_arguments().map(|arg| arg.get_id().clone()).collect();

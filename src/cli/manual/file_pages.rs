@@ -22,7 +22,7 @@ const FIRST: [&str; 4] = ["include", "pipeline", "axes", "params"];
 const LAST: [&str; 3] = ["stages", "remote", "profile"];
 
 /// The whole page, from the schema of pipeline files.
-pub(super) fn page(schema: &Json) -> String {
+pub fn page(schema: &Json) -> String {
     let tables = schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
     let definitions = tables.filter(|name| !FIRST.contains(name) && !LAST.contains(name));
     let sections: Vec<Section> = FIRST

@@ -9,7 +9,7 @@ use minijinja::{
     value::{Kwargs, Rest},
 };
 
-use super::{generation, python};
+use super::{generation_tag, python};
 use crate::base::error::{Error, Result};
 
 const NAME: &str = "chat template";
@@ -60,7 +60,7 @@ impl<'a> Template<'a> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
         environment.add_function(DATE, move |format: String| today(date, &format));
-        environment.add_template_owned(NAME, generation::plain(source)).map_err(|e| unusable(&e))?;
+        environment.add_template_owned(NAME, generation_tag::plain(source)).map_err(|e| unusable(&e))?;
         Ok(Self { source, named, environment })
     }
 

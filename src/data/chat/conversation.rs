@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     chat_template::Template,
-    message::{self, Rendered},
+    rendering::{self, Rendered},
 };
 use crate::{
     base::error::{Error, Result},
@@ -47,11 +47,11 @@ impl<'a> Chat<'a> {
             )
         })?;
         let template = Template::new(template, &model.named, date)?;
-        let sample = message::render(&template, &[("user", SAMPLE)], 0, true)?;
+        let sample = rendering::render(&template, &[("user", SAMPLE)], 0, true)?;
         if sample.quoted.is_empty() {
             return Err(unseen());
         }
-        let conversation = message::render(&template, &[("user", SAMPLE), ("assistant", SAMPLE)], 1, false);
+        let conversation = rendering::render(&template, &[("user", SAMPLE), ("assistant", SAMPLE)], 1, false);
         // A template may refuse to show answers; then there is nothing to learn from it.
         let answered = conversation.ok().filter(|whole| !whole.quoted.is_empty());
         let mut chat = Self {
@@ -104,7 +104,7 @@ impl<'a> Chat<'a> {
     }
 
     fn render_prompt(&self, message: &str) -> Result<Rendered> {
-        message::render(&self.template, &[("user", message)], 0, true)
+        rendering::render(&self.template, &[("user", message)], 0, true)
     }
 
     fn encode(&self, rendered: &Rendered) -> Result<Vec<u32>> {

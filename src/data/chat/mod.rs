@@ -5,8 +5,8 @@
 
 mod chat_template;
 mod conversation;
-mod generation;
-mod message;
+mod generation_tag;
 mod python;
+mod rendering;
 
 pub use conversation::Chat;

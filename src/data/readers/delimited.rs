@@ -3,8 +3,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Place, Problem, Reader, Record, Records, check_line_ends, line_end, listed, numbered, torn};
-use crate::base::error::{Error, Result};
+use super::{
+    line_ends::{check_line_ends, numbered},
+    quoted_rows::{Row, quoted_rows},
+    reader::Reader,
+    records::{Place, Record, Records, listed},
+};
+use crate::{
+    base::error::{Error, Result},
+    config::{Diagnostic, Node},
+    data::diagnose::diagnostic,
+};
 
 /// Fields between delimiters, one row a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,7 +37,7 @@ impl Default for Delimited {
 
 impl Reader for Delimited {
     fn read(&self, _: &str, text: &str) -> Result<Records> {
-        let mut rows = if self.quoted { self.quoted_rows(text)? } else { self.plain_rows(text) };
+        let mut rows = if self.quoted { quoted_rows(text, self.delimiter as u8)? } else { self.plain_rows(text) };
         let columns = if !self.columns.is_empty() {
             self.columns.clone()
         } else if rows.is_empty() {
@@ -57,65 +66,26 @@ impl Reader for Delimited {
         Ok(Records { columns, rows })
     }
 
-    fn problems(&self) -> Vec<Problem> {
+    fn diagnostics(&self, table: &Node) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         if !self.delimiter.is_ascii() || matches!(self.delimiter, '\r' | '\n' | '\0') {
-            found.push(Problem::new("read.delimiter", "the delimiter must be an ASCII character that ends no line"));
+            found.push(diagnostic(table, ["delimiter"], "the delimiter must be an ASCII character that ends no line"));
         }
         if self.quoted && self.delimiter == '"' {
-            found.push(Problem::new("read.delimiter", "a quote can't be the delimiter unless `quoted = false`"));
+            found.push(diagnostic(table, ["delimiter"], "a quote can't be the delimiter unless `quoted = false`"));
         }
         if self.rest && (self.quoted || self.columns.is_empty()) {
-            found.push(Problem::new("read.rest", "`rest` needs `quoted = false`, and `columns`"));
+            found.push(diagnostic(table, ["rest"], "`rest` needs `quoted = false`, and `columns`"));
         }
         let mut seen = std::collections::BTreeSet::new();
         if let Some(twice) = self.columns.iter().find(|name| !seen.insert(*name)) {
-            found.push(Problem::new("read.columns", format!("`{twice}` is listed twice")));
+            found.push(diagnostic(table, ["columns"], format!("`{twice}` is listed twice")));
         }
         found
     }
 }
 
-/// A row and the lines that it begins and ends in.
-struct Row {
-    line: u64,
-    last: u64,
-    fields: Vec<String>,
-}
-
-impl Row {
-    fn place(&self) -> String {
-        match self.last - self.line {
-            0 => format!("line {}", self.line),
-            _ => format!("lines {} to {}, which quotes make one row", self.line, self.last),
-        }
-    }
-}
-
 impl Delimited {
-    fn quoted_rows(&self, text: &str) -> Result<Vec<Row>> {
-        let mut cursor = Cursor {
-            text,
-            at: 0,
-            line: 1,
-            delimiter: self.delimiter as u8,
-            mac: !text.contains('\n'),
-            alone: None,
-            fed: false,
-        };
-        let mut rows = Vec::new();
-        while cursor.at < text.len() {
-            // Between rows, empty lines are nothing.
-            if !cursor.line_end() {
-                rows.push(cursor.row()?);
-            }
-        }
-        match cursor.alone {
-            Some(line) if cursor.fed && rows.iter().all(|row| row.fields.len() < 2) => Err(torn(line)),
-            _ => Ok(rows),
-        }
-    }
-
     fn plain_rows(&self, text: &str) -> Vec<Row> {
         let most = if self.rest { self.columns.len().max(1) } else { usize::MAX };
         let row = |(line, text): (u64, &str)| Row {
@@ -127,106 +97,10 @@ impl Delimited {
     }
 }
 
-/// Goes through a text with quotes. What could be read in two ways is an error.
-struct Cursor<'a> {
-    text: &'a str,
-    at: usize,
-    line: u64,
-    delimiter: u8,
-    /// Whether a CR ends lines inside of quotes, too. Outside it always does.
-    mac: bool,
-    /// The first line that ends in a CR alone.
-    alone: Option<u64>,
-    /// Whether any line ends in a line feed.
-    fed: bool,
-}
-
-impl Cursor<'_> {
-    fn rest(&self) -> &[u8] {
-        &self.text.as_bytes()[self.at..]
-    }
-
-    /// Passes over a line end, if there is one here.
-    fn line_end(&mut self) -> bool {
-        let length = line_end(self.rest());
-        match &self.rest()[..length] {
-            [b'\r'] => self.alone = self.alone.or(Some(self.line)),
-            end => self.fed |= !end.is_empty(),
-        }
-        self.at += length;
-        self.line += u64::from(length > 0);
-        length > 0
-    }
-
-    fn row(&mut self) -> Result<Row> {
-        let (line, mut fields) = (self.line, Vec::new());
-        loop {
-            fields.push(if self.rest().first() == Some(&b'"') { self.quoted()? } else { self.unquoted()? });
-            let last = self.line;
-            if self.rest().first() == Some(&self.delimiter) {
-                self.at += 1;
-            } else if self.at == self.text.len() || self.line_end() {
-                return Ok(Row { line, last, fields });
-            }
-        }
-    }
-
-    fn unquoted(&mut self) -> Result<String> {
-        let rest = self.rest();
-        let length = rest.iter().position(|b| *b == self.delimiter || matches!(b, b'\r' | b'\n')).unwrap_or(rest.len());
-        let field = &self.text[self.at..self.at + length];
-        let inner = field.trim();
-        if inner.len() > 1 && inner.starts_with('"') && inner.ends_with('"') {
-            return Err(Error::input(format!("line {}: blanks before the quote that opens a field", self.line))
-                .help("take them out, or say `quoted = false` in the dataset's card if quotes are part of the text"));
-        }
-        self.at += length;
-        Ok(field.to_owned())
-    }
-
-    fn quoted(&mut self) -> Result<String> {
-        let opened = self.line;
-        self.at += 1;
-        let mut field = String::new();
-        loop {
-            let Some(length) = self.text[self.at..].find('"') else {
-                return Err(Error::input(format!("line {opened}: a quote opens a field and is never closed")).help(
-                    "close it, double it if it is part of the text, or say `quoted = false` in the dataset's card",
-                ));
-            };
-            let end = self.at + length;
-            field.push_str(&self.text[self.at..end]);
-            let ends = self.text[self.at..end].matches(if self.mac { '\r' } else { '\n' });
-            self.line += ends.count() as u64;
-            self.at = end + 1;
-            match self.rest().first() {
-                Some(b'"') => {
-                    field.push('"');
-                    self.at += 1;
-                }
-                None | Some(b'\r' | b'\n') => return Ok(field),
-                Some(next) if *next == self.delimiter => return Ok(field),
-                Some(_) => return Err(self.stray(opened)),
-            }
-        }
-    }
-
-    /// The error for a quote in a quoted field that neither ends it nor is doubled.
-    fn stray(&self, opened: u64) -> Error {
-        let since = match self.line - opened {
-            0 => String::new(),
-            _ => format!(" that opens in line {opened}"),
-        };
-        Error::input(format!("line {}: something follows the quote that closes a field{since}", self.line)).help(
-            "a quote that is part of a quoted text must be doubled (\"\"); a quote that isn't closed ends at the next one. If \
-             quotes mean nothing in this file, say `quoted = false` in the dataset's card",
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::diagnose::nowhere;
 
     fn values(records: &Records) -> Vec<Vec<&str>> {
         records.rows.iter().map(|r| (0..records.columns.len()).filter_map(|c| r.get(c)).collect()).collect()
@@ -306,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_has_no_meaning_is_found_in_the_card() {
-        let message = |d: Delimited| d.problems().into_iter().map(|p| p.message).collect::<String>();
+        let message = |d: Delimited| d.diagnostics(&nowhere()).into_iter().map(|p| p.message).collect::<String>();
         assert!(message(Delimited { delimiter: '"', ..Delimited::default() }).contains("a quote"));
         assert!(message(Delimited { delimiter: '\n', ..Delimited::default() }).contains("ends no line"));
         let twice = vec!["a".to_owned(), "a".to_owned()];

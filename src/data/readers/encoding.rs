@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::line_at;
+use super::line_ends::line_at;
 use crate::base::error::{Error, Result};
 
 /// Character encoding.

@@ -7,10 +7,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Place, Problem, Reader, Record, Records,
-    value::{self, Table, Value},
+    json_parser::parse,
+    json_path::{PathStep, look_up, steps},
+    json_value::{Table, Value},
+    reader::Reader,
+    records::{Place, Record, Records},
 };
-use crate::base::error::{Error, Result};
+use crate::{
+    base::error::{Error, Result},
+    config::{Diagnostic, Node},
+    data::diagnose::diagnostic,
+};
 
 /// Tables (objects) as rows; tables inside of a row give columns such as `emotion.main`. Values are kept as they are written,
 /// so ids may have any number of digits. A file of JSON Lines is the list of its values, so that `{row}` leads to its rows.
@@ -27,41 +34,24 @@ pub struct Json {
     pub columns: BTreeMap<String, String>,
 }
 
-/// A part of a path.
-enum Step<'a> {
-    Key(&'a str),
-    /// All members, or the one that a column names.
-    Named(&'a str),
-}
-
-fn steps(path: &str) -> Result<Vec<Step<'_>>> {
-    path.split('.')
-        .map(|part| match part.strip_prefix('{').and_then(|p| p.strip_suffix('}')) {
-            Some(name) if !name.is_empty() && !name.contains(['{', '}']) => Ok(Step::Named(name)),
-            None if !part.is_empty() && !part.contains(['{', '}']) => Ok(Step::Key(part)),
-            _ => Err(Error::input(format!("`{path}` is no path of keys and `{{NAME}}`s between dots"))),
-        })
-        .collect()
-}
-
 impl Reader for Json {
     fn read(&self, name: &str, text: &str) -> Result<Records> {
-        let root = value::parse(name, text)?;
-        let steps = steps(&self.rows)?;
+        let root = parse(name, text)?;
+        let path = steps(&self.rows)?;
         let mut walk = Walk { columns: IndexMap::new(), rows: Vec::new() };
-        for step in &steps {
-            if let Step::Named(name) = step {
+        for step in &path {
+            if let PathStep::Named(name) = step {
                 walk.columns.insert((*name).to_owned(), name.to_string());
             }
         }
-        walk.descend(&root, &steps, &mut Vec::new())?;
+        walk.descend(&root, &path, &mut Vec::new())?;
         let Walk { mut columns, mut rows } = walk;
         for (name, path) in &self.columns {
             if columns.contains_key(name) {
                 return Err(Error::input(format!("the rows have a column `{name}` already"))
                     .help("give the column another name under `read.columns` in the dataset's card"));
             }
-            let steps = self::steps(path)?;
+            let steps = steps(path)?;
             for row in &mut rows {
                 let value = look_up(&root, &steps, |name| row.get(columns.get_index_of(name)?));
                 row.add(columns.len(), value);
@@ -71,19 +61,19 @@ impl Reader for Json {
         Ok(Records { columns: columns.into_keys().collect(), rows })
     }
 
-    fn problems(&self) -> Vec<Problem> {
+    fn diagnostics(&self, table: &Node) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         match steps(&self.rows) {
-            Ok(steps) if steps.iter().any(|s| matches!(s, Step::Named(_))) => {}
+            Ok(steps) if steps.iter().any(|s| matches!(s, PathStep::Named(_))) => {}
             Ok(_) => found.push(
-                Problem::new("read.rows", format!("`{}` leads to one value and not to rows", self.rows))
+                diagnostic(table, ["rows"], format!("`{}` leads to one value and not to rows", self.rows))
                     .help("say over which lists or tables the rows go, such as `{dialogue}.{turn}`"),
             ),
-            Err(e) => found.push(Problem::new("read.rows", e.message)),
+            Err(e) => found.push(diagnostic(table, ["rows"], e.message)),
         }
         for (name, path) in &self.columns {
             if let Err(e) = steps(path) {
-                found.push(Problem::new(format!("read.columns.{name}"), e.message));
+                found.push(diagnostic(table, ["columns", name], e.message));
             }
         }
         found
@@ -97,7 +87,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn descend(&mut self, at: &Value, steps: &[Step], members: &mut Vec<(String, String)>) -> Result<()> {
+    fn descend(&mut self, at: &Value, steps: &[PathStep], members: &mut Vec<(String, String)>) -> Result<()> {
         let place = Place::Members(members.clone());
         let Some((step, rest)) = steps.split_first() else {
             return match at {
@@ -108,7 +98,7 @@ impl Walk {
             };
         };
         match (step, at) {
-            (Step::Key(key), Value::Table(table)) => match table.get(*key) {
+            (PathStep::Key(key), Value::Table(table)) => match table.get(*key) {
                 Some(inner) => self.descend(inner, rest, members),
                 None => {
                     let have: Vec<&str> = table.keys().map(AsRef::as_ref).take(8).collect();
@@ -117,13 +107,13 @@ impl Walk {
                         .at(place))
                 }
             },
-            (Step::Named(name), Value::List(list)) => {
+            (PathStep::Named(name), Value::List(list)) => {
                 list.iter().enumerate().try_for_each(|(i, inner)| self.member(name, i + 1, inner, rest, members))
             }
-            (Step::Named(name), Value::Table(table)) => {
+            (PathStep::Named(name), Value::Table(table)) => {
                 table.iter().try_for_each(|(key, inner)| self.member(name, key, inner, rest, members))
             }
-            (Step::Key(name) | Step::Named(name), other) => {
+            (PathStep::Key(name) | PathStep::Named(name), other) => {
                 Err(Error::input(format!("{} where `{name}` should be looked for", other.kind()))
                     .help(PATH_HELP)
                     .at(place))
@@ -136,7 +126,7 @@ impl Walk {
         name: &str,
         member: impl ToString,
         inner: &Value,
-        rest: &[Step],
+        rest: &[PathStep],
         members: &mut Vec<(String, String)>,
     ) -> Result<()> {
         members.push((name.to_owned(), member.to_string()));
@@ -190,24 +180,10 @@ fn flatten<'v, 'a>(keys: &mut Vec<&'v str>, table: &'v Table<'a>, into: &mut Vec
     }
 }
 
-fn look_up<'r>(root: &Value, steps: &[Step], column: impl Fn(&str) -> Option<&'r str>) -> Option<String> {
-    let found = steps.iter().try_fold(root, |at, step| {
-        let key = match step {
-            Step::Key(key) => key,
-            Step::Named(name) => column(name)?,
-        };
-        match at {
-            Value::Table(table) => table.get(key),
-            Value::List(list) => list.get(key.parse::<usize>().ok()?.checked_sub(1)?),
-            _ => None,
-        }
-    });
-    found?.scalar()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::diagnose::nowhere;
 
     fn json(rows: &str) -> Json {
         Json { rows: rows.to_owned(), columns: BTreeMap::new() }
@@ -303,7 +279,8 @@ mod tests {
 
     #[test]
     fn paths_that_lead_nowhere_are_found_in_the_card() {
-        let message = |rows: &str| json(rows).problems().into_iter().map(|p| p.message).collect::<String>();
+        let message =
+            |rows: &str| json(rows).diagnostics(&nowhere()).into_iter().map(|p| p.message).collect::<String>();
         assert_eq!(message("{d}.{t}"), "");
         assert!(message("a.b").contains("one value and not to rows"));
         for bad in ["", "{}", "a..{b}", "{a", "{a}}.b"] {

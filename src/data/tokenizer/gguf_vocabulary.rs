@@ -1,7 +1,6 @@
 //! The tokenizer inside a GGUF file: byte-level BPE (`tokenizer.ggml.model = gpt2`).
 //!
-//! The keys are those of the GGUF specification. `tokenizer.ggml.pre` names the rule by which text is cut before merging;
-//! each rule here is the one in the tokenizer that the model was published with.
+//! The keys are those of the GGUF specification.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,67 +8,22 @@ use std::{
 };
 
 use tokenizers::{
-    AddedToken, SplitDelimiterBehavior,
-    decoders::byte_level::ByteLevel as ByteLevelDecoder,
+    AddedToken,
     models::bpe::{BPE, Merges, Vocab},
-    normalizers::NFC,
-    pre_tokenizers::{
-        PreTokenizerWrapper,
-        byte_level::ByteLevel,
-        digits::Digits,
-        sequence::Sequence,
-        split::{Split, SplitPattern},
-    },
 };
 
 use super::{
-    LibraryTokenizer, TextModel,
     gguf_metadata::Metadata,
-    library::library,
-    text_model::{Files, Origin},
+    gguf_pre_tokenizer::PreTokenization,
+    library_tokenizer::{LibraryTokenizer, library},
+    model_files::Files,
+    pretrained_tokenizer::TextModel,
+    tokenizer_format::{Origin, TokenizerFormat},
 };
 use crate::base::{
     error::{At, Error, Result},
     gguf_header::{Header, Value},
 };
-
-/// How text is cut into the words that BPE works on.
-struct Cut {
-    name: &'static str,
-    /// Text is brought to Unicode's composed form first.
-    nfc: bool,
-    /// Every numeric character is a word.
-    digits: bool,
-    /// A word is a match; without one, the rule of GPT-2.
-    words: Option<&'static str>,
-    /// A word of the vocabulary is taken whole, whatever the merges would give.
-    whole_words: bool,
-}
-
-const CUTS: [Cut; 4] = [
-    Cut { name: "gpt-2", nfc: false, digits: false, words: None, whole_words: false },
-    Cut { name: "smollm", nfc: false, digits: true, words: None, whole_words: false },
-    Cut {
-        name: "qwen2",
-        nfc: true,
-        digits: false,
-        words: Some(concat!(
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
-            r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-        )),
-        whole_words: false,
-    },
-    Cut {
-        name: "llama-bpe",
-        nfc: false,
-        digits: false,
-        words: Some(concat!(
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
-            r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-        )),
-        whole_words: true,
-    },
-];
 
 /// `tokenizer.ggml.token_type`
 const CONTROL: i64 = 3;
@@ -88,23 +42,34 @@ const NAMED: [(&str, &str); 4] = [
 const NOT_READ: [&str; 4] =
     ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"];
 
-pub fn find(files: &Files) -> Result<Option<&Path>> {
-    let mut found = files.iter().filter(|(name, _)| name.ends_with(".gguf"));
-    match (found.next(), found.next()) {
-        (Some((a, _)), Some((b, _))) => Err(Error::input(format!("the model has several GGUF files: {a}, {b}"))
-            .help("keep the one that is to be used; split GGUF files aren't supported")),
-        (one, _) => Ok(one.map(|(_, path)| path.as_path())),
-    }
-}
+/// The format of a vocabulary inside a GGUF file.
+pub struct GgufVocabulary;
 
-pub fn load(path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
-    if let Some(name) = NOT_READ.iter().find(|name| origin.files.contains_key(**name)) {
-        return Err(Error::input(format!("`{name}` isn't read beside a GGUF file, which brings its own tokenizer"))
-            .help("remove it from the model's files, or add the model's `tokenizer.json` to have that one used"));
+impl TokenizerFormat for GgufVocabulary {
+    fn file_name(&self) -> &'static str {
+        "*.gguf"
     }
-    let name = origin.files.keys().find(|name| name.ends_with(".gguf")).map_or("*.gguf", String::as_str);
-    let header = Header::read(path).at(name)?;
-    text_model(&header.metadata).at("GGUF metadata")
+
+    fn find<'a>(&self, files: &'a Files) -> Result<Option<&'a Path>> {
+        let mut found = files.iter().filter(|(name, _)| name.ends_with(".gguf"));
+        match (found.next(), found.next()) {
+            (Some((a, _)), Some((b, _))) => Err(Error::input(format!("the model has several GGUF files: {a}, {b}"))
+                .help("keep the one that is to be used; split GGUF files aren't supported")),
+            (one, _) => Ok(one.map(|(_, path)| path.as_path())),
+        }
+    }
+
+    fn load(&self, path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
+        if let Some(name) = NOT_READ.iter().find(|name| origin.files.contains_key(**name)) {
+            return Err(Error::input(format!(
+                "`{name}` isn't read beside a GGUF file, which brings its own tokenizer"
+            ))
+            .help("remove it from the model's files, or add the model's `tokenizer.json` to have that one used"));
+        }
+        let name = origin.files.keys().find(|name| name.ends_with(".gguf")).map_or("*.gguf", String::as_str);
+        let header = Header::read(path).at(name)?;
+        text_model(&header.metadata).at("GGUF metadata")
+    }
 }
 
 pub(super) fn text_model(metadata: &HashMap<String, Value>) -> Result<TextModel> {
@@ -115,7 +80,7 @@ pub(super) fn text_model(metadata: &HashMap<String, Value>) -> Result<TextModel>
         return Err(Error::input(format!("tokenizer `{model}` isn't supported"))
             .help("`gpt2` (byte-level BPE) is; add the model's `tokenizer.json` to its files to have that one used"));
     }
-    let cut = cut(meta.string("tokenizer.ggml.pre")?)?;
+    let cut = PreTokenization::named(meta.string("tokenizer.ggml.pre")?)?;
     let tokens = meta.strings("tokenizer.ggml.tokens")?;
     let types = meta.integers("tokenizer.ggml.token_type")?;
     if types.len() != tokens.len() {
@@ -152,33 +117,17 @@ pub(super) fn text_model(metadata: &HashMap<String, Value>) -> Result<TextModel>
     })
 }
 
-fn cut(name: &str) -> Result<&'static Cut> {
-    CUTS.iter().find(|c| c.name == name).ok_or_else(|| {
-        let known: Vec<_> = CUTS.iter().map(|c| c.name).collect();
-        Error::input(format!("pre-tokenizer `{name}` isn't supported (known: {})", known.join(", ")))
-            .help("add the model's `tokenizer.json` to its files to have that one used")
-    })
-}
-
-fn byte_level_bpe(cut: &Cut, tokens: &[&str], types: &[i64], merges: &[&str]) -> Result<tokenizers::Tokenizer> {
+fn byte_level_bpe(
+    cut: &PreTokenization,
+    tokens: &[&str],
+    types: &[i64],
+    merges: &[&str],
+) -> Result<tokenizers::Tokenizer> {
     let vocab: Vocab = tokens.iter().zip(0..).map(|(token, id)| ((*token).to_owned(), id)).collect();
     let merges: Merges = merges.iter().zip(1..).map(|(m, n)| merge(m, n, &vocab)).collect::<Result<_>>()?;
     let bpe = BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(cut.whole_words).build().map_err(library)?;
     let mut tokenizer = tokenizers::Tokenizer::new(bpe);
-    if cut.nfc {
-        tokenizer.with_normalizer(Some(NFC)).map_err(library)?;
-    }
-    let mut steps: Vec<PreTokenizerWrapper> = Vec::new();
-    if cut.digits {
-        steps.push(Digits::new(true).into());
-    }
-    if let Some(words) = cut.words {
-        let pattern = SplitPattern::Regex(words.to_owned());
-        steps.push(Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(library)?.into());
-    }
-    steps.push(ByteLevel::new(false, true, cut.words.is_none()).into());
-    tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
-    tokenizer.with_decoder(Some(ByteLevelDecoder::default()));
+    cut.set_up(&mut tokenizer)?;
     let added = tokens.iter().zip(types).filter(|(_, kind)| [CONTROL, USER_DEFINED].contains(kind));
     tokenizer
         .add_tokens(added.map(|(token, kind)| AddedToken::from(*token, *kind == CONTROL).normalized(false)))
@@ -232,7 +181,7 @@ mod tests {
 
     #[test]
     fn control_tokens_in_text_stay_text() {
-        for pre in CUTS.map(|c| c.name) {
+        for pre in ["gpt-2", "smollm", "qwen2", "llama-bpe"] {
             let m = model(pre, "");
             let ids = m.tokenizer.encode_words("a<|eot|><tool>").unwrap();
             assert!(!ids.contains(&2) && !ids.contains(&3), "{ids:?}");

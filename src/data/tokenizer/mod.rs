@@ -1,29 +1,37 @@
 //! Text to token ids and back, for the tokenizer formats that models are published with.
 //!
-//! A format is one file here and one line in [`TextModel::load`]'s table. What a family of models adds in code is a
+//! A format is one file here and one line in the registry of `tokenizer_registry`. What a family of models adds in code is a
 //! [`Convention`]. A text comes as a
 //! [`Script`], which knows whose words are whose: control tokens (`<|im_end|>` and the like) come out of what a chat template
 //! wrote, never out of a person's words, see [`crate::data::chat`].
 
-mod added;
-mod charsmap;
+mod added_tokens;
 mod convention;
 mod gguf_metadata;
+mod gguf_pre_tokenizer;
 mod gguf_vocabulary;
-mod json_parts;
-mod known_keys;
-mod library;
-mod script;
+mod library_tokenizer;
+mod model_files;
+mod precompiled_charsmap;
+mod pretrained_tokenizer;
 mod sentencepiece;
+mod special_tokens;
 #[cfg(test)]
 pub(crate) mod test_tokenizer;
-mod text_model;
 mod tokenizer_config;
+mod tokenizer_config_keys;
+mod tokenizer_format;
+mod tokenizer_input;
 mod tokenizer_json;
+mod tokenizer_json_keys;
+mod tokenizer_registry;
+mod tokenizer_trait;
 mod wordpiece;
 
-pub use added::AddedTokens;
+pub use added_tokens::AddedTokens;
 pub use convention::Convention;
-pub use library::LibraryTokenizer;
-pub use script::Script;
-pub use text_model::{Files, TextModel, Tokenizer};
+pub use library_tokenizer::LibraryTokenizer;
+pub use model_files::Files;
+pub use pretrained_tokenizer::TextModel;
+pub use tokenizer_input::Script;
+pub use tokenizer_trait::Tokenizer;

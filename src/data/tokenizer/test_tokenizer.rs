@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use candle_core::quantized::gguf_file::Value;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use super::{TextModel, gguf_vocabulary};
+use super::{gguf_vocabulary, pretrained_tokenizer::TextModel};
 
 pub fn texts(values: &[&str]) -> Value {
     Value::Array(values.iter().map(|v| Value::String((*v).to_owned())).collect())

@@ -1,4 +1,5 @@
-//! What lies beside a tokenizer's file: `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`.
+//! What lies beside a tokenizer's file: `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`,
+//! `chat_template.jinja`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,41 +7,24 @@ use serde_json::Value;
 use tokenizers::AddedToken;
 
 use super::{
-    known_keys::{NAMELESS, NAMES, check, check_map, object},
-    library::library,
-    text_model::Files,
+    library_tokenizer::library,
+    model_files::{Files, MODEL_CONFIG, read_json},
+    special_tokens::{added, check_id, decoded, tokens_by_name},
+    tokenizer_config_keys::{check, check_map},
 };
-use crate::base::{
-    error::{At, Error, IoAt, Result},
-    strict_json,
-};
+use crate::base::error::{At, IoAt, Result};
 
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-pub const MODEL_CONFIG: &str = "config.json";
 const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
+const CHAT_TEMPLATE: &str = "chat_template.jinja";
 
-/// What classes of the reference call their control tokens where no file does.
-const DEFAULTS: [(&str, &[(&str, &str)]); 3] = [
-    ("LlamaTokenizer", &[("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")]),
-    (
-        "BertTokenizer",
-        &[
-            ("unk_token", "[UNK]"),
-            ("sep_token", "[SEP]"),
-            ("pad_token", "[PAD]"),
-            ("cls_token", "[CLS]"),
-            ("mask_token", "[MASK]"),
-        ],
-    ),
-    ("Qwen2Tokenizer", &[("unk_token", ENDOFTEXT), ("eos_token", ENDOFTEXT), ("pad_token", ENDOFTEXT)]),
-];
-
-const ENDOFTEXT: &str = "<|endoftext|>";
+/// The keys under which a model configuration gives its context, by family.
+const CONTEXT_KEYS: [&str; 3] = ["max_position_embeddings", "seq_length", "n_positions"];
 
 /// What the files beside a tokenizer's own say.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
+pub struct TokenizerConfig {
     /// `bos_token` and its like, as chat templates know them.
     pub named: BTreeMap<String, String>,
     /// Tokens to add to the vocabulary, in this order; those with an id must get that one.
@@ -52,26 +36,30 @@ pub struct Settings {
     pub do_lower_case: Option<bool>,
     pub strip_accents: Option<bool>,
     pub tokenize_chinese_chars: Option<bool>,
+    /// The template that the files bring, if any.
     pub chat_template: Option<String>,
+    /// Tokens that the model was made to read at most, where its configuration says it.
+    pub context: Option<usize>,
 }
 
-impl Settings {
-    /// Reads what there is of the three files; `usual` is the class of a tokenizer for which they name none.
+impl TokenizerConfig {
+    /// Reads what there is of those files and of the model's `config.json`; `usual` is the class of a tokenizer for which they name none.
     ///
     /// # Errors
     /// If one is damaged, or holds a key that isn't understood.
     pub fn read(files: &Files, usual: Option<&str>) -> Result<Self> {
-        let config = json(files, TOKENIZER_CONFIG)?;
+        let config = read_json(files, TOKENIZER_CONFIG)?;
         check(&config).at(TOKENIZER_CONFIG)?;
         let mut special = tokens_by_name(&config).at(TOKENIZER_CONFIG)?;
-        let class = class(&config, &json(files, MODEL_CONFIG)?).or_else(|| usual.map(str::to_owned));
+        let model = read_json(files, MODEL_CONFIG)?;
+        let class = class(&config, &model).or_else(|| usual.map(str::to_owned));
         let stated = match &config["added_tokens_decoder"] {
             // The reference reads the other two files only where this key is missing.
             Value::Null => {
-                let map = json(files, SPECIAL_TOKENS_MAP)?;
+                let map = read_json(files, SPECIAL_TOKENS_MAP)?;
                 check_map(&map).at(SPECIAL_TOKENS_MAP)?;
                 special.override_with(tokens_by_name(&map).at(SPECIAL_TOKENS_MAP)?);
-                added(&json(files, ADDED_TOKENS)?, &special.contents()).at(ADDED_TOKENS)?
+                added(&read_json(files, ADDED_TOKENS)?, &special.contents()).at(ADDED_TOKENS)?
             }
             decoder => decoded(decoder).at(TOKENIZER_CONFIG)?,
         };
@@ -87,7 +75,8 @@ impl Settings {
             do_lower_case: flag("do_lower_case"),
             strip_accents: flag("strip_accents"),
             tokenize_chinese_chars: flag("tokenize_chinese_chars"),
-            chat_template: template(&config["chat_template"]),
+            chat_template: template(files, &config["chat_template"])?,
+            context: context(&model),
         })
     }
 
@@ -134,151 +123,17 @@ fn class(config: &Value, model: &Value) -> Option<String> {
     class.map(str::to_owned)
 }
 
-/// # Errors
-/// If a token has another id than its file says.
-pub fn check_id(stated: Option<u32>, given: Option<u32>, name: &str) -> Result<()> {
-    match (stated, given) {
-        (Some(stated), Some(given)) if stated != given => Err(Error::input(format!(
-            "the added token `{name}` has id {stated} in the files, and the vocabulary gives it {given}"
-        ))
-        .help("the files belong to different models, or one of them is cut short")),
-        _ => Ok(()),
+/// A file of its own, or else a key: a string, or the one called `default` among several.
+fn template(files: &Files, key: &Value) -> Result<Option<String>> {
+    if let Some(path) = files.get(CHAT_TEMPLATE) {
+        return std::fs::read_to_string(path).io_at("read", path).map(Some);
     }
+    let in_list = || key.as_array()?.iter().find(|t| t["name"] == "default")?["template"].as_str();
+    Ok(key.as_str().or_else(in_list).or_else(|| key["default"].as_str()).map(str::to_owned))
 }
 
-/// Control tokens as a file names them.
-#[derive(Default)]
-struct Special {
-    named: BTreeMap<String, AddedToken>,
-    nameless: Vec<AddedToken>,
-}
-
-impl Special {
-    fn override_with(&mut self, other: Self) {
-        self.named.extend(other.named);
-        if !other.nameless.is_empty() {
-            self.nameless = other.nameless;
-        }
-    }
-
-    /// Tokens that are stated with flags have those.
-    fn keep_flags(&mut self, stated: &BTreeMap<u32, AddedToken>) {
-        for token in self.named.values_mut() {
-            if let Some(full) = stated.values().find(|full| full.content == token.content) {
-                *token = full.clone();
-            }
-        }
-    }
-
-    /// Adds the names that `class` gives its control tokens, where `config` says nothing.
-    fn fill(&mut self, class: Option<&str>, config: &Value) {
-        let defaults = DEFAULTS.iter().find(|(name, _)| Some(*name) == class).map_or(&[][..], |(_, names)| names);
-        for (name, token) in defaults.iter().filter(|(name, _)| config.get(name).is_none()) {
-            self.named.entry((*name).to_owned()).or_insert_with(|| AddedToken::from(*token, true));
-        }
-    }
-
-    fn contents(&self) -> BTreeSet<&str> {
-        self.named.values().chain(&self.nameless).map(|token| token.content.as_str()).collect()
-    }
-
-    /// `stated`, and behind them the control tokens that aren't among them.
-    fn after(&self, stated: BTreeMap<u32, AddedToken>) -> Vec<(Option<u32>, AddedToken)> {
-        let named: BTreeSet<&str> = self.named.values().map(|token| token.content.as_str()).collect();
-        let mut tokens: Vec<(Option<u32>, AddedToken)> = Vec::new();
-        for (id, mut token) in stated {
-            token.special |= named.contains(token.content.as_str());
-            tokens.push((Some(id), token));
-        }
-        let first = NAMES.iter().filter_map(|name| self.named.get(*name));
-        let own = self.named.iter().filter(|(name, _)| !NAMES.contains(&name.as_str())).map(|(_, token)| token);
-        for token in first.chain(own).chain(&self.nameless) {
-            if !tokens.iter().any(|(_, t)| t.content == token.content) {
-                tokens.push((None, token.clone()));
-            }
-        }
-        tokens
-    }
-}
-
-/// The control tokens that a file names.
-fn tokens_by_name(file: &Value) -> Result<Special> {
-    let mut special = Special::default();
-    for (key, value) in object(file)?.into_iter().flatten() {
-        if key.ends_with("_token") && (value.is_string() || value.is_object()) {
-            special.named.insert(key.clone(), token(value, true).at(format!("`{key}`"))?);
-        } else if NAMELESS.contains(&key.as_str()) {
-            let (list, map) = (value.as_array().into_iter().flatten(), value.as_object());
-            for one in list {
-                special.nameless.push(token(one, true).at(format!("`{key}`"))?);
-            }
-            for (name, one) in map.into_iter().flatten() {
-                special.named.insert(name.clone(), token(one, true).at(format!("`{key}`"))?);
-            }
-        }
-    }
-    Ok(special)
-}
-
-/// A token as a string, or as an object with its flags.
-fn token(value: &Value, special: bool) -> Result<AddedToken> {
-    let wrong = |what: String| Error::input(format!("an added token {what}"));
-    if let Some(content) = value.as_str() {
-        return Ok(AddedToken::from(content, special));
-    }
-    let map = value.as_object().ok_or_else(|| wrong(format!("is neither text nor an object: {value}")))?;
-    let content = map.get("content").and_then(Value::as_str).ok_or_else(|| wrong("has no `content`".to_owned()))?;
-    let mut token = AddedToken::from(content, special || map.get("special") == Some(&Value::Bool(true)));
-    for (key, value) in map {
-        let flag = || value.as_bool().ok_or_else(|| wrong(format!("has `{key}` = {value}, which is no flag")));
-        match key.as_str() {
-            "content" | "__type" | "id" => (),
-            "lstrip" => token.lstrip = flag()?,
-            "rstrip" => token.rstrip = flag()?,
-            "single_word" => token.single_word = flag()?,
-            "normalized" => token.normalized = flag()?,
-            // What is named as a control token is one.
-            "special" => token.special |= flag()?,
-            _ => return Err(wrong(format!("has a flag that isn't supported: `{key}`"))),
-        }
-    }
-    Ok(token)
-}
-
-/// `added_tokens_decoder`: tokens by their ids.
-fn decoded(decoder: &Value) -> Result<BTreeMap<u32, AddedToken>> {
-    let mut tokens = BTreeMap::new();
-    for (id, value) in object(decoder).at("`added_tokens_decoder`")?.into_iter().flatten() {
-        let number = id.parse().map_err(|_| Error::input(format!("`added_tokens_decoder` has the id `{id}`")))?;
-        tokens.insert(number, token(value, false).at(format!("`added_tokens_decoder`, {id}"))?);
-    }
-    Ok(tokens)
-}
-
-/// `added_tokens.json`: ids by the tokens' names.
-fn added(file: &Value, special: &BTreeSet<&str>) -> Result<BTreeMap<u32, AddedToken>> {
-    let mut tokens = BTreeMap::new();
-    for (name, id) in object(file)?.into_iter().flatten() {
-        let number = id.as_u64().and_then(|id| u32::try_from(id).ok());
-        let number = number.ok_or_else(|| Error::input(format!("`{name}` has the id {id}")))?;
-        if let Some(twin) = tokens.insert(number, AddedToken::from(name.as_str(), special.contains(name.as_str()))) {
-            return Err(Error::input(format!("`{}` and `{name}` have the same id {number}", twin.content)));
-        }
-    }
-    Ok(tokens)
-}
-
-/// The template is a string, or the one called `default` among several.
-fn template(value: &Value) -> Option<String> {
-    let in_list = || value.as_array()?.iter().find(|t| t["name"] == "default")?["template"].as_str();
-    value.as_str().or_else(in_list).or_else(|| value["default"].as_str()).map(str::to_owned)
-}
-
-/// The file as JSON; null where the model has no such file.
-pub fn json(files: &Files, name: &str) -> Result<Value> {
-    let Some(path) = files.get(name) else { return Ok(Value::Null) };
-    let bytes = std::fs::read(path).io_at("read", path)?;
-    strict_json::parse(&bytes).map(Value::Object).at(name)
+fn context(model: &Value) -> Option<usize> {
+    CONTEXT_KEYS.iter().find_map(|key| model[*key].as_u64()).and_then(|n| usize::try_from(n).ok())
 }
 
 #[cfg(test)]
@@ -287,13 +142,13 @@ mod tests {
 
     use super::*;
 
-    fn read(contents: &[(&str, &str)]) -> Result<Settings> {
+    fn read(contents: &[(&str, &str)]) -> Result<TokenizerConfig> {
         let dir = tempfile::tempdir().unwrap();
         let write = |(name, text): &(&str, &str)| {
             std::fs::write(dir.path().join(name), text).unwrap();
             ((*name).to_owned(), Path::new(dir.path()).join(name))
         };
-        Settings::read(&contents.iter().map(write).collect(), None)
+        TokenizerConfig::read(&contents.iter().map(write).collect(), None)
     }
 
     fn refused(name: &str, text: &str) -> String {

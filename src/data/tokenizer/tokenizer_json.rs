@@ -1,14 +1,17 @@
 //! `tokenizer.json`, as the Hugging Face hub has it, with the files beside it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use tokenizers::models::ModelWrapper;
 
 use super::{
-    LibraryTokenizer, TextModel, json_parts,
-    text_model::{Files, Origin},
-    tokenizer_config::{MODEL_CONFIG, Settings, check_id, json as json_file},
+    library_tokenizer::LibraryTokenizer,
+    pretrained_tokenizer::TextModel,
+    special_tokens::check_id,
+    tokenizer_config::TokenizerConfig,
+    tokenizer_format::{Origin, TokenizerFormat},
+    tokenizer_json_keys,
 };
 use crate::base::{
     error::{At, Error, IoAt, Result},
@@ -16,38 +19,40 @@ use crate::base::{
 };
 
 const TOKENIZER: &str = "tokenizer.json";
-const CHAT_TEMPLATE: &str = "chat_template.jinja";
 
-/// The keys under which a model configuration gives its context, by family.
-const CONTEXT_KEYS: [&str; 3] = ["max_position_embeddings", "seq_length", "n_positions"];
+/// The format of `tokenizer.json`.
+pub struct TokenizerJson;
 
-pub fn find(files: &Files) -> Result<Option<&Path>> {
-    Ok(files.get(TOKENIZER).map(PathBuf::as_path))
+impl TokenizerFormat for TokenizerJson {
+    fn file_name(&self) -> &'static str {
+        TOKENIZER
+    }
+
+    fn load(&self, path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
+        let bytes = std::fs::read(path).io_at("read", path)?;
+        let config = TokenizerConfig::read(origin.files, None)?;
+        let mut inner = tokenizer(&bytes, &config).at(TOKENIZER)?;
+        config.add_to(&mut inner)?;
+        let model = match inner.get_model() {
+            ModelWrapper::BPE(_) => "BPE",
+            ModelWrapper::WordPiece(_) => "WordPiece",
+            ModelWrapper::WordLevel(_) => "WordLevel",
+            ModelWrapper::Unigram(_) => "Unigram",
+        };
+        let tokenizer = Box::new(LibraryTokenizer::new(inner));
+        Ok(TextModel::new(format!("{TOKENIZER} {model}"), tokenizer, config, origin.convention))
+    }
 }
 
-pub fn load(path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
-    let bytes = std::fs::read(path).io_at("read", path)?;
-    let settings = Settings::read(origin.files, None)?;
-    let mut inner = tokenizer(&bytes, &settings).at(TOKENIZER)?;
-    settings.add_to(&mut inner)?;
-    let model = match inner.get_model() {
-        ModelWrapper::BPE(_) => "BPE",
-        ModelWrapper::WordPiece(_) => "WordPiece",
-        ModelWrapper::WordLevel(_) => "WordLevel",
-        ModelWrapper::Unigram(_) => "Unigram",
-    };
-    TextModel::new(format!("{TOKENIZER} {model}"), Box::new(LibraryTokenizer::new(inner)), settings, origin)
-}
-
-/// The crate's tokenizer, changed as the reference changes it for the class that `settings` name.
-fn tokenizer(bytes: &[u8], settings: &Settings) -> Result<tokenizers::Tokenizer> {
+/// The crate's tokenizer, changed as the reference changes it for the class that `config` name.
+fn tokenizer(bytes: &[u8], config: &TokenizerConfig) -> Result<tokenizers::Tokenizer> {
     let damaged = |e: &dyn std::fmt::Display| {
         Error::input(e)
             .help("the file is damaged, or newer than this program knows: fetch it again, and compare its hash")
     };
     let mut value = Value::Object(strict_json::parse(bytes)?);
-    json_parts::check(&value)?;
-    let changed = adapt(&mut value, settings);
+    tokenizer_json_keys::check(&value)?;
+    let changed = adapt(&mut value, config);
     let own = if changed { value.to_string().into_bytes() } else { bytes.to_vec() };
     let inner = tokenizers::Tokenizer::from_bytes(own).map_err(|e| damaged(&e))?;
     for token in value["added_tokens"].as_array().into_iter().flatten() {
@@ -59,24 +64,24 @@ fn tokenizer(bytes: &[u8], settings: &Settings) -> Result<tokenizers::Tokenizer>
 }
 
 /// Some classes of the reference build parts of their tokenizer themselves, whatever the file says.
-fn adapt(tokenizer: &mut Value, settings: &Settings) -> bool {
-    if settings.is_of("LlamaTokenizer") && !is_byte_level(tokenizer) {
+fn adapt(tokenizer: &mut Value, config: &TokenizerConfig) -> bool {
+    if config.is_of("LlamaTokenizer") && !is_byte_level(tokenizer) {
         tokenizer["normalizer"] = Value::Null;
         tokenizer["pre_tokenizer"] =
-            json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": settings.llama_prefix(), "split": false});
-    } else if settings.is_of("BertTokenizer") && tokenizer["model"]["type"] == "WordPiece" {
+            json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": config.llama_prefix(), "split": false});
+    } else if config.is_of("BertTokenizer") && tokenizer["model"]["type"] == "WordPiece" {
         tokenizer["normalizer"] = json!({
             "type": "BertNormalizer",
             "clean_text": true,
-            "handle_chinese_chars": settings.tokenize_chinese_chars.unwrap_or(true),
-            "strip_accents": settings.strip_accents,
-            "lowercase": settings.do_lower_case.unwrap_or(true),
+            "handle_chinese_chars": config.tokenize_chinese_chars.unwrap_or(true),
+            "strip_accents": config.strip_accents,
+            "lowercase": config.do_lower_case.unwrap_or(true),
         });
         tokenizer["pre_tokenizer"] = json!({"type": "BertPreTokenizer"});
-    } else if ["GPT2Tokenizer", "RobertaTokenizer"].iter().any(|class| settings.is_of(class))
+    } else if ["GPT2Tokenizer", "RobertaTokenizer"].iter().any(|class| config.is_of(class))
         && tokenizer["pre_tokenizer"]["type"] == "ByteLevel"
     {
-        tokenizer["pre_tokenizer"]["add_prefix_space"] = settings.add_prefix_space.unwrap_or(false).into();
+        tokenizer["pre_tokenizer"]["add_prefix_space"] = config.add_prefix_space.unwrap_or(false).into();
     } else {
         return false;
     }
@@ -90,23 +95,13 @@ fn is_byte_level(tokenizer: &Value) -> bool {
     is(before) || inside(before, "pretokenizers") || is(after) || inside(after, "decoders")
 }
 
-/// The template that a model's files bring, if any.
-pub fn chat_template(files: &Files, settings: &Settings) -> Result<Option<String>> {
-    match files.get(CHAT_TEMPLATE) {
-        Some(path) => std::fs::read_to_string(path).io_at("read", path).map(Some),
-        None => Ok(settings.chat_template.clone()),
-    }
-}
-
-/// Tokens that a model was made to read at most, where its files say it.
-pub fn context(files: &Files) -> Result<Option<usize>> {
-    let config = json_file(files, MODEL_CONFIG)?;
-    Ok(CONTEXT_KEYS.iter().find_map(|key| config[*key].as_u64()).and_then(|n| usize::try_from(n).ok()))
-}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::tokenizer::Script;
+    use crate::data::tokenizer::{
+        model_files::{Files, MODEL_CONFIG},
+        tokenizer_input::Script,
+    };
 
     fn files(dir: &Path, contents: &[(&str, &str)]) -> Files {
         contents

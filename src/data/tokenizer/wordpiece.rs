@@ -3,7 +3,7 @@
 //! What the configuration leaves out is as in the reference implementation: text in lower case, without accents, with
 //! Chinese characters cut apart.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tokenizers::{
     decoders::wordpiece::WordPiece as WordPieceDecoder,
@@ -13,10 +13,10 @@ use tokenizers::{
 };
 
 use super::{
-    LibraryTokenizer, TextModel,
-    library::library,
-    text_model::{Files, Origin},
-    tokenizer_config::Settings,
+    library_tokenizer::{LibraryTokenizer, library},
+    pretrained_tokenizer::TextModel,
+    tokenizer_config::TokenizerConfig,
+    tokenizer_format::{Origin, TokenizerFormat},
 };
 use crate::base::error::{At, Error, IoAt, Result};
 
@@ -25,48 +25,54 @@ const FILE: &str = "vocab.txt";
 /// The class whose names for control tokens hold where the configuration gives none.
 const CLASS: &str = "BertTokenizer";
 
-pub fn find(files: &Files) -> Result<Option<&Path>> {
-    Ok(files.get(FILE).map(PathBuf::as_path))
-}
+/// The format of `vocab.txt`.
+pub struct VocabTxt;
 
-pub fn load(path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
-    let text = std::fs::read_to_string(path).io_at("read", path)?;
-    let settings = Settings::read(origin.files, Some(CLASS))?;
-    let inner = word_piece(&text, &settings).at(FILE)?;
-    TextModel::new(format!("{FILE} WordPiece"), Box::new(LibraryTokenizer::new(inner)), settings, origin)
+impl TokenizerFormat for VocabTxt {
+    fn file_name(&self) -> &'static str {
+        FILE
+    }
+
+    fn load(&self, path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
+        let text = std::fs::read_to_string(path).io_at("read", path)?;
+        let config = TokenizerConfig::read(origin.files, Some(CLASS))?;
+        let tokenizer = Box::new(LibraryTokenizer::new(word_piece(&text, &config).at(FILE)?));
+        Ok(TextModel::new(format!("{FILE} WordPiece"), tokenizer, config, origin.convention))
+    }
 }
 
 /// A token a line; its number is its id.
-fn word_piece(text: &str, settings: &Settings) -> Result<tokenizers::Tokenizer> {
+fn word_piece(text: &str, config: &TokenizerConfig) -> Result<tokenizers::Tokenizer> {
     let tokens = text.strip_suffix('\n').unwrap_or(text).split('\n').map(|line| line.trim_end_matches('\r'));
     let vocab: Vocab = tokens.zip(0..).map(|(token, id)| (token.to_owned(), id)).collect();
-    let stated = |name: &str| settings.tokens.iter().any(|(id, token)| id.is_some() && token.content == name);
-    if let Some(token) = settings.named.values().find(|name| !vocab.contains_key(*name) && !stated(name)) {
+    let stated = |name: &str| config.tokens.iter().any(|(id, token)| id.is_some() && token.content == name);
+    if let Some(token) = config.named.values().find(|name| !vocab.contains_key(*name) && !stated(name)) {
         return Err(Error::input(format!("the vocabulary has no `{token}`"))
             .help("the file is cut short, or `tokenizer_config.json` belongs to another model"));
     }
-    let unknown = settings.named.get("unk_token").ok_or_else(|| Error::input("`unk_token` is null"))?;
+    let unknown = config.named.get("unk_token").ok_or_else(|| Error::input("`unk_token` is null"))?;
     let model = WordPiece::builder().vocab(vocab).unk_token(unknown.clone()).build().map_err(library)?;
     let mut tokenizer = tokenizers::Tokenizer::new(model);
-    let lowercase = settings.do_lower_case.unwrap_or(true);
-    let chinese = settings.tokenize_chinese_chars.unwrap_or(true);
-    let normalizer = BertNormalizer::new(true, chinese, settings.strip_accents, lowercase);
+    let lowercase = config.do_lower_case.unwrap_or(true);
+    let chinese = config.tokenize_chinese_chars.unwrap_or(true);
+    let normalizer = BertNormalizer::new(true, chinese, config.strip_accents, lowercase);
     tokenizer.with_normalizer(Some(normalizer)).map_err(library)?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.with_decoder(Some(WordPieceDecoder::default()));
-    settings.add_to(&mut tokenizer)?;
+    config.add_to(&mut tokenizer)?;
     Ok(tokenizer)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
-    use crate::data::tokenizer::tokenizer_config::TOKENIZER_CONFIG;
     use crate::data::{
         chat::Chat,
         prompt::{Instruction, SENTENCE},
-        tokenized::{Prompter, prompt_limit},
-        tokenizer::Convention,
+        prompter::{Prompter, prompt_limit},
+        tokenizer::{convention::Convention, model_files::Files, tokenizer_config::TOKENIZER_CONFIG},
     };
 
     const VOCAB: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nfilm\ngood\n##ly\n!\n好\ncafe\ncafé\nGood\n[\n]\nsep\n";

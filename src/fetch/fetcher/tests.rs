@@ -1,10 +1,14 @@
-use std::{cell::Cell, time::Instant};
+use std::{
+    cell::Cell,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use sha2::Digest as _;
 use tempfile::TempDir;
 
 use super::*;
-use crate::fetch::{Sha256, loopback::*};
+use crate::fetch::{loopback::*, placed_files, source::Sha256};
 
 mod distrust;
 

@@ -12,11 +12,12 @@ use std::{
 use super::secret_variables::Secrets;
 use crate::{
     base::{
+        cgroup::memory_limit,
         error::{Error, Result},
         units::bytes,
     },
     engine::Context,
-    process::{Ended, Supervised, Task, memory_limit, threads::FEWER},
+    process::{Ended, Supervised, Task, threads::FEWER},
 };
 
 /// How often to look whether the user wants to stop.

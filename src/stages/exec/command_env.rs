@@ -1,12 +1,12 @@
 //! Which environment variables reach a command: a few that every program may need, and those that the stage names.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     ffi::{OsStr, OsString},
     os::unix::ffi::{OsStrExt, OsStringExt},
 };
 
-use super::{exec_stage::ExecTable, secret_variables::Secrets};
+use super::{exec_table::ALWAYS, secret_variables::Secrets};
 use crate::{
     base::{
         digest::Digest,
@@ -14,49 +14,6 @@ use crate::{
     },
     engine::worker_env,
 };
-
-/// Where programs, libraries and the user's files are, the language, the time zone, certificates. None of them is a secret or
-/// holds one, as a proxy's address may.
-pub(super) const ALWAYS: [&str; 12] = [
-    "PATH",
-    "LD_LIBRARY_PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "LANG",
-    "LANGUAGE",
-    "LC_*",
-    "TZ",
-    "TMPDIR",
-    "SSL_CERT_*",
-];
-
-/// What is wrong with the variables that a stage names: the key, and a sentence.
-pub(super) fn problems(table: &ExecTable) -> Vec<(&'static str, String)> {
-    let named = [
-        ("env", table.env.keys().collect::<Vec<_>>()),
-        ("pass_env", table.pass_env.iter().collect()),
-        ("secret_env", table.secret_env.iter().collect()),
-    ];
-    let mut found = Vec::new();
-    let mut seen = BTreeSet::new();
-    for (key, names) in named {
-        for name in names {
-            if name.is_empty() || name.contains(['=', '\0', '*']) {
-                found.push((key, format!("`{}` is no name of a variable", name.escape_debug())));
-            } else if !seen.insert(name) {
-                found.push((key, format!("`{name}` is named twice among `env`, `pass_env` and `secret_env`")));
-            } else if key != "env" && worker_env::is_ours(name) {
-                found.push((key, format!("`{name}` is set by emopipe itself")));
-            }
-        }
-    }
-    for name in table.env.iter().filter(|(_, value)| value.contains('\0')).map(|(name, _)| name) {
-        found.push(("env", format!("the value of `{name}` holds a NUL, which no variable can")));
-    }
-    found
-}
 
 /// The whole environment of a command, from that of this process.
 ///

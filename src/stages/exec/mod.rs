@@ -6,7 +6,10 @@
 
 mod command;
 mod command_env;
+mod exec_plan;
+mod exec_run;
 mod exec_stage;
+mod exec_table;
 mod inputs;
 mod outputs;
 mod scratch;

@@ -3,12 +3,12 @@
 use std::collections::{BinaryHeap, HashMap};
 
 use super::{
+    model_proto::{Kind, PieceProto},
     normalizer::Normalizer,
-    proto::{Kind, PieceProto},
 };
 use crate::{
     base::error::{Error, Result},
-    data::tokenizer::Script,
+    data::tokenizer::tokenizer_input::Script,
 };
 
 pub struct Piece {

@@ -1,13 +1,13 @@
 //! `tokenizer.model`: SentencePiece models of type BPE.
 //!
-//! A text is normalised (`normalizer`), cut into characters, and neighbours are merged (`merge`): of all neighbours whose
+//! A text is normalised (`normalizer`), cut into characters, and neighbours are merged (`bpe`): of all neighbours whose
 //! concatenation is a piece, always those of the highest score, the leftmost of equals. Characters that are no piece
 //! become their UTF-8 bytes, where the model has byte pieces.
 
 mod bpe;
 mod decode;
+mod model_proto;
 mod normalizer;
-mod proto;
-mod tokenizer;
+mod sentencepiece_tokenizer;
 
-pub use tokenizer::{find, load};
+pub use sentencepiece_tokenizer::SentencePieceModel;

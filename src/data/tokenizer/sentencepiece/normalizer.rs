@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::proto::NormalizerSpec;
+use super::model_proto::NormalizerSpec;
 use crate::{
     base::error::Result,
-    data::tokenizer::{Script, charsmap::Charsmap},
+    data::tokenizer::{precompiled_charsmap::Charsmap, tokenizer_input::Script},
 };
 
 /// How pieces write a space.

@@ -1,0 +1,35 @@
+//! The kind `prepare`: a dataset's files become the examples of a task.
+
+use super::{
+    prepare_plan::{self, PrepareTable},
+    prepare_run,
+};
+use crate::{
+    base::error::Result,
+    config::Diagnostic,
+    data::{Recipe, Summary, preparation},
+    engine::{Context, ResolveContext, Resolved, TypedStage},
+};
+
+/// The kind `prepare`. Its artifact holds the examples and a summary of all counts.
+#[derive(Debug)]
+pub struct Prepare;
+
+impl TypedStage for Prepare {
+    const NAME: &'static str = "prepare";
+    const VERSION: u32 = 3;
+    type Table = PrepareTable;
+    type Params = Recipe;
+
+    fn resolve(cx: &ResolveContext, table: PrepareTable) -> Result<Resolved<Recipe>, Vec<Diagnostic>> {
+        prepare_plan::resolve(cx, &table)
+    }
+
+    fn outputs(_: &Recipe) -> Option<Vec<String>> {
+        Some(vec![preparation::EXAMPLES_FILE.to_owned(), Summary::FILE.to_owned()])
+    }
+
+    fn run(cx: &Context, recipe: Recipe) -> Result<()> {
+        prepare_run::run(cx, &recipe)
+    }
+}

@@ -1,0 +1,32 @@
+//! Every stage kind, and what pipeline files may contain.
+
+use super::{
+    dataset_table::DatasetTable,
+    download::Download,
+    evaluate::Evaluate,
+    exec::Exec,
+    memory_plan::MemoryPlan,
+    prepare::Prepare,
+    report::ReportKind,
+    tables::{ModelTable, check_model},
+    tokenize::Tokenize,
+    train::Train,
+};
+use crate::{
+    config::{Entry, Vocabulary},
+    data,
+    engine::{Registry, vocabulary_entry},
+    train::Method,
+};
+
+/// Every stage kind.
+pub static REGISTRY: Registry =
+    &[&Download, &Prepare, &DatasetTable, &Tokenize, &Train, &Evaluate, &ReportKind, &MemoryPlan, &Exec];
+
+/// What pipeline files may contain.
+pub fn vocabulary() -> Vocabulary {
+    let mut definitions = Vec::from(data::definitions());
+    definitions.push(Entry { check: Box::new(check_model), ..Entry::of::<ModelTable>("model") });
+    definitions.push(Entry::of::<Method>("method"));
+    Vocabulary { definitions, stage_kinds: REGISTRY.iter().map(|kind| vocabulary_entry(*kind)).collect() }
+}

@@ -1,0 +1,88 @@
+//! Planning of `train`: model and method looked up, and what the training will need.
+
+use std::sync::Arc;
+
+use super::train_table::{TrainParams, TrainTable};
+use crate::{
+    config::Diagnostic,
+    engine::{Estimate, ResolveContext, Resolved, Work},
+    estimate::{
+        footprint::{Prompts, TrainingMemory},
+        peak_memory::ModelShape,
+        time::TrainingWork,
+    },
+    models::{numerics, usual_targets},
+    stages::{
+        answer_words::without_words,
+        device::on_device,
+        lookup::{both, definition, diagnostic_at, json, span},
+        tables::ModelTable,
+    },
+    train::Method,
+};
+
+/// Bytes, where the model's table has no `config` and its sizes are unknown: a backbone of 135 M parameters in f32 (0.65 GiB
+/// with the file it is read from), activations of a batch of 16 short prompts (0.4 GiB), adapter and moments: 1 GiB was
+/// measured.
+const MEMORY: u64 = 1280 << 20;
+
+/// The description of a training.
+///
+/// # Errors
+/// All that is wrong with the stage.
+pub(super) fn resolve(cx: &ResolveContext, table: TrainTable) -> Result<Resolved<TrainParams>, Vec<Diagnostic>> {
+    let model = definition::<ModelTable>(cx, "model", &table.model);
+    let method = definition::<Method>(cx, "method", &table.method);
+    let (model, method) = both(model, method)?;
+    if !method.is_trained() {
+        return Err(vec![
+            Diagnostic::new(format!(
+                "the method `{}` has `adapter = \"none\"`: there is nothing to train",
+                table.method
+            ))
+            .at(span(cx, "method"))
+            .help("leave it out of this stage's matrix"),
+        ]);
+    }
+    if let Some(diagnostic) = without_words(cx, &model, &table.method, method.head) {
+        return Err(vec![diagnostic]);
+    }
+    let targets =
+        usual_targets(&model.family).map_err(|e| vec![diagnostic_at(cx, ["model", &table.model, "family"], e)])?;
+    let shape = ModelShape::of(&model.backbone(), table.device)
+        .map_err(|e| vec![diagnostic_at(cx, ["model", &table.model, "config"], e)])?;
+    let params = TrainParams {
+        base_model: table.model,
+        backbone: model.backbone(),
+        adapter: method.adapter.with_usual_targets(targets),
+        head: method.head,
+        training: method.training,
+        seed: table.seed,
+        device: table.device,
+    };
+    let memory = shape.map(|shape| TrainingMemory {
+        shape,
+        model: params.base_model.clone(),
+        method: table.method,
+        adapter: params.adapter.clone(),
+        batch_size: params.training.batch_size,
+        accumulation: params.training.accumulation,
+        checkpointing: method.runtime.checkpointing,
+        prompts: Prompts::of(cx.spec, cx.action, "train"),
+    });
+    let work = memory.as_ref().map(|m| TrainingWork {
+        shape: m.shape.clone(),
+        prompts: m.prompts.clone(),
+        batch_size: m.batch_size,
+        length: params.training.length,
+        checkpointing: m.checkpointing,
+    });
+    Ok(Resolved {
+        unkeyed: json(&method.runtime)?,
+        numerics: Some(numerics(table.device, model.dtype)),
+        resources: on_device(table.device, MEMORY),
+        memory: memory.map(|m| Arc::new(m) as Arc<dyn Estimate>),
+        work: work.map(|w| Arc::new(w) as Arc<dyn Work>),
+        ..Resolved::of(params)
+    })
+}
