@@ -24,7 +24,7 @@ use emopipe::{
         Context, Isolation, Registry, ResolveContext, Resolved, StageKind,
         journal::{Entry, Observer},
         plan::{Finished, Plan},
-        scheduler::{self, Options},
+        scheduler::{self, Limits, Options},
         vocabulary_entry,
     },
     stages,
@@ -294,8 +294,7 @@ fn overhead() {
         let Ok(plan) = Plan::new(spec, EMPTY) else { panic!("the pipeline doesn't plan") };
         let store = Arc::new(Store::open(&dir.path().join("cache")).unwrap());
         let options = Options {
-            machine: Resources { cores: 2, memory: 1 << 30, gpus: 0 },
-            jobs: None,
+            limits: Limits { machine: Resources { cores: 2, memory: 1 << 30, gpus: 0 }, jobs: None },
             keep_going: false,
             selection: Default::default(),
             env: Vec::new(),

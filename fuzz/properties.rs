@@ -8,7 +8,7 @@ use emopipe::{
     data::{
         chat::Chat,
         readers::{Encoding, FileFormat},
-        tokenizer::{Files, TextModel},
+        tokenizer::{Files, PretrainedTokenizer},
     },
     engine::{lockfile::LockFile, plan::Plan},
     fetch::{self, Fetcher, Settings, Source},
@@ -69,8 +69,8 @@ pub fn index(bytes: &[u8]) -> usize {
     };
     let store = Store::open(dir.path()).expect("the store opens again");
     for (_, known) in store.results() {
-        for file in known.outcomes.iter().flat_map(|outcome| &outcome.files) {
-            assert_eq!(names::problem(&file.name), None);
+        for file in known.results.iter().flat_map(|outcome| &outcome.files) {
+            assert_eq!(names::why_impossible(&file.name), None);
         }
     }
     assert_eq!(store.lookup(&key), Some(outcome));
@@ -152,7 +152,7 @@ pub fn record(bytes: &[u8]) -> usize {
     let Some((key, bytes)) = bytes.split_first_chunk::<32>() else { return 0 };
     let Some(files) = remote::listing(bytes, &Digest::from_bytes(*key)) else { return 0 };
     for file in &files {
-        assert_eq!(names::problem(&file.name), None);
+        assert_eq!(names::why_impossible(&file.name), None);
     }
     files.len()
 }
@@ -323,7 +323,7 @@ pub fn tokenizer(bytes: &[u8]) -> usize {
     if beside {
         add("tokenizer.json", TOKENIZER.as_bytes());
     }
-    let Ok(model) = TextModel::load(&files, None) else { return 0 };
+    let Ok(model) = PretrainedTokenizer::load(&files, None) else { return 0 };
     let end = if name == "vocab.txt" { "[SEP]" } else { "</s>" };
     let usual = format!(
         "{{{{ messages[0].content }}}}{end}{{% if messages|length > 1 %}}{{{{ messages[1].content }}}}{end}{{% endif %}}"

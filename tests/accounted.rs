@@ -345,7 +345,7 @@ limit = { train = 4, dev = 0, test = 4 }
 
 [method.zero-shot]
 title = "zero-shot"
-adapter = "none"
+adapter = { kind = "none" }
 
 [stages]
 raw      = { kind = "download", from = "dataset.films" }

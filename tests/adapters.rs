@@ -13,7 +13,7 @@ use emopipe::{
     base::error::{Error, Result},
     models::{
         Adapter, AdapterSpec, Backbone, BackboneSpec, ConfigTable, Dtype,
-        adapters::{self, CONFIG_FILE, LoraSpec, PrefixInit, PrefixTuningSpec, SavedAdapter, WEIGHTS_FILE},
+        adapters::{self, CONFIG_FILE, LoraOptions, PrefixOptions, SavedAdapter, WEIGHTS_FILE},
         load,
     },
 };
@@ -268,7 +268,7 @@ fn every_key_of_a_prefix_must_fit() {
         json!({ "prefix_projection": true, "encoder_hidden_size": 12, "init_weights": "zero", "modules_to_save": null }),
     ] {
         let adapter = fixture.load(&config(keys), &tensors).unwrap();
-        assert_eq!((adapter.method(), adapter.facts()), ("ptuning2", vec![("virtual_tokens", 5.0)]));
+        assert_eq!((adapter.method(), adapter.facts()), ("ptuning2", vec![("virtual_tokens", json!(5))]));
     }
     for (key, value) in [
         ("num_virtual_tokens", Value::Null),
@@ -315,24 +315,22 @@ limit = { train = 8, dev = 8, test = 8 }
 
 [method.lora]
 title = "LoRA"
-adapter = "lora"
-rank = 4
+adapter = { kind = "lora", rank = 4 }
 steps = 2
 batch_size = 4
 [method.other]
 title = "LoRA, rank 8"
-adapter = "lora"
-rank = 8
+adapter = { kind = "lora", rank = 8 }
 [method.prefix]
 title = "Prefix"
-adapter = "ptuning2"
+adapter = { kind = "ptuning2" }
 [method.head]
 title = "Head"
-adapter = "lora"
+adapter = { kind = "lora" }
 head = true
 [method.none]
 title = "None"
-adapter = "none"
+adapter = { kind = "none" }
 
 [stages]
 raw = { kind = "download", from = "dataset.films" }
@@ -380,11 +378,11 @@ impl Trial {
 
 fn adapter(spec: &AdapterSpec) -> SavedAdapter {
     let model = Fixture::new("llama-tiny", "llama").model;
-    adapters::create(spec, model.as_ref(), 1, None).unwrap().save("tiny").unwrap()
+    spec.create(model.as_ref(), 1, None).unwrap().save("tiny").unwrap()
 }
 
 fn lora() -> AdapterSpec {
-    AdapterSpec::Lora(LoraSpec {
+    AdapterSpec::from(LoraOptions {
         rank: 4,
         alpha: 8.0,
         dropout: 0.0,
@@ -399,7 +397,7 @@ fn an_adapter_must_be_what_its_method_says() {
     assert!(trial.0.path("out/right/metrics.json").exists());
     for (name, keys, says) in [
         ("rank", "method = \"other\"", "says `rank = 8`, but the adapter is one with 4"),
-        ("kind", "method = \"prefix\"", "says `adapter = \"ptuning2\"`, but the adapter is of the kind `lora`"),
+        ("kind", "method = \"prefix\"", "says `kind = \"ptuning2\"`, but the adapter is of the kind `lora`"),
         (
             "head",
             "method = \"head\", answer = \"head\"",
@@ -412,9 +410,9 @@ fn an_adapter_must_be_what_its_method_says() {
 
 #[test]
 fn a_prefix_is_no_lora() {
-    let spec = PrefixTuningSpec { virtual_tokens: 3, projection: None, init: PrefixInit::Normal { std: 0.5 } };
-    let trial = Trial::new(&adapter(&AdapterSpec::Ptuning2(spec)));
-    let says = "says `adapter = \"lora\"`, but the adapter is of the kind `ptuning2` (`peft_type` PREFIX_TUNING)";
+    let spec = PrefixOptions { virtual_tokens: 3, init_std: Some(0.5), ..Default::default() };
+    let trial = Trial::new(&adapter(&AdapterSpec::from(spec)));
+    let says = "says `kind = \"lora\"`, but the adapter is of the kind `ptuning2` (`peft_type` PREFIX_TUNING)";
     trial.fails("kind", &evaluate("kind", Some("fetched"), "method = \"lora\""), says);
 }
 

@@ -36,7 +36,7 @@ fn line(project: &Project, arguments: &[&str]) -> Value {
 #[test]
 fn training_is_measured_step_by_step() {
     let project = project();
-    for method in ["lora", "prefix"] {
+    for method in ["lora", "ptuning2"] {
         let arguments =
             ["train", "--random", "--method", method, "--batch", "3", "--steps", "2", "--virtual-tokens", "4"];
         let first = line(&project, &arguments);
@@ -53,7 +53,8 @@ fn training_is_measured_step_by_step() {
 fn every_way_to_answer_is_measured() {
     let project = project();
     for answer in ["rank", "generate"] {
-        let got = line(&project, &["evaluate", "--random", "--examples", "3", "--longest", "2", "--answer", answer]);
+        let got =
+            line(&project, &["evaluate", "--random", "--examples", "3", "--max-new-tokens", "2", "--answer", answer]);
         assert_eq!((got["answer"].as_str(), got["examples"].as_u64()), (Some(answer), Some(6)));
         assert!(got["examples_per_s"].as_f64().unwrap() > 0.0);
     }

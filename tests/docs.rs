@@ -34,8 +34,7 @@ task = ["movies-2"]
 
 [method.lora]
 title = "LoRA"
-adapter = "lora"
-rank = 8
+adapter = { kind = "lora", rank = 8 }
 
 [stages.tokens]
 kind = "exec"
@@ -47,7 +46,7 @@ outputs = ["tokens"]
 kind = "exec"
 matrix = { task = "all", method = "all" }
 inputs = { tokens = "tokens" }
-command = ["sh", "-c", "echo rank $1 > $0/adapter", "{out}", "r${method.rank}"]
+command = ["sh", "-c", "echo rank $1 > $0/adapter", "{out}", "r${method.adapter.rank}"]
 outputs = ["adapter"]
 
 [stages.evaluate]

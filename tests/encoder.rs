@@ -40,22 +40,19 @@ limit = { train = 40, dev = 0, test = 16 }
 
 [method.lora]
 title = "LoRA"
-adapter = "lora"
+adapter = { kind = "lora" }
 head = true
 batch_size = 8
 epochs = 8
 learning_rate = 0.02
 [method.prefix]
 title = "Prefix"
-adapter = "ptuning2"
+adapter = { kind = "ptuning2", virtual_tokens = 4, init = "text", init_text = "a film" }
 head = true
-virtual_tokens = 4
-init = "text"
-init_text = "a film"
 batch_size = 8
 [method.alone]
 title = "Head alone"
-adapter = "none"
+adapter = { kind = "none" }
 head = true
 batch_size = 8
 
@@ -143,7 +140,7 @@ fn every_method_gives_the_same_bytes_anywhere_and_lora_learns() {
 
 #[test]
 fn an_encoder_without_a_head_is_refused_before_anything_runs() {
-    let no_head = PIPELINE.replace("adapter = \"lora\"\nhead = true", "adapter = \"lora\"");
+    let no_head = PIPELINE.replace("adapter = { kind = \"lora\" }\nhead = true", "adapter = { kind = \"lora\" }");
     assert_ne!(no_head, PIPELINE);
     let ran = project(&no_head).emopipe(&["plan"]);
     assert_ne!(ran.code(), Some(0));

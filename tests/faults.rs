@@ -59,8 +59,7 @@ limit = { train = 12, dev = 0, test = 4 }
 
 [method.ptuning2]
 title = "P-Tuning v2"
-adapter = "ptuning2"
-virtual_tokens = 4
+adapter = { kind = "ptuning2", virtual_tokens = 4 }
 batch_size = 4
 epochs = 3
 warmup = 3
@@ -68,9 +67,7 @@ learning_rate = 0.01
 checkpoint_every_steps = 1
 [method.lora]
 title = "LoRA"
-adapter = "lora"
-rank = 2
-dropout = 0.2
+adapter = { kind = "lora", rank = 2, dropout = 0.2 }
 batch_size = 4
 epochs = 3
 warmup = 3

@@ -20,7 +20,7 @@ use emopipe::{
         Context, Isolation, Registry, ResolveContext, Resolved, StageKind,
         journal::{Entry, Event, Observer},
         plan::{Finished, Forecast, Plan, Selection},
-        scheduler::{self, Options},
+        scheduler::{self, Limits, Options},
         vocabulary_entry,
     },
     stages,
@@ -113,24 +113,22 @@ source."config.json" = { url = "file:model/config.json" }
 
 [method.another]
 title = "Small LoRA"
-adapter = "lora"
-rank = 1
+adapter = { kind = "lora", rank = 1 }
 [method.unevaluated]
 title = "Only trained"
-adapter = "lora"
+adapter = { kind = "lora" }
 [method.none]
 title = "zero-shot"
-adapter = "none"
+adapter = { kind = "none" }
 [method.ptuning2]
 title = "P-Tuning v2"
-adapter = "ptuning2"
-init = "text"
+adapter = { kind = "ptuning2", init = "text" }
 [method.prefix]
 title = "Prefix from chance"
-adapter = "ptuning2"
+adapter = { kind = "ptuning2" }
 [method.lora]
 title = "LoRA"
-adapter = "lora"
+adapter = { kind = "lora" }
 dev_every_steps = 5
 
 [stages.raw]
@@ -546,8 +544,7 @@ impl Observer for Referee<'_> {
 
 fn options(machine: Resources) -> Options {
     Options {
-        machine,
-        jobs: None,
+        limits: Limits { machine, jobs: None },
         keep_going: false,
         selection: Selection::default(),
         env: Vec::new(),

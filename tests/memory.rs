@@ -156,34 +156,32 @@ instruction = "{labels}? {sentence}"
 
 [method.zero-shot]
 title = "zero-shot"
-adapter = "none"
+adapter = { kind = "none" }
 [method.lora]
 title = "LoRA"
-adapter = "lora"
+adapter = { kind = "lora" }
 steps = 3
 [method.everywhere]
 title = "LoRA everywhere"
-adapter = "lora"
-target_modules = ["EVERYWHERE"]
+adapter = { kind = "lora", target_modules = ["EVERYWHERE"] }
 steps = 3
 [method.checkpointed]
 title = "LoRA, layers computed twice"
-adapter = "lora"
-rank = 9                               # the same result as `lora` would not be computed again
-checkpointing = true
+adapter = { kind = "lora", rank = 9 }     # the same result as `lora` would not be computed again
+gradient_checkpointing = true
 steps = 3
 [method.ptuning2]
 title = "P-Tuning v2"
-adapter = "ptuning2"
+adapter = { kind = "ptuning2" }
 steps = 3
 [method.head]
 title = "LoRA and a head"
-adapter = "lora"
+adapter = { kind = "lora" }
 head = true
 steps = 3
 [method.alone]
 title = "a head alone"
-adapter = "none"
+adapter = { kind = "none" }
 head = true
 steps = 3
 
@@ -320,14 +318,14 @@ scheme = "2"
 
 [method.zero-shot]
 title = "zero-shot"
-adapter = "none"
+adapter = { kind = "none" }
 [method.lora]
 title = "LoRA"
-adapter = "lora"
+adapter = { kind = "lora" }
 steps = 3
 [method.ptuning2]
 title = "P-Tuning v2"
-adapter = "ptuning2"
+adapter = { kind = "ptuning2" }
 steps = 3
 
 [stages.raw]

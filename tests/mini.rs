@@ -49,17 +49,14 @@ limit = { train = 32, dev = 0, test = 16 }
 
 [method.zero-shot]
 title = "zero-shot"
-adapter = "none"
+adapter = { kind = "none" }
 [method.ptuning2]
 title = "P-Tuning v2"
-adapter = "ptuning2"
-virtual_tokens = 4
-init = "text"
+adapter = { kind = "ptuning2", virtual_tokens = 4, init = "text" }
 batch_size = 8
 [method.lora]
 title = "LoRA"
-adapter = "lora"
-rank = 4
+adapter = { kind = "lora", rank = 4 }
 batch_size = 8
 learning_rate = 0.01
 
@@ -177,7 +174,7 @@ fn the_whole_pipeline_gives_the_same_bytes_anywhere() {
 fn a_new_rank_reruns_lora_its_evaluation_and_the_tables_and_nothing_else() {
     let project = tiny();
     project.emopipe(&["run"]).ok();
-    let set = ["--set", "method.lora.rank=2"];
+    let set = ["--set", "method.lora.adapter.rank=2"];
     let plan = project.emopipe(&["plan", set[0], set[1]]).ok().stdout();
     assert!(plan.contains("changed: 4 -> 2"), "{plan}");
     assert!(plan.contains("3 to run"), "{plan}");
@@ -281,7 +278,7 @@ fn cells_lead_to_raw_files_and_reports_say_what_was_accepted() {
     assert!(wrong.contains("did you mean `lora:films-2:accuracy`?"), "{wrong}");
 
     std::thread::sleep(std::time::Duration::from_millis(1100));
-    let set = ["--set", "method.lora.rank=2"];
+    let set = ["--set", "method.lora.adapter.rank=2"];
     project.emopipe(&["run", set[0], set[1]]).ok();
     let diff = project.command(&["diff", "last~1", "last"]).output().unwrap();
     let diff = String::from_utf8_lossy(&diff.stdout).into_owned();

@@ -252,7 +252,11 @@ fn a_machine_that_cannot_hold_it_stops_before_anything_is_fetched() {
     let small = emopipe(&project, &["run", "--memory", "45 MiB"]).fails(1);
     holds(
         &small.stderr(),
-        &["and 45.0 MiB may be used", "accumulation=8 (the same gradients", "no other profile of the file fits"],
+        &[
+            "and 45.0 MiB may be used",
+            "gradient_accumulation_steps=8 (the same gradients",
+            "no other profile of the file fits",
+        ],
     );
     assert!(!small.stderr().contains("zero-shot["), "what fits is no reason: {}", small.stderr());
 }

@@ -14,7 +14,7 @@ use candle_core::{D, DType, Device, Result as Candle, Tensor, Var};
 use emopipe::{
     models::{
         Adapter, AdapterSpec, Backbone, Decoder, Dtype, KvCache, Mode, TokenTree,
-        adapters::{self, CONFIG_FILE, LoraSpec, PrefixInit, PrefixTuningSpec, WEIGHTS_FILE},
+        adapters::{self, CONFIG_FILE, LoraOptions, PrefixInit, PrefixOptions, WEIGHTS_FILE},
         greedy, load_decoder, load_decoder_as, most_likely, reference,
     },
     train::optimizer::{AdamW, AdamWParams, clip_grad_norm, collect},
@@ -252,12 +252,12 @@ impl Fixture {
             return adapters::load(config.to_string().as_bytes(), &serialized(&tensors), &self.model).unwrap();
         }
         let projected = tensors.get("prefix_encoder.embedding.weight");
-        let spec = PrefixTuningSpec {
+        let spec = PrefixOptions {
             virtual_tokens: projected.unwrap_or_else(|| &tensors["prompt_embeddings"]).dim(0).unwrap(),
             projection: tensors.get("prefix_encoder.trans.0.weight").map(|w| w.dim(0).unwrap()),
-            init: PrefixInit::default(),
+            ..PrefixOptions::default()
         };
-        let adapter = adapters::create(&AdapterSpec::Ptuning2(spec), &self.model, 0, None).unwrap();
+        let adapter = AdapterSpec::from(spec).create(&self.model, 0, None).unwrap();
         for (name, var) in adapter.parameters() {
             var.set(&tensors[&name]).unwrap();
         }
@@ -477,8 +477,7 @@ fn chatglm_adapters_have_the_names_that_peft_gives_them() {
 }
 
 fn prefix(projection: Option<usize>) -> AdapterSpec {
-    let init = PrefixInit::Normal { std: 0.3 };
-    AdapterSpec::Ptuning2(PrefixTuningSpec { virtual_tokens: 6, projection, init })
+    AdapterSpec::from(PrefixOptions { virtual_tokens: 6, projection, init_std: Some(0.3), ..Default::default() })
 }
 
 /// The last names of all linear layers.
@@ -489,8 +488,8 @@ fn linears(fixture: &Fixture) -> Vec<String> {
 }
 
 fn every_adapter(fixture: &Fixture) -> Vec<(&'static str, AdapterSpec)> {
-    let all = LoraSpec { rank: 4, alpha: 8.0, dropout: 0.0, target_modules: linears(fixture) };
-    vec![("lora everywhere", AdapterSpec::Lora(all)), ("prefix", prefix(None)), ("projected prefix", prefix(Some(24)))]
+    let all = LoraOptions { rank: 4, alpha: 8.0, dropout: 0.0, target_modules: linears(fixture) };
+    vec![("lora everywhere", AdapterSpec::from(all)), ("prefix", prefix(None)), ("projected prefix", prefix(Some(24)))]
 }
 
 /// LoRA's `B` starts at zero, which would hide `A`'s gradient.
@@ -513,7 +512,7 @@ fn gradients(fixture: &Fixture, adapter: &dyn Adapter, compute: Compute) -> (f32
 fn fast_and_plain_paths_agree_for_every_adapter() {
     for fixture in models() {
         for (title, spec) in every_adapter(&fixture) {
-            let adapter = adapters::create(&spec, &fixture.model, 5, None).unwrap();
+            let adapter = spec.create(&fixture.model, 5, None).unwrap();
             stir(adapter.as_ref());
             let (plain_loss, plain) = gradients(&fixture, adapter.as_ref(), padded);
             for (path, compute) in &PATHS[1..] {
@@ -534,7 +533,7 @@ fn fast_and_plain_paths_agree_for_every_adapter() {
 fn gradients_match_finite_differences() {
     for fixture in &models() {
         for (title, spec) in every_adapter(fixture) {
-            let adapter = adapters::create(&spec, &fixture.model, 5, None).unwrap();
+            let adapter = spec.create(&fixture.model, 5, None).unwrap();
             stir(adapter.as_ref());
             let (_, gradients) = gradients(fixture, adapter.as_ref(), packed);
             for ((name, var), gradient) in adapter.parameters().iter().zip(&gradients) {
@@ -567,7 +566,7 @@ fn along(var: &Var, gradient: &Tensor) -> ((Tensor, Tensor), f64) {
 fn thread_count_does_not_change_bits() {
     for fixture in &models() {
         for (title, spec) in every_adapter(fixture) {
-            let adapter = adapters::create(&spec, &fixture.model, 5, None).unwrap();
+            let adapter = spec.create(&fixture.model, 5, None).unwrap();
             stir(adapter.as_ref());
             let bits = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -585,8 +584,8 @@ fn thread_count_does_not_change_bits() {
 #[test]
 fn dropout_is_active_in_training_only_and_repeats() {
     for fixture in &models() {
-        let spec = LoraSpec { rank: 4, alpha: 8.0, dropout: 0.5, target_modules: linears(fixture) };
-        let adapter = adapters::create(&AdapterSpec::Lora(spec), &fixture.model, 5, None).unwrap();
+        let spec = LoraOptions { rank: 4, alpha: 8.0, dropout: 0.5, target_modules: linears(fixture) };
+        let adapter = AdapterSpec::from(spec).create(&fixture.model, 5, None).unwrap();
         stir(adapter.as_ref());
         let mut tree = TokenTree::new();
         tree.push(None, &fixture.samples()[0].ids);
@@ -596,8 +595,8 @@ fn dropout_is_active_in_training_only_and_repeats() {
         };
         let value = |mode: Mode| loss(mode).to_scalar::<f32>().unwrap();
         let (first, second) = (
-            Mode::Train { seed: 1, pass: 0, checkpointing: false },
-            Mode::Train { seed: 1, pass: 1, checkpointing: false },
+            Mode::Train { seed: 1, pass: 0, gradient_checkpointing: false },
+            Mode::Train { seed: 1, pass: 1, gradient_checkpointing: false },
         );
         assert_eq!(value(first), value(first));
         assert_ne!(value(first), value(second));
@@ -622,9 +621,14 @@ fn a_prefix_made_of_a_text_acts_like_the_text() {
     for fixture in &models() {
         let ids = &fixture.samples()[0].ids;
         let text = &ids[..6];
-        let init = PrefixInit::Text { text: "six tokens".into() };
-        let spec = AdapterSpec::Ptuning2(PrefixTuningSpec { virtual_tokens: 6, projection: None, init });
-        let adapter = adapters::create(&spec, &fixture.model, 0, Some(text)).unwrap();
+        let text_option = Some("six tokens".into());
+        let spec = AdapterSpec::from(PrefixOptions {
+            virtual_tokens: 6,
+            init: PrefixInit::Text,
+            init_text: text_option,
+            ..Default::default()
+        });
+        let adapter = spec.create(&fixture.model, 0, Some(text)).unwrap();
         let prefixes = adapter.prefix().unwrap().unwrap();
         let dims = fixture.model.dims();
         let part =
@@ -647,7 +651,7 @@ fn a_prefix_made_of_a_text_acts_like_the_text() {
 #[test]
 fn a_cache_gives_the_same_hidden_states() {
     for fixture in models() {
-        let adapter = adapters::create(&prefix(None), &fixture.model, 5, None).unwrap();
+        let adapter = prefix(None).create(&fixture.model, 5, None).unwrap();
         let samples = fixture.samples();
         let mut tree = TokenTree::new();
         // Less room than is needed, so that it grows.
@@ -738,8 +742,8 @@ fn damaged_or_foreign_files_are_named() {
     let e = load(&[("config.json", &config), ("model.safetensors.index.json", &index)]);
     assert!(e.message.contains("model-1.safetensors"), "{e}");
 
-    let spec = LoraSpec { rank: 4, alpha: 8.0, dropout: 0.0, target_modules: vec!["q_prj".into()] };
-    let e = adapters::create(&AdapterSpec::Lora(spec), &fixture.model, 0, None).map(drop).unwrap_err();
+    let spec = LoraOptions { rank: 4, alpha: 8.0, dropout: 0.0, target_modules: vec!["q_prj".into()] };
+    let e = AdapterSpec::from(spec).create(&fixture.model, 0, None).map(drop).unwrap_err();
     assert!(e.help.is_some_and(|h| h.contains("`q_proj`")), "{}", e.message);
 }
 

@@ -13,7 +13,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use emopipe::{
     models::{
         Adapter, AdapterSpec, Backbone, BackboneSpec, ConfigTable, Dtype, Encoder, Mode, TokenTree,
-        adapters::{self, CONFIG_FILE, Head, LoraSpec, PrefixInit, PrefixTuningSpec, WEIGHTS_FILE, WithHead},
+        adapters::{self, CONFIG_FILE, Head, LoraOptions, PrefixInit, PrefixOptions, WEIGHTS_FILE, WithHead},
         load, load_encoder, load_encoder_as, reference,
     },
     train::optimizer::{AdamW, AdamWParams, clip_grad_norm, collect},
@@ -137,12 +137,13 @@ impl Errors {
     }
 }
 
-/// A way to compute the batch's summaries.
+/// A way to compute the batch's pooled_output.
 type Compute = fn(&Fixture, &dyn Adapter) -> Tensor;
 
 fn padded(fixture: &Fixture, adapter: &dyn Adapter) -> Tensor {
     let ids = fixture.expected["input_ids"].to_dtype(DType::U32).unwrap();
-    reference::reference_encoder::summaries(&fixture.model, adapter, &ids, &fixture.expected["attention_mask"]).unwrap()
+    reference::reference_encoder::pooled_output(&fixture.model, adapter, &ids, &fixture.expected["attention_mask"])
+        .unwrap()
 }
 
 fn packed(fixture: &Fixture, adapter: &dyn Adapter) -> Tensor {
@@ -164,7 +165,7 @@ impl Fixture {
     fn packed(&self, adapter: &dyn Adapter, mode: Mode) -> Tensor {
         let mut tree = TokenTree::new();
         let leaves: Vec<usize> = self.sentences().iter().map(|ids| tree.push(None, ids)).collect();
-        self.model.summaries(&tree, &leaves, adapter, mode).unwrap()
+        self.model.pooled_output(&tree, &leaves, adapter, mode).unwrap()
     }
 
     fn labels(&self) -> Vec<u32> {
@@ -174,9 +175,9 @@ impl Fixture {
     /// Logits and mean loss of an adapter with a head.
     fn classify(&self, adapter: &dyn Adapter, compute: Compute) -> (Tensor, Tensor) {
         let head = adapter.head().unwrap();
-        let summaries = compute(self, adapter);
-        let loss = head.nll(&summaries, &self.labels()).unwrap().mean_all().unwrap();
-        (head.logits(&summaries).unwrap(), loss)
+        let pooled_output = compute(self, adapter);
+        let loss = head.nll(&pooled_output, &self.labels()).unwrap().mean_all().unwrap();
+        (head.logits(&pooled_output).unwrap(), loss)
     }
 
     /// The expected tensors of a condition, by the names in saved adapters.
@@ -316,13 +317,12 @@ fn loads_and_writes_adapters_as_peft_does() {
 
 fn lora(targets: &[&str], dropout: f64) -> AdapterSpec {
     let target_modules = targets.iter().map(|t| (*t).to_owned()).collect();
-    AdapterSpec::Lora(LoraSpec { rank: 4, alpha: 8.0, dropout, target_modules })
+    AdapterSpec::from(LoraOptions { rank: 4, alpha: 8.0, dropout, target_modules })
 }
 
 fn every_adapter() -> Vec<(&'static str, AdapterSpec)> {
     let prefix = |projection| {
-        let init = PrefixInit::Normal { std: 0.3 };
-        AdapterSpec::Ptuning2(PrefixTuningSpec { virtual_tokens: 6, projection, init })
+        AdapterSpec::from(PrefixOptions { virtual_tokens: 6, projection, init_std: Some(0.3), ..Default::default() })
     };
     vec![
         ("lora everywhere", lora(&["query", "key", "value", "dense"], 0.0)),
@@ -334,7 +334,7 @@ fn every_adapter() -> Vec<(&'static str, AdapterSpec)> {
 
 /// An adapter with a head. LoRA's `B` starts at zero, which would hide `A`'s gradient: so everything is moved a little.
 fn stirred(spec: &AdapterSpec, fixture: &Fixture) -> Box<dyn Adapter> {
-    let adapter = adapters::create(spec, &fixture.model, 5, None).unwrap();
+    let adapter = spec.create(&fixture.model, 5, None).unwrap();
     let adapter = WithHead { adapter, head: Head::new(5, &fixture.model, 5).unwrap() };
     for (i, (_, var)) in adapter.parameters().into_iter().enumerate() {
         let numbers: Vec<f32> = (0..var.elem_count()).map(|j| ((i * 31 + j * 17) % 23) as f32 / 115.0 - 0.1).collect();
@@ -394,8 +394,8 @@ fn summaries_are_made_of_the_first_tokens_states() {
         };
         let firsts: Vec<u32> = tree.segments().iter().map(|s| s.start as u32).collect();
         let firsts = hidden.index_select(&Tensor::new(firsts, &Device::Cpu).unwrap(), 0).unwrap();
-        let summaries = fixture.model.summaries(&tree, &leaves, adapter.as_ref(), Mode::Eval).unwrap();
-        assert!(error(&summaries, &linear(&firsts).unwrap()) < EXACT);
+        let pooled_output = fixture.model.pooled_output(&tree, &leaves, adapter.as_ref(), Mode::Eval).unwrap();
+        assert!(error(&pooled_output, &linear(&firsts).unwrap()) < EXACT);
     }
 }
 
@@ -455,13 +455,13 @@ fn dropout_is_active_in_training_only_and_repeats() {
     let fixture = &models()[0];
     let adapter = stirred(&lora(&["query", "output.dense", "pooler.dense"], 0.5), fixture);
     let loss = |mode: Mode| {
-        let summaries = fixture.packed(adapter.as_ref(), mode);
-        adapter.head().unwrap().nll(&summaries, &fixture.labels()).unwrap().mean_all().unwrap()
+        let pooled_output = fixture.packed(adapter.as_ref(), mode);
+        adapter.head().unwrap().nll(&pooled_output, &fixture.labels()).unwrap().mean_all().unwrap()
     };
     let value = |mode: Mode| loss(mode).to_scalar::<f32>().unwrap();
     let (first, second) = (
-        Mode::Train { seed: 1, pass: 0, checkpointing: false },
-        Mode::Train { seed: 1, pass: 1, checkpointing: false },
+        Mode::Train { seed: 1, pass: 0, gradient_checkpointing: false },
+        Mode::Train { seed: 1, pass: 1, gradient_checkpointing: false },
     );
     assert_eq!(value(first), value(first));
     assert_ne!(value(first), value(second));
@@ -520,14 +520,14 @@ fn half_precision_is_rounding_alone() {
     let mut tree = TokenTree::new();
     let leaves: Vec<usize> = fixture.sentences().iter().map(|ids| tree.push(None, ids)).collect();
     let numbers = |model: &dyn Backbone| {
-        let adapter = adapters::create(&every_adapter()[0].1, model, 5, None).unwrap();
-        let summaries = model.summaries(&tree, &leaves, adapter.as_ref(), Mode::Eval).unwrap();
-        let gradients = collect(&adapter.parameters(), &summaries.sum_all().unwrap().backward().unwrap()).unwrap();
-        (summaries.detach(), gradients)
+        let adapter = every_adapter()[0].1.create(model, 5, None).unwrap();
+        let pooled_output = model.pooled_output(&tree, &leaves, adapter.as_ref(), Mode::Eval).unwrap();
+        let gradients = collect(&adapter.parameters(), &pooled_output.sum_all().unwrap().backward().unwrap()).unwrap();
+        (pooled_output.detach(), gradients)
     };
     let (got, want) = (numbers(half.as_ref()), numbers(&whole));
     let mut errors = Errors::default();
-    errors.note("summaries", &got.0, &want.0);
+    errors.note("pooled_output", &got.0, &want.0);
     for (got, want) in got.1.iter().zip(&want.1) {
         errors.note("grad", got, want);
     }
@@ -539,9 +539,14 @@ fn half_precision_is_rounding_alone() {
 fn a_prefix_made_of_a_text_holds_its_keys_and_values() {
     let fixture = &models()[0];
     let text = &fixture.sentences().into_iter().max_by_key(Vec::len).unwrap()[..6];
-    let init = PrefixInit::Text { text: "six tokens".into() };
-    let spec = AdapterSpec::Ptuning2(PrefixTuningSpec { virtual_tokens: 6, projection: None, init });
-    let adapter = adapters::create(&spec, &fixture.model, 0, Some(text)).unwrap();
+    let text_option = Some("six tokens".into());
+    let spec = AdapterSpec::from(PrefixOptions {
+        virtual_tokens: 6,
+        init: PrefixInit::Text,
+        init_text: text_option,
+        ..Default::default()
+    });
+    let adapter = spec.create(&fixture.model, 0, Some(text)).unwrap();
     let prefixes = adapter.prefix().unwrap().unwrap();
     let dims = fixture.model.dims();
     let part = |prefix: &Tensor, i: usize| prefix.get(i).unwrap().reshape((6, dims.kv_heads, dims.head_dim)).unwrap();
@@ -558,16 +563,17 @@ fn what_an_encoder_cant_do_is_said() {
     let mut tree = TokenTree::new();
     let leaf = tree.push(None, &vec![1; context]);
     let adapter = stirred(&every_adapter()[2].1, fixture);
-    let summaries = |adapter: &dyn Adapter| fixture.model.summaries(&tree, &[leaf], adapter, Mode::Eval).map(drop);
-    assert!(summaries(&adapters::Untrained).is_ok());
-    let e = summaries(adapter.as_ref()).unwrap_err();
+    let pooled_output =
+        |adapter: &dyn Adapter| fixture.model.pooled_output(&tree, &[leaf], adapter, Mode::Eval).map(drop);
+    assert!(pooled_output(&adapters::Untrained).is_ok());
+    let e = pooled_output(adapter.as_ref()).unwrap_err();
     assert!(e.message.contains("prefix of 6") && e.help.unwrap().contains(&(context - 6).to_string()), "{}", e.message);
 
     let hidden = Tensor::zeros((1, fixture.model.dims().hidden), DType::F32, &Device::Cpu).unwrap();
     let e = fixture.model.nll(&hidden, &[0], &[0]).unwrap_err();
     assert!(e.help.unwrap().contains("head = true"), "{}", e.message);
 
-    let e = adapters::create(&lora(&["q_proj"], 0.0), &fixture.model, 0, None).map(drop).unwrap_err();
+    let e = lora(&["q_proj"], 0.0).create(&fixture.model, 0, None).map(drop).unwrap_err();
     assert!(e.help.unwrap().contains("query"), "{}", e.message);
 
     let folder = tempfile::tempdir().unwrap();

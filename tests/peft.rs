@@ -13,7 +13,7 @@ use std::{
 use candle_core::{Device, Tensor};
 use emopipe::models::{
     Adapter, AdapterSpec, Backbone, BackboneSpec, ConfigTable, Dtype, Mode, TokenTree,
-    adapters::{self, CONFIG_FILE, Head, LoraSpec, PrefixInit, PrefixTuningSpec, WEIGHTS_FILE, WithHead},
+    adapters::{self, CONFIG_FILE, Head, LoraOptions, PrefixOptions, WEIGHTS_FILE, WithHead},
     load,
 };
 use serde_json::{Value, json};
@@ -74,8 +74,8 @@ fn logits(model: &dyn Backbone, adapter: &dyn Adapter, ids: &[u32]) -> Tensor {
     let mut tree = TokenTree::new();
     let leaf = tree.push(None, ids);
     if let Some(head) = adapter.head() {
-        let summaries = model.summaries(&tree, &[leaf], adapter, Mode::Eval).unwrap();
-        return head.logits(&summaries).unwrap().squeeze(0).unwrap();
+        let pooled_output = model.pooled_output(&tree, &[leaf], adapter, Mode::Eval).unwrap();
+        return head.logits(&pooled_output).unwrap().squeeze(0).unwrap();
     }
     let hidden = model.forward(&tree, adapter, Mode::Eval).unwrap();
     model.logits(&hidden, &(0..ids.len() as u32).collect::<Vec<_>>()).unwrap()
@@ -93,13 +93,13 @@ fn error(got: &Tensor, want: &Tensor) -> f64 {
 /// Adapters of every kind, with numbers that matter: LoRA's `B` starts at zero.
 fn ours(model: &dyn Backbone, targets: &[&str], labels: Option<usize>) -> BTreeMap<&'static str, Box<dyn Adapter>> {
     let target_modules = targets.iter().map(|t| (*t).to_owned()).collect();
-    let lora = LoraSpec { rank: 4, alpha: 12.0, dropout: 0.1, target_modules };
+    let lora = LoraOptions { rank: 4, alpha: 12.0, dropout: 0.1, target_modules };
     let prefix = |projection| {
-        AdapterSpec::Ptuning2(PrefixTuningSpec { virtual_tokens: 5, projection, init: PrefixInit::Normal { std: 0.5 } })
+        AdapterSpec::from(PrefixOptions { virtual_tokens: 5, projection, init_std: Some(0.5), ..Default::default() })
     };
-    let adapters = [("lora", AdapterSpec::Lora(lora)), ("prefix", prefix(None)), ("projected", prefix(Some(12)))];
-    let create = |(name, spec)| {
-        let mut adapter = adapters::create(&spec, model, 5, None).unwrap();
+    let adapters = [("lora", AdapterSpec::from(lora)), ("prefix", prefix(None)), ("projected", prefix(Some(12)))];
+    let create = |(name, spec): (_, AdapterSpec)| {
+        let mut adapter = spec.create(model, 5, None).unwrap();
         if let Some(labels) = labels {
             adapter = Box::new(WithHead { adapter, head: Head::new(labels, model, 5).unwrap() });
         }

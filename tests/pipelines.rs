@@ -89,10 +89,13 @@ fn what_a_publication_leaves_open_shows_in_its_report() {
     let paper = plan("paper");
     let found = choices(&paper);
     // All that the paper states of a method.
-    let stated = ["title", "adapter", "virtual_tokens", "rank", "batch_size"];
+    let stated = ["title", "adapter", "batch_size", "kind", "virtual_tokens", "rank"];
     for method in ["ptuning2", "lora"] {
         let settings = paper.spec.definitions["method"][method].as_table().unwrap();
-        for key in settings.keys().filter(|key| !stated.contains(&key.as_str())) {
+        let options =
+            settings["adapter"].1.as_table().unwrap().keys().map(|option| (option, format!("adapter.{option}")));
+        let keys = settings.keys().map(|key| (key, key.clone())).chain(options);
+        for (_, key) in keys.filter(|(key, _)| !stated.contains(&key.as_str())) {
             let path = format!("method.{method}.{key}");
             assert!(found.contains(&path), "{path} isn't among {found:?}");
         }

@@ -116,7 +116,7 @@ fn a_mistake_is_blamed_once_and_where_it_was_made() {
     Project::new(pipeline).emopipe(&["plan"]).ok();
     for (right, wrong, message) in [
         ("family = \"llama\"", "family = \"lama\"", "did you mean `llama`?"),
-        ("adapter = \"lora\"", "adapter = \"lorra\"", "did you mean `lora`?"),
+        ("kind = \"lora\"", "kind = \"lorra\"", "did you mean `lora`?"),
         ("dataset = \"films\"", "dataset = \"filmes\"", "did you mean `films`?"),
         ("scheme = \"two\"", "scheme = \"twoo\"", "did you mean `two`?"),
         ("metrics = [\"accuracy\"]", "metrics = [\"accurcy\"]", "did you mean `accuracy`?"),

@@ -14,7 +14,7 @@ use std::{
 
 use emopipe::data::{
     chat::Chat,
-    tokenizer::{Convention, Files, TextModel},
+    tokenizer::{Convention, Files, PretrainedTokenizer},
 };
 use serde_json::Value;
 
@@ -44,9 +44,9 @@ fn published_model(cases: &Path) -> Result<PathBuf, String> {
     })
 }
 
-fn load(path: PathBuf) -> TextModel {
+fn load(path: PathBuf) -> PretrainedTokenizer {
     let files = Files::from([("tokenizer.model".to_owned(), path)]);
-    TextModel::load(&files, Convention::of("chatglm").as_ref()).unwrap()
+    PretrainedTokenizer::load(&files, Convention::of("chatglm").as_ref()).unwrap()
 }
 
 fn ids(value: &Value) -> Vec<u32> {
@@ -111,7 +111,7 @@ fn check_cases(folder: &Path) {
             let place = format!("{}, {}", path.file_stem().unwrap().to_string_lossy(), variant["name"]);
             let dir = tempfile::tempdir().unwrap();
             let files = variant_files(dir.path(), &path, &kind, variant);
-            match TextModel::load(&files, None) {
+            match PretrainedTokenizer::load(&files, None) {
                 Ok(model) => {
                     wrong.extend(check_variant(&model, variant).into_iter().map(|what| format!("{place}: {what}")))
                 }
@@ -150,7 +150,7 @@ fn variant_files(dir: &Path, path: &Path, kind: &Value, variant: &Value) -> File
 }
 
 /// What differs from the reference, and which messages became control tokens.
-fn check_variant(model: &TextModel, variant: &Value) -> Vec<String> {
+fn check_variant(model: &PretrainedTokenizer, variant: &Value) -> Vec<String> {
     let chat = match Chat::new(model, None, None) {
         Ok(chat) => chat,
         Err(e) => return vec![e.to_string()],
@@ -181,7 +181,7 @@ fn check_variant(model: &TextModel, variant: &Value) -> Vec<String> {
 }
 
 /// Messages with markers in them, some of them whole only together with the template's text.
-fn injected(model: &TextModel, chat: &Chat<'_>) -> Vec<String> {
+fn injected(model: &PretrainedTokenizer, chat: &Chat<'_>) -> Vec<String> {
     // There the message decides whether the template's own marker stands alone.
     if model.tokenizer.added().iter().any(|(_, token)| token.single_word) {
         return Vec::new();

@@ -9,9 +9,7 @@ use common::chatglm::{Sizes, pickle, write_chatglm, write_torch};
 use emopipe::{
     base::error::Error,
     models::{
-        AdapterSpec, Backbone, BackboneSpec, ConfigTable, Dtype, Mode, TokenTree,
-        adapters::{self, LoraSpec},
-        dims, load,
+        AdapterSpec, Backbone, BackboneSpec, ConfigTable, Dtype, Mode, TokenTree, adapters::LoraOptions, dims, load,
         weights::model_config::Config,
     },
 };
@@ -112,8 +110,8 @@ fn says(message: &str, parts: &[&str]) {
 /// Hidden states, losses and the gradient of an adapter.
 fn numbers(model: &dyn Backbone) -> Vec<Vec<f32>> {
     let target_modules = vec!["query_key_value".into(), "dense_h_to_4h".into(), "dense_4h_to_h".into()];
-    let spec = AdapterSpec::Lora(LoraSpec { rank: 4, alpha: 8.0, dropout: 0.0, target_modules });
-    let adapter = adapters::create(&spec, model, 1, None).unwrap();
+    let spec = AdapterSpec::from(LoraOptions { rank: 4, alpha: 8.0, dropout: 0.0, target_modules });
+    let adapter = spec.create(model, 1, None).unwrap();
     let mut tree = TokenTree::new();
     tree.push(None, &[5, 6, 7, 200, 201, 299]);
     let hidden = model.forward(&tree, adapter.as_ref(), Mode::Eval).unwrap();

@@ -26,16 +26,16 @@ ENCODER = ["--model", "minilm-l6"]
 # name, what it is, arguments that both programs understand
 CASES = [
     ("train-lora", "training, LoRA, real prompts", ["train", *SMALL, "--method", "lora", "--workload", "mini", "--steps", "1"]),
-    ("train-prefix", "training, P-Tuning v2, real prompts", ["train", *SMALL, "--method", "prefix", "--workload", "mini", "--steps", "1"]),
+    ("train-prefix", "training, P-Tuning v2, real prompts", ["train", *SMALL, "--method", "ptuning2", "--workload", "mini", "--steps", "1"]),
     ("train-equal", "training, LoRA, equal lengths, nothing shared", ["train", *SMALL, "--method", "lora", "--workload", "equal", "--steps", "6"]),
-    ("train-equal-prefix", "training, P-Tuning v2, equal lengths, nothing shared", ["train", *SMALL, "--method", "prefix", "--workload", "equal", "--steps", "6"]),
+    ("train-equal-prefix", "training, P-Tuning v2, equal lengths, nothing shared", ["train", *SMALL, "--method", "ptuning2", "--workload", "equal", "--steps", "6"]),
     ("rank", "evaluation by `rank`, real prompts", ["evaluate", *SMALL, "--method", "lora", "--workload", "mini", "--examples", "16"]),
     ("generate", "evaluation by `generate`, 8 tokens, real prompts", ["evaluate", *SMALL, "--method", "lora", "--workload", "mini", "--examples", "16", "--answer", "generate"]),
     ("generate-bf16", "the same, weights kept in bf16 beside the peer's f32", ["evaluate", *SMALL, "--method", "lora", "--workload", "mini", "--examples", "16", "--answer", "generate"]),
     ("encoder-lora", "encoder, training, LoRA, real prompts", ["train", *ENCODER, "--method", "lora", "--workload", "mini", "--steps", "3"]),
-    ("encoder-prefix", "encoder, training, P-Tuning v2, real prompts", ["train", *ENCODER, "--method", "prefix", "--workload", "mini", "--steps", "3"]),
+    ("encoder-prefix", "encoder, training, P-Tuning v2, real prompts", ["train", *ENCODER, "--method", "ptuning2", "--workload", "mini", "--steps", "3"]),
     ("encoder-equal", "encoder, training, LoRA, equal lengths", ["train", *ENCODER, "--method", "lora", "--workload", "equal", "--steps", "6"]),
-    ("encoder-equal-prefix", "encoder, training, P-Tuning v2, equal lengths", ["train", *ENCODER, "--method", "prefix", "--workload", "equal", "--steps", "6"]),
+    ("encoder-equal-prefix", "encoder, training, P-Tuning v2, equal lengths", ["train", *ENCODER, "--method", "ptuning2", "--workload", "equal", "--steps", "6"]),
 ]
 
 # what emopipe alone is told

@@ -32,7 +32,7 @@ def arguments():
     parser.add_argument("what", choices=["train", "evaluate", "suite"])
     parser.add_argument("--model", required=True, help="a shape of benches/models, or a file like those")
     parser.add_argument("--workload", required=True, action="append", help="a file; for suite NAME=FILE, several times")
-    parser.add_argument("--method", default="lora", choices=["none", "lora", "prefix"])
+    parser.add_argument("--method", default="lora", choices=["none", "lora", "ptuning2"])
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--virtual-tokens", type=int, default=32)
     parser.add_argument("--threads", type=int)
@@ -43,7 +43,7 @@ def arguments():
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--answer", default="rank", choices=["rank", "generate", "head"])
     parser.add_argument("--examples", type=int, default=64, help="of each task")
-    parser.add_argument("--longest", type=int, default=8)
+    parser.add_argument("--max-new-tokens", type=int, default=8)
     parser.add_argument("--layers", type=int, help="in place of the shape's own number")
     parser.add_argument("--only", help="pieces of the suite, such as train-sst-lora or profile-sst-lora, with commas between them")
     parser.add_argument("--skip", default="", help="pieces of the suite to leave out")
@@ -87,7 +87,7 @@ def adapted(args, model, kind, decoder, method):
     if method == "lora":
         model = get_peft_model(model, LoraConfig(
             r=args.rank, lora_alpha=32, lora_dropout=0.1, target_modules=targets, task_type=task))
-    elif method == "prefix":
+    elif method == "ptuning2":
         model = get_peft_model(model, PrefixTuningConfig(num_virtual_tokens=args.virtual_tokens, task_type=task))
     return model.to(args.device)
 
@@ -174,11 +174,12 @@ def suite(args):
     """Lines for each workload and method, SST's lengths first where they are named first."""
     begun = time.perf_counter()
     workloads = {name: json.loads(Path(path).read_text()) for name, path in (w.split("=", 1) for w in args.workload)}
-    pieces = [(what, name, method) for what in ("train", "profile") for name in workloads for method in ("lora", "prefix")]
+    methods = {"lora": "lora", "prefix": "ptuning2"}
+    pieces = [(what, name, label) for what in ("train", "profile") for name in workloads for label in methods]
     only, skip = args.only and args.only.split(","), args.skip.split(",")
     model = None
-    for what, name, method in pieces:
-        piece = f"{what}-{name}-{method}"
+    for what, name, label in pieces:
+        piece = f"{what}-{name}-{label}"
         if piece in skip or (piece not in only if only else what == "profile"):
             continue
         if args.seconds and time.perf_counter() - begun > args.seconds:
@@ -190,7 +191,7 @@ def suite(args):
             if args.device != "cpu":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
-            adapter = adapted(args, model, kind, decoder, method)
+            adapter = adapted(args, model, kind, decoder, methods[label])
             figures = (measured if what == "train" else profiled)(args, adapter, decoder, task)
         except torch.OutOfMemoryError as e:
             figures = {"error": f"out of memory: {e}"}
@@ -267,8 +268,8 @@ def answer(args, model, task, asked):
                 logits.log_softmax(-1).gather(-1, ids[:, -len(ending) :, None]).sum((1, 2)).tolist()
         elif args.answer == "generate":
             ids, mask = padded(batch, args.device, left=True)
-            model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=args.longest,
-                           min_new_tokens=args.longest, do_sample=False, pad_token_id=0)
+            model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=args.max_new_tokens,
+                           min_new_tokens=args.max_new_tokens, do_sample=False, pad_token_id=0)
         else:
             ids, mask = padded(batch, args.device, left=False)
             model(input_ids=ids, attention_mask=mask).logits.argmax(-1).tolist()

@@ -7,6 +7,7 @@ mod command_line;
 mod command_result;
 mod commands;
 mod last_words;
+mod limit_args;
 mod live;
 mod manual;
 mod nearest_profile;

@@ -19,7 +19,7 @@ pub struct PipelineArgs {
     /// Profile to apply [default: the file's default_profile].
     #[arg(short, long)]
     pub profile: Option<String>,
-    /// Override a value of the file, such as `method.lora.rank=4`.
+    /// Override a value of the file, such as `method.lora.adapter.rank=4`.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
     /// Folder of the store [default: `cache` in the pipeline's root].

@@ -31,7 +31,7 @@ impl Scores {
     /// Notes the result of an action; its figures, where it has some.
     pub fn note(&mut self, action: &str, key: &Digest) -> Option<()> {
         let known = self.store.as_ref()?.known(key)?;
-        let files = &known.outcomes.first()?.files;
+        let files = &known.results.first()?.files;
         let file = files.iter().find(|file| file.name == stages::METRICS_FILE)?;
         self.found.push((action.to_owned(), file.digest));
         Some(())

@@ -4,10 +4,14 @@ use std::collections::HashSet;
 
 use indexmap::IndexMap;
 
-use super::{Diagnostic, Node, Table, Value, diagnostic::Sink, suggest::help_for};
-
-/// Definition tables by kind and name.
-pub(super) type Definitions = IndexMap<String, IndexMap<String, Node>>;
+use super::{
+    definitions::Definitions,
+    diagnostic::Diagnostic,
+    diagnostic_sink::Sink,
+    name_rules::{NAME_HELP, valid_name},
+    node::{Key, Node, Table, Value},
+    suggest::help_for,
+};
 
 /// More combinations than anyone means; the next one would only fill the memory.
 const MOST_COMBINATIONS: usize = 1_000_000;
@@ -61,7 +65,7 @@ impl<'a> Lists<'a> {
 
     /// The axes of a stage. Where one can't be read it has no values, and the problem is reported.
     pub fn matrix(&self, matrix: &Table, sink: &mut Sink) -> Vec<Axis> {
-        let read = |(name, (key, node)): (&String, &(super::Key, Node))| {
+        let read = |(name, (key, node)): (&String, &(Key, Node))| {
             if name == "params" {
                 sink.push(
                     Diagnostic::new("an axis can't be called `params`")
@@ -259,12 +263,4 @@ pub(super) fn combinations(axes: &[Axis], exclusions: &[Exclusion]) -> Option<Ve
         }
     }
     Some(kept)
-}
-
-pub(super) const NAME_HELP: &str =
-    "names are made of letters, digits and `-_.+:@`, and don't begin with a dot: they stand in action names and paths";
-
-/// Whether a name can stand in `stage[axis=value]` and in a path.
-pub(super) fn valid_name(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with('.') && name.chars().all(|c| c.is_alphanumeric() || "-_.+:@".contains(c))
 }

@@ -1,6 +1,11 @@
 //! How tables come together: included files side by side, profiles on top.
 
-use super::{Diagnostic, Node, SourceMap, Table, Value, diagnostic::Sink};
+use super::{
+    diagnostic::Diagnostic,
+    diagnostic_sink::Sink,
+    node::{Node, Table, Value},
+    source_map::SourceMap,
+};
 
 /// Lays `top` over `base`: tables are merged key by key, everything else is replaced. Known keys keep their position.
 pub(super) fn overlay(base: &mut Table, top: Table) {
@@ -52,7 +57,7 @@ pub(super) fn unite(
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Key, Span, to_json};
+    use super::super::node::{Key, Span, to_json};
     use super::*;
 
     fn node(value: Value) -> Node {

@@ -3,7 +3,10 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Diagnostic, Key, Node, Span, Table, Value};
+use super::{
+    diagnostic::Diagnostic,
+    node::{Key, Node, Span, Table, Value},
+};
 
 /// Reads a whole file. Where it has errors, the table holds what could be read.
 pub(super) fn parse_text(file: u32, text: &str) -> (Table, Vec<Diagnostic>) {

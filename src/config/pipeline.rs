@@ -5,7 +5,13 @@ use std::collections::HashMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Diagnostic, Node, Spanned, Table, Value, diagnostic::Sink, suggest::help_for};
+use super::{
+    diagnostic::Diagnostic,
+    diagnostic_sink::Sink,
+    node::{Node, Span, Table, Value},
+    spanned::Spanned,
+    suggest::help_for,
+};
 
 /// What the pipeline is, where its results go, and what is wanted of it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -38,7 +44,7 @@ const SHOWN: usize = 8;
 pub(super) fn lineage<'a>(
     profiles: Option<&'a Table>,
     name: &str,
-    asked_at: Option<super::Span>,
+    asked_at: Option<Span>,
     sink: &mut Sink,
 ) -> Vec<(&'a str, &'a Node)> {
     let known: Vec<_> = profiles.into_iter().flat_map(|p| p.keys().map(String::as_str)).collect();

@@ -8,14 +8,15 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    Node, ResourceRequest, Value, Vocabulary,
-    load::TABLES,
+    kind_vocabulary::{Entry, Vocabulary},
+    node::Node,
     pipeline::{PROFILE_KEYS, PipelineTable},
     remote_table::RemoteTable,
-    stage::COMMON_KEYS,
+    schema_check::find_unknown,
+    schema_copies::{Copies, Mode},
+    stage_keys::{COMMON_KEYS, ResourceRequest},
+    top_level::TABLES,
 };
-
-const DEFS: &str = "#/$defs/";
 
 /// JSON Schema (draft 2020-12) of a pipeline file whose definitions and stage kinds are those of `vocabulary`.
 pub fn json_schema(vocabulary: &Vocabulary) -> Json {
@@ -23,7 +24,7 @@ pub fn json_schema(vocabulary: &Vocabulary) -> Json {
     let pipeline = generator.subschema_for::<PipelineTable>().to_value();
     let remote = generator.subschema_for::<RemoteTable>().to_value();
     let resources = generator.subschema_for::<ResourceRequest>().to_value();
-    let mut schemas = |entries: &[super::Entry]| -> Vec<(&'static str, Json)> {
+    let mut schemas = |entries: &[Entry]| -> Vec<(&'static str, Json)> {
         entries.iter().map(|entry| (entry.name, (entry.schema)(&mut generator).to_value())).collect()
     };
     let definitions = schemas(&vocabulary.definitions);
@@ -205,118 +206,6 @@ fn open(schema: &mut Map<String, Json>, copies: &Copies) {
     }
 }
 
-/// How the schema of a type is changed.
-#[derive(Clone, Copy)]
-struct Mode {
-    /// No key is needed.
-    partial: bool,
-    /// Every value may be a string with `${...}`.
-    templates: bool,
-}
-
-impl Mode {
-    fn suffix(self) -> &'static str {
-        match (self.partial, self.templates) {
-            (false, false) => "",
-            (true, false) => ".partial",
-            (false, true) => ".stage",
-            (true, true) => ".stage.partial",
-        }
-    }
-}
-
-/// Changed copies of schemas, each made once.
-struct Copies {
-    source: Map<String, Json>,
-    made: Map<String, Json>,
-}
-
-impl Copies {
-    fn source_of<'a>(&'a self, schema: &'a Json) -> &'a Json {
-        resolve(schema, &self.source)
-    }
-
-    fn made_of<'a>(&'a self, schema: &'a Json) -> &'a Json {
-        resolve(schema, &self.made)
-    }
-
-    fn adapt(&mut self, schema: &Json, mode: Mode) -> Json {
-        match schema {
-            Json::Object(object) => Json::Object(self.adapt_object(object, mode)),
-            Json::Array(items) => Json::Array(items.iter().map(|item| self.adapt(item, mode)).collect()),
-            other => other.clone(),
-        }
-    }
-
-    fn adapt_object(&mut self, object: &Map<String, Json>, mode: Mode) -> Map<String, Json> {
-        let mut copy = Map::new();
-        for (key, value) in object {
-            match (key.as_str(), value) {
-                ("required", _) if mode.partial => {}
-                ("$ref", Json::String(target)) => {
-                    copy.insert(key.clone(), self.reference(target, mode).into());
-                }
-                ("enum" | "const" | "default" | "examples", _) => {
-                    copy.insert(key.clone(), value.clone());
-                }
-                ("properties", Json::Object(properties)) => {
-                    let adapted = properties.iter().map(|(name, schema)| (name.clone(), self.value(schema, mode)));
-                    copy.insert(key.clone(), Json::Object(adapted.collect()));
-                }
-                ("items" | "additionalProperties", Json::Object(_)) => {
-                    copy.insert(key.clone(), self.value(value, mode));
-                }
-                // Without its required keys a table can fit several branches.
-                ("oneOf", _) if mode.partial => {
-                    copy.insert("anyOf".into(), self.adapt(value, mode));
-                }
-                _ => {
-                    copy.insert(key.clone(), self.adapt(value, mode));
-                }
-            }
-        }
-        copy
-    }
-
-    /// The schema of a value inside a table or list.
-    fn value(&mut self, schema: &Json, mode: Mode) -> Json {
-        let adapted = self.adapt(schema, mode);
-        let any_string = adapted.get("type") == Some(&json!("string"))
-            && !["enum", "const", "pattern", "format", "minLength", "maxLength"]
-                .iter()
-                .any(|k| adapted.get(k).is_some());
-        let anything = adapted == json!(true) || adapted == json!({}) || adapted.get("const").is_some();
-        if !mode.templates || any_string || anything {
-            return adapted;
-        }
-        let mut wrapped = json!({ "anyOf": [adapted, { "$ref": format!("{DEFS}template") }] });
-        if let Some(description) = schema.get("description") {
-            wrapped["description"] = description.clone();
-        }
-        wrapped
-    }
-
-    /// The reference to the changed copy of a definition.
-    fn reference(&mut self, target: &str, mode: Mode) -> String {
-        let Some(name) = target.strip_prefix(DEFS) else { return target.to_owned() };
-        let copied = format!("{name}{}", mode.suffix());
-        if !self.made.contains_key(&copied)
-            && let Some(schema) = self.source.get(name).cloned()
-        {
-            // The place is taken first, so that a type that contains itself comes to an end.
-            self.made.insert(copied.clone(), Json::Null);
-            let schema = self.adapt(&schema, mode);
-            self.made.insert(copied.clone(), schema);
-        }
-        format!("{DEFS}{copied}")
-    }
-}
-
-fn resolve<'a>(schema: &'a Json, definitions: &'a Map<String, Json>) -> &'a Json {
-    let name = schema.get("$ref").and_then(Json::as_str).and_then(|target| target.strip_prefix(DEFS));
-    name.and_then(|name| definitions.get(name)).unwrap_or(schema)
-}
-
 /// The keys of `node` that a schema doesn't know, as dotted paths: what holds a serde type and its schema in step when
 /// `node` is an example with every key.
 pub fn unknown_to_schema(schema: &Json, node: &Node) -> Vec<String> {
@@ -325,83 +214,4 @@ pub fn unknown_to_schema(schema: &Json, node: &Node) -> Vec<String> {
     let mut unknown = Vec::new();
     find_unknown(&[schema], definitions, node, String::new(), &mut unknown);
     unknown
-}
-
-fn find_unknown(
-    schemas: &[&Json],
-    definitions: &Map<String, Json>,
-    node: &Node,
-    path: String,
-    unknown: &mut Vec<String>,
-) {
-    let mut branches = Vec::new();
-    schemas.iter().for_each(|schema| flatten(schema, definitions, node, &mut branches));
-    if branches.iter().any(|branch| accepts_anything(branch, node)) {
-        return;
-    }
-    match &node.value {
-        Value::Table(table) => {
-            for (name, (_, child)) in table {
-                let inner: Vec<_> = branches
-                    .iter()
-                    .filter_map(|b| b.get("properties").and_then(|p| p.get(name)).or(b.get("additionalProperties")))
-                    .filter(|schema| **schema != json!(false))
-                    .collect();
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                if inner.is_empty() {
-                    unknown.push(path);
-                } else {
-                    find_unknown(&inner, definitions, child, path, unknown);
-                }
-            }
-        }
-        Value::Array(items) => {
-            let inner: Vec<_> = branches.iter().filter_map(|b| b.get("items")).collect();
-            for (i, item) in items.iter().enumerate().filter(|_| !inner.is_empty()) {
-                find_unknown(&inner, definitions, item, format!("{path}.{i}"), unknown);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// All the schemas that can apply to `node`, out of references and branches.
-fn flatten<'a>(schema: &'a Json, definitions: &'a Map<String, Json>, node: &Node, branches: &mut Vec<&'a Json>) {
-    let schema = resolve(schema, definitions);
-    let excluded = schema.get("properties").and_then(Json::as_object).into_iter().flatten().any(|(name, property)| {
-        // A tag with another value: this branch is about something else.
-        let tag = property.get("const").and_then(Json::as_str);
-        let given = node.as_table().and_then(|table| table.get(name)).and_then(|(_, value)| value.as_str());
-        matches!((tag, given), (Some(tag), Some(given)) if tag != given)
-    });
-    if excluded {
-        return;
-    }
-    branches.push(schema);
-    for key in ["oneOf", "anyOf", "allOf"] {
-        for branch in schema.get(key).and_then(Json::as_array).into_iter().flatten() {
-            flatten(branch, definitions, node, branches);
-        }
-    }
-}
-
-fn accepts_anything(schema: &Json, node: &Node) -> bool {
-    match schema {
-        Json::Bool(accepts) => *accepts,
-        Json::Object(object) => {
-            let speaks = |keys: &[&str]| keys.iter().any(|key| object.contains_key(*key));
-            let is_table = object.get("type") == Some(&json!("object")) && node.as_table().is_some();
-            let restricts = speaks(&[
-                "properties",
-                "additionalProperties",
-                "unevaluatedProperties",
-                "oneOf",
-                "anyOf",
-                "allOf",
-                "$ref",
-            ]);
-            !restricts && (is_table || !speaks(&["type", "enum", "const", "items", "not"]))
-        }
-        _ => false,
-    }
 }

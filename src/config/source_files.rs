@@ -6,10 +6,12 @@ use std::{
 };
 
 use super::{
-    Diagnostic, Node, SourceMap, Span, Table, Value,
-    diagnostic::{Sink, shown},
+    diagnostic::Diagnostic,
+    diagnostic_sink::Sink,
     merge::{overlay, unite},
+    node::{Node, Span, Table, Value},
     parse::parse_text,
+    source_map::{SourceMap, shown},
     suggest::help_for,
 };
 use crate::base::tracked_fs::TrackedFs;

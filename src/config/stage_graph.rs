@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::{Diagnostic, SourceMap, StageSpec, diagnostic::Sink, stage::Edge};
+use super::{
+    diagnostic::Diagnostic, diagnostic_sink::Sink, source_map::SourceMap, specification::StageSpec, stage_links::Edge,
+};
 
 /// Stages of a circle that are spelled out.
 const SHOWN: usize = 8;

@@ -3,7 +3,13 @@
 
 use std::collections::HashSet;
 
-use super::{Diagnostic, Entry, Node, SourceMap, Span, Table, Value, diagnostic::Sink};
+use super::{
+    diagnostic::Diagnostic,
+    diagnostic_sink::Sink,
+    kind_vocabulary::Entry,
+    node::{Node, Span, Table, Value},
+    source_map::SourceMap,
+};
 
 /// Reports what `root` says of stages and of the remote in files that may not. `trusted` are the numbers of those that may.
 pub(super) fn report_untrusted(

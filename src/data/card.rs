@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    expected_counts::Expect,
-    label_scheme::Scheme,
+    expected_counts::ExpectedCounts,
+    label_scheme::LabelScheme,
     normalize::{Requirement, Step, WordUnit},
     readers::{Encoding, FileFormat},
     split::{Fractions, Split},
@@ -73,10 +73,10 @@ pub struct Card {
     #[serde(default)]
     pub words: WordUnit,
     /// The ways to make classes of the labels. A task picks one.
-    pub schemes: BTreeMap<String, Scheme>,
+    pub schemes: BTreeMap<String, LabelScheme>,
     /// Counts that the files must give.
     #[serde(default)]
-    pub expect: Expect,
+    pub expect: ExpectedCounts,
 }
 
 /// A file of the dataset.

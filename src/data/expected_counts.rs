@@ -43,7 +43,7 @@ impl fmt::Display for Count {
 /// Counts that the files must give, whatever the scheme. More are asserted in each scheme.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Expect {
+pub struct ExpectedCounts {
     /// Rows in all files together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<Count>,
@@ -52,7 +52,7 @@ pub struct Expect {
 /// Counts that must come out of a scheme.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SchemeExpect {
+pub struct ExpectedSchemeCounts {
     /// Rows per class before anything is removed. Every class is to be listed.
     #[serde(default)]
     pub labelled: BTreeMap<String, Count>,
@@ -74,7 +74,10 @@ impl Comparison {
         self.lines.push((what.into(), expected.cloned().unwrap_or_default(), found));
     }
 
-    /// An error with a table of all counts where any differs.
+    /// Whether all are as expected.
+    ///
+    /// # Errors
+    /// A table of all counts where any differs.
     pub fn verify(self, dataset: &str, scheme: &str) -> Result<()> {
         if self.lines.iter().all(|(_, expected, found)| expected.allows(*found)) {
             return Ok(());

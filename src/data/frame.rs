@@ -66,6 +66,9 @@ fn list_column<T: PolarsNumericType, L: AsRef<[T::Native]>>(name: &str, lists: &
 
 /// Writes columns of one length as a Parquet file. The same columns give the same bytes on every machine: no compression
 /// (whose output depends on the library's version), fixed row groups, no metadata beyond the schema.
+///
+/// # Errors
+/// If the columns differ in length, or the file can't be written.
 pub fn write_parquet(path: &Path, columns: Vec<Column>) -> Result<()> {
     let height = columns.first().map_or(0, Column::len);
     let mut frame = DataFrame::new(height, columns).at(path.display())?;
@@ -84,6 +87,9 @@ pub fn write_parquet(path: &Path, columns: Vec<Column>) -> Result<()> {
 }
 
 /// Reads a Parquet file, rows in the file's order.
+///
+/// # Errors
+/// If the file can't be opened, or isn't Parquet.
 pub fn read_parquet(path: &Path) -> Result<DataFrame> {
     let file = File::open(path).io_at("open", path)?;
     ParquetReader::new(file).read_parallel(ParallelStrategy::None).finish().map_err(|e| {
@@ -108,6 +114,9 @@ fn missing(name: &str, row: usize) -> Error {
 }
 
 /// All strings of a column; an error where one is missing.
+///
+/// # Errors
+/// If there is no such column, or if it is of another type; where a value is missing, with its row.
 pub fn strings(frame: &DataFrame, name: &str) -> Result<Vec<String>> {
     text(frame, name)?
         .iter()
@@ -117,6 +126,9 @@ pub fn strings(frame: &DataFrame, name: &str) -> Result<Vec<String>> {
 }
 
 /// All strings of a column in which some may be missing.
+///
+/// # Errors
+/// If there is no such column, or if it is of another type.
 pub fn opt_strings(frame: &DataFrame, name: &str) -> Result<Vec<Option<String>>> {
     Ok(text(frame, name)?.iter().map(|v| v.map(str::to_owned)).collect())
 }
@@ -126,21 +138,33 @@ fn text<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a StringChunked> {
 }
 
 /// All values of a `u32` column; an error where one is missing.
+///
+/// # Errors
+/// If there is no such column, or if it is of another type; where a value is missing, with its row.
 pub fn u32s(frame: &DataFrame, name: &str) -> Result<Vec<u32>> {
     complete(column(frame, name, &DataType::UInt32)?.as_materialized_series().u32()?, name)
 }
 
 /// All values of an `f32` column; an error where one is missing.
+///
+/// # Errors
+/// If there is no such column, or if it is of another type; where a value is missing, with its row.
 pub fn f32s(frame: &DataFrame, name: &str) -> Result<Vec<f32>> {
     complete(column(frame, name, &DataType::Float32)?.as_materialized_series().f32()?, name)
 }
 
 /// All values of an `f64` column; an error where one is missing.
+///
+/// # Errors
+/// If there is no such column, or if it is of another type; where a value is missing, with its row.
 pub fn f64s(frame: &DataFrame, name: &str) -> Result<Vec<f64>> {
     complete(doubles(frame, name)?, name)
 }
 
 /// All values of an `f64` column in which some may be missing.
+///
+/// # Errors
+/// If there is no such column, or if it is of another type.
 pub fn opt_f64s(frame: &DataFrame, name: &str) -> Result<Vec<Option<f64>>> {
     Ok(doubles(frame, name)?.iter().collect())
 }
@@ -154,11 +178,17 @@ fn complete<T: PolarsNumericType>(values: &ChunkedArray<T>, name: &str) -> Resul
 }
 
 /// All lists of a column of `u32` lists; an error where a list or a value is missing.
+///
+/// # Errors
+/// If there is no such column, or if it is of another type; where a value is missing, with its row.
 pub fn u32_lists(frame: &DataFrame, name: &str) -> Result<Vec<Vec<u32>>> {
     lists(frame, name, DataType::UInt32, |s| complete(s.u32()?, name))
 }
 
 /// All lists of a column of `f32` lists; an error where a list or a value is missing.
+///
+/// # Errors
+/// If there is no such column, or if it is of another type; where a value is missing, with its row.
 pub fn f32_lists(frame: &DataFrame, name: &str) -> Result<Vec<Vec<f32>>> {
     lists(frame, name, DataType::Float32, |s| complete(s.f32()?, name))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{diagnose::diagnostic, expected_counts::SchemeExpect, rating_interval::Interval};
+use super::{diagnose::diagnostic, expected_counts::ExpectedSchemeCounts, rating_interval::Interval};
 use crate::{
     base::error::{Error, Result},
     config::{Diagnostic, Node},
@@ -14,7 +14,7 @@ use crate::{
 /// A way to make classes of the raw labels or ratings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Scheme {
+pub struct LabelScheme {
     /// Why the classes are drawn like this, where it is someone's choice. Reports show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -31,44 +31,44 @@ pub struct Scheme {
     pub drop: Vec<String>,
     /// Counts that must come out.
     #[serde(default)]
-    pub expect: SchemeExpect,
+    pub expect: ExpectedSchemeCounts,
 }
 
 /// What a row says about its class.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Raw<'a> {
+pub enum RawLabel<'a> {
     Label(&'a str),
     Value(f64),
 }
 
 /// What a scheme makes of a row.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Assigned {
+pub enum Assignment {
     /// Position of the class in `labels`.
     Class(u32),
     /// Left out, with the reason.
     Dropped(String),
 }
 
-impl Scheme {
+impl LabelScheme {
     /// The class of a row.
     ///
     /// # Errors
     /// A label or rating that the scheme doesn't know, with what it does know.
-    pub fn assign(&self, raw: Raw) -> Result<Assigned> {
+    pub fn assign(&self, raw: RawLabel) -> Result<Assignment> {
         match raw {
-            Raw::Label(label) => self.assign_label(label),
-            Raw::Value(value) => self.assign_value(value),
+            RawLabel::Label(label) => self.assign_label(label),
+            RawLabel::Value(value) => self.assign_value(value),
         }
     }
 
-    fn assign_label(&self, raw: &str) -> Result<Assigned> {
+    fn assign_label(&self, raw: &str) -> Result<Assignment> {
         if self.drop.iter().any(|d| d == raw) {
-            return Ok(Assigned::Dropped(format!("label `{raw}`")));
+            return Ok(Assignment::Dropped(format!("label `{raw}`")));
         }
         let label = if self.map.is_empty() { Some(raw) } else { self.map.get(raw).map(String::as_str) };
         if let Some(class) = label.and_then(|label| self.class(label)) {
-            return Ok(Assigned::Class(class));
+            return Ok(Assignment::Class(class));
         }
         let known: Vec<&str> = if self.map.is_empty() {
             self.labels.iter().map(String::as_str).collect()
@@ -81,14 +81,14 @@ impl Scheme {
             .help("add it to the scheme's `map`, or to its `drop` if its rows are to be left out"))
     }
 
-    fn assign_value(&self, value: f64) -> Result<Assigned> {
+    fn assign_value(&self, value: f64) -> Result<Assignment> {
         let bin = self.bins.iter().find(|(_, interval)| interval.contains(value));
         if let Some(class) = bin.and_then(|(label, _)| self.class(label)) {
-            return Ok(Assigned::Class(class));
+            return Ok(Assignment::Class(class));
         }
         for text in &self.drop {
             if text.parse::<Interval>()?.contains(value) {
-                return Ok(Assigned::Dropped(format!("rating in {text}")));
+                return Ok(Assignment::Dropped(format!("rating in {text}")));
             }
         }
         let bins: Vec<_> = self.bins.iter().map(|(label, interval)| format!("{label} {interval}")).collect();
@@ -172,52 +172,52 @@ mod tests {
     use super::*;
     use crate::data::{diagnose::nowhere, expected_counts::Count};
 
-    fn five() -> Scheme {
+    fn five() -> LabelScheme {
         let bins = [("--", "[-4, -2)"), ("-", "[-2, -0.5)"), ("0", "[-0.5, 0.5]"), ("+", "(0.5, 2]"), ("++", "(2, 4]")];
-        Scheme {
+        LabelScheme {
             labels: bins.iter().map(|(l, _)| (*l).to_owned()).collect(),
             bins: bins.iter().map(|(l, i)| ((*l).to_owned(), i.parse().unwrap())).collect(),
-            ..Scheme::default()
+            ..LabelScheme::default()
         }
     }
 
     #[test]
     fn a_rating_on_a_cut_falls_on_the_side_that_the_bracket_says() {
         let scheme = five();
-        let class = |v| match scheme.assign(Raw::Value(v)).unwrap() {
-            Assigned::Class(c) => c,
-            Assigned::Dropped(_) => panic!("dropped"),
+        let class = |v| match scheme.assign(RawLabel::Value(v)).unwrap() {
+            Assignment::Class(c) => c,
+            Assignment::Dropped(_) => panic!("dropped"),
         };
         let of: Vec<_> = [-4.0, -2.0001, -2.0, -0.5, 0.0, 0.5, 0.50001, 2.0, 2.1].into_iter().map(class).collect();
         assert_eq!(of, [0, 0, 1, 2, 2, 2, 3, 3, 4]);
         assert!(scheme.diagnostics(&nowhere()).is_empty());
-        let e = scheme.assign(Raw::Value(4.5)).unwrap_err();
+        let e = scheme.assign(RawLabel::Value(4.5)).unwrap_err();
         assert!(e.message.contains("4.5") && e.message.contains("++ (2, 4]"), "{}", e.message);
     }
 
     #[test]
     fn a_band_can_be_left_out() {
-        let scheme = Scheme {
+        let scheme = LabelScheme {
             labels: vec!["negative".into(), "positive".into()],
             bins: [("negative", "[-4, 0)"), ("positive", "(0, 4]")].map(|(l, i)| (l.into(), i.parse().unwrap())).into(),
             drop: vec!["[0, 0]".into()],
-            ..Scheme::default()
+            ..LabelScheme::default()
         };
         assert!(scheme.diagnostics(&nowhere()).is_empty());
-        assert_eq!(scheme.assign(Raw::Value(0.0)).unwrap(), Assigned::Dropped("rating in [0, 0]".into()));
+        assert_eq!(scheme.assign(RawLabel::Value(0.0)).unwrap(), Assignment::Dropped("rating in [0, 0]".into()));
     }
 
     #[test]
     fn labels_are_mapped_left_out_or_refused() {
-        let scheme = Scheme {
+        let scheme = LabelScheme {
             labels: vec!["positive".into(), "negative".into()],
             map: [("+", "positive"), ("-", "negative")].map(|(a, b)| (a.into(), b.into())).into(),
             drop: vec!["*".into()],
-            ..Scheme::default()
+            ..LabelScheme::default()
         };
-        assert_eq!(scheme.assign(Raw::Label("-")).unwrap(), Assigned::Class(1));
-        assert_eq!(scheme.assign(Raw::Label("*")).unwrap(), Assigned::Dropped("label `*`".into()));
-        let e = scheme.assign(Raw::Label("positive")).unwrap_err();
+        assert_eq!(scheme.assign(RawLabel::Label("-")).unwrap(), Assignment::Class(1));
+        assert_eq!(scheme.assign(RawLabel::Label("*")).unwrap(), Assignment::Dropped("label `*`".into()));
+        let e = scheme.assign(RawLabel::Label("positive")).unwrap_err();
         assert_eq!(e.message, "unknown label `positive`; known: +, -; left out: *");
     }
 

@@ -25,6 +25,7 @@ pub enum Step {
 }
 
 impl Step {
+    /// The text after this step.
     pub fn apply(self, text: &str) -> String {
         match self {
             Self::Nfc => text.nfc().collect(),
@@ -134,6 +135,7 @@ pub enum Requirement {
 }
 
 impl Requirement {
+    /// Whether the text fulfils it.
     pub fn holds(self, text: &str) -> bool {
         match self {
             Self::Ascii => text.is_ascii(),
@@ -160,6 +162,7 @@ pub enum WordUnit {
 }
 
 impl WordUnit {
+    /// Words of the text.
     pub fn count(self, text: &str) -> u64 {
         match self {
             Self::Words => text.split_whitespace().count() as u64,

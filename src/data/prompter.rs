@@ -1,102 +1,11 @@
-//! Prompts and answers as token ids: what training and evaluation read.
+//! Prompts as token ids, as long as a model can read them.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
-
-use super::{chat::Chat, prompt::Instruction};
-use crate::base::error::{At, Error, Result};
-
-/// One row an example: `id` and `split` (strings), `label_id` (u32), `input_ids` (list of u32: the whole prompt, without
-/// the answer).
-pub const TOKENS_FILE: &str = "tokens.parquet";
-
-/// A [`TokensInfo`].
-pub const TOKENS_INFO_FILE: &str = "tokens.json";
-
-/// What all prompts of a task have in common.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokensInfo {
-    /// Format and kind of the tokenizer, for people.
-    pub tokenizer: String,
-    pub vocab_size: usize,
-    /// In the order of `label_id`.
-    pub labels: Vec<Answer>,
-    /// The token that ends an answer.
-    pub end_id: u32,
-    /// The instruction, with `{sentence}` where the sentence stands.
-    pub instruction: String,
-    /// The prompt of the first training example, as the model reads it.
-    pub example: String,
-    /// Longest prompt that was allowed, in tokens.
-    pub max_tokens: Option<usize>,
-    pub prompt_tokens: LengthStats,
-    /// Prompts whose sentence was shortened.
-    pub truncated: usize,
-    /// The same by split; splits without any are left out.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub truncated_by_split: BTreeMap<String, usize>,
-}
-
-/// What the model answers for a label.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
-    pub label: String,
-    pub words: String,
-    /// Ids of the words as they follow a prompt, without the token that ends the answer.
-    pub ids: Vec<u32>,
-}
-
-/// Lengths of all prompts, in tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LengthStats {
-    pub min: usize,
-    pub median: usize,
-    /// 95 of 100 prompts are not longer.
-    pub p95: usize,
-    pub max: usize,
-    pub total: u64,
-}
-
-impl LengthStats {
-    /// `None` for no lengths at all. Percentiles are nearest-rank, so every one is a length that occurs.
-    pub fn of(mut lengths: Vec<usize>) -> Option<Self> {
-        lengths.sort_unstable();
-        let (min, max) = (*lengths.first()?, *lengths.last()?);
-        let rank = |percent: usize| lengths[(lengths.len() * percent).div_ceil(100).max(1) - 1];
-        let total = lengths.iter().map(|l| *l as u64).sum();
-        Some(Self { min, median: rank(50), p95: rank(95), max, total })
-    }
-}
-
-/// The answers of all labels, with their ids.
-///
-/// # Errors
-/// If the tokenizer writes nothing for an answer, or the same for two of them.
-pub fn answers(chat: &Chat<'_>, labels: &[String], words: &[String]) -> Result<Vec<Answer>> {
-    let mut answers: Vec<Answer> = Vec::with_capacity(labels.len());
-    for (label, words) in labels.iter().zip(words) {
-        let ids = chat.answer(words).at(format!("label `{label}`"))?;
-        let remedy = "choose other words in the task's `words` table";
-        if ids.is_empty() {
-            return Err(Error::input(format!("the tokenizer has no tokens for `{words}`, the answer of `{label}`"))
-                .help(remedy));
-        }
-        if let Some(twin) = answers.iter().find(|a| a.ids == ids) {
-            return Err(Error::input(format!(
-                "`{}` and `{words}`, the answers of `{}` and `{label}`, have the same tokens",
-                twin.words, twin.label
-            ))
-            .help(remedy));
-        }
-        answers.push(Answer { label: label.clone(), words: words.clone(), ids });
-    }
-    Ok(answers)
-}
+use super::{answer_tokens::Answer, chat::Chat, prompt::Instruction};
+use crate::base::error::{Error, Result};
 
 /// How long a prompt may be, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Limit {
+pub struct PromptLimit {
     /// What holds; None: any length.
     pub tokens: Option<usize>,
     /// What the model's context leaves beside the longest answer, and that context.
@@ -108,7 +17,7 @@ pub struct Limit {
 ///
 /// # Errors
 /// If what was asked for and an answer don't fit together, or if the context has no room beside an answer.
-pub fn prompt_limit(asked: Option<usize>, context: Option<usize>, answers: &[Answer]) -> Result<Limit> {
+pub fn prompt_limit(asked: Option<usize>, context: Option<usize>, answers: &[Answer]) -> Result<PromptLimit> {
     let answer = answers.iter().map(|a| a.ids.len()).max().unwrap_or(0) + 1;
     let room = context.map(|context| (context.saturating_sub(answer), context));
     match (asked, room) {
@@ -120,11 +29,11 @@ pub fn prompt_limit(asked: Option<usize>, context: Option<usize>, answers: &[Ans
             "`max_tokens` is {asked}, and the model's context of {context} tokens leaves {room} beside an answer of {answer}"
         ))
         .help(format!("set `max_tokens` to {room} or less"))),
-        _ => Ok(Limit { tokens: asked.or(room.map(|(room, _)| room)), room }),
+        _ => Ok(PromptLimit { tokens: asked.or(room.map(|(room, _)| room)), room }),
     }
 }
 
-impl Limit {
+impl PromptLimit {
     /// What to say where instruction and chat header have `fixed` tokens, and a sentence needs one more.
     fn check(self, fixed: usize) -> Result<()> {
         let Some(tokens) = self.tokens.filter(|tokens| fixed >= *tokens) else { return Ok(()) };
@@ -166,13 +75,16 @@ pub struct Prompt {
 impl<'a> Prompter<'a> {
     /// # Errors
     /// If instruction and chat header alone take all of `limit`.
-    pub fn new(chat: &'a Chat<'a>, instruction: &'a Instruction, limit: Limit) -> Result<Self> {
+    pub fn new(chat: &'a Chat<'a>, instruction: &'a Instruction, limit: PromptLimit) -> Result<Self> {
         limit.check(chat.prompt(&instruction.prompt(""))?.len())?;
         Ok(Self { chat, instruction, limit: limit.tokens.unwrap_or(usize::MAX) })
     }
 
     /// The prompt of `sentence`. One that is too long loses the end of its sentence, never a part of the instruction or
     /// of the chat around it.
+    ///
+    /// # Errors
+    /// If the chat template or the tokenizer refuses the sentence.
     pub fn prompt(&self, sentence: &str) -> Result<Prompt> {
         let ids = |sentence: &str| self.chat.prompt(&self.instruction.prompt(sentence));
         let whole = ids(sentence)?;
@@ -203,7 +115,7 @@ mod tests {
     use super::*;
     use crate::data::{
         prompt::INSTRUCTION,
-        tokenizer::{Convention, TextModel, test_tokenizer::model},
+        tokenizer::{Convention, PretrainedTokenizer, test_tokenizer::model},
     };
 
     const PLAIN: &str = "<|start|>{{ messages[0].content }}<|eot|>A: {% if messages|length > 1 %}\
@@ -213,11 +125,11 @@ mod tests {
         Instruction::new(INSTRUCTION, &["Yes".to_owned(), "No".to_owned()]).unwrap()
     }
 
-    fn at_most(tokens: usize) -> Limit {
-        Limit { tokens: Some(tokens), room: None }
+    fn at_most(tokens: usize) -> PromptLimit {
+        PromptLimit { tokens: Some(tokens), room: None }
     }
 
-    fn decoded(m: &TextModel, p: &Prompt) -> String {
+    fn decoded(m: &PretrainedTokenizer, p: &Prompt) -> String {
         m.tokenizer.decode(&p.ids).unwrap()
     }
 
@@ -226,7 +138,7 @@ mod tests {
         let m = model("smollm", PLAIN);
         let chat = Chat::new(&m, None, None).unwrap();
         let instruction = instruction();
-        let whole = Prompter::new(&chat, &instruction, Limit::default()).unwrap();
+        let whole = Prompter::new(&chat, &instruction, PromptLimit::default()).unwrap();
         let sentence = "abc 你好 the the 123";
         let full = whole.prompt(sentence).unwrap();
         assert!(!full.truncated);
@@ -250,10 +162,10 @@ mod tests {
     fn a_family_s_prompt_stays_whole_around_a_shortened_sentence() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sentencepiece/plain.model");
         let files = [("tokenizer.model".to_owned(), path)].into();
-        let m = TextModel::load(&files, Convention::of("chatglm").as_ref()).unwrap();
+        let m = PretrainedTokenizer::load(&files, Convention::of("chatglm").as_ref()).unwrap();
         let chat = Chat::new(&m, None, None).unwrap();
         let instruction = instruction();
-        let whole = Prompter::new(&chat, &instruction, Limit::default()).unwrap();
+        let whole = Prompter::new(&chat, &instruction, PromptLimit::default()).unwrap();
         let sentence = "她今天 sop 很😀开心 the end 👍🏽";
         let (fixed, full) = (whole.prompt("").unwrap().ids.len(), whole.prompt(sentence).unwrap().ids.len());
         for limit in fixed + 1..full {
@@ -297,19 +209,6 @@ mod tests {
     }
 
     #[test]
-    fn answers_have_tokens_of_their_own() {
-        // Composed and decomposed letters are the same to this tokenizer.
-        let m = model("qwen2", PLAIN);
-        let chat = Chat::new(&m, None, None).unwrap();
-        let labels = ["a", "b"].map(str::to_owned);
-        let error = |words: [&str; 2]| answers(&chat, &labels, &words.map(str::to_owned)).unwrap_err().message;
-        assert!(error(["e\u{301}", "\u{e9}"]).contains("the answers of `a` and `b`, have the same tokens"));
-        assert!(error(["x", ""]).contains("no tokens for ``, the answer of `b`"));
-        let ok = answers(&chat, &labels, &["the", "x"].map(str::to_owned)).unwrap();
-        assert_eq!(m.tokenizer.decode(&ok[0].ids).unwrap(), "the");
-    }
-
-    #[test]
     fn a_prompt_leaves_room_for_the_answer() {
         let answers = [Answer { label: "a".into(), words: "A".into(), ids: vec![1, 2, 3] }];
         assert_eq!(prompt_limit(None, Some(100), &answers).unwrap().tokens, Some(96));
@@ -321,13 +220,5 @@ mod tests {
                 .message
                 .contains("context of 100 tokens leaves 96")
         );
-    }
-
-    #[test]
-    fn percentiles_are_lengths_that_occur() {
-        let s = LengthStats::of((1..=100).rev().collect()).unwrap();
-        assert_eq!((s.min, s.median, s.p95, s.max, s.total), (1, 50, 95, 100, 5050));
-        assert_eq!(LengthStats::of(vec![7]).unwrap().p95, 7);
-        assert_eq!(LengthStats::of(vec![]), None);
     }
 }

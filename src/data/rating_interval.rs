@@ -17,11 +17,13 @@ pub struct Interval {
 }
 
 impl Interval {
+    /// Whether the value lies inside.
     pub fn contains(&self, value: f64) -> bool {
         (value > self.low || (self.low_inside && value == self.low))
             && (value < self.high || (self.high_inside && value == self.high))
     }
 
+    /// Whether a value lies in both.
     pub fn overlaps(&self, other: &Self) -> bool {
         let before = |a: &Self, b: &Self| a.high < b.low || (a.high == b.low && !(a.high_inside && b.low_inside));
         !before(self, other) && !before(other, self)

@@ -16,8 +16,10 @@ pub enum Split {
 }
 
 impl Split {
+    /// In the order of every table and file.
     pub const ALL: [Self; 3] = [Self::Train, Self::Dev, Self::Test];
 
+    /// As cards, tables and files call it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -26,6 +28,7 @@ impl Split {
         }
     }
 
+    /// The split that [`Self::name`] gives this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.name() == name)
     }
@@ -67,6 +70,7 @@ impl Fractions {
         found
     }
 
+    /// Each split with its share, from 0 to 1.
     pub fn shares(&self) -> [(Split, f64); 3] {
         [(Split::Train, self.train), (Split::Dev, self.dev), (Split::Test, self.test)]
     }

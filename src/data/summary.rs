@@ -95,6 +95,7 @@ pub struct DuplicateCounts {
 }
 
 impl Summary {
+    /// The file that holds a summary.
     pub const FILE: &'static str = "summary.json";
 
     /// Mean number of words over all rows of the files.
@@ -113,12 +114,20 @@ impl Summary {
         self.sources.iter().filter(|file| file.pin == Pin::Local)
     }
 
+    /// Writes the summary as JSON.
+    ///
+    /// # Errors
+    /// If the file can't be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut json = serde_json::to_string_pretty(self)?;
         json.push('\n');
         std::fs::write(path, json).io_at("write", path)
     }
 
+    /// Reads what [`Self::write`] wrote.
+    ///
+    /// # Errors
+    /// If the file can't be read, or isn't a summary.
     pub fn read_from(path: &Path) -> Result<Self> {
         let json = std::fs::read(path).io_at("read", path)?;
         serde_json::from_slice(&json).at(path.display())

@@ -5,11 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{diagnose::diagnostic, prompt::default_words, split::Split};
-use crate::{
-    config::{Diagnostic, Node},
-    eval::metrics::Metric,
-};
+use super::{diagnose::diagnostic, metric::Metric, prompt::default_words, split::Split};
+use crate::config::{Diagnostic, Node};
 
 /// A task, `[task.NAME]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,6 +50,7 @@ pub struct Limit {
 }
 
 impl Limit {
+    /// The limit of a split; none: all its examples.
     pub fn of(&self, split: Split) -> Option<u32> {
         match split {
             Split::Train => self.train,

@@ -1,6 +1,6 @@
 //! Datasets and tasks as definitions of a pipeline file: checked one by one, and looked up together.
 
-use super::{card::Card, label_scheme::Scheme, task::Task};
+use super::{card::Card, label_scheme::LabelScheme, task::Task};
 use crate::config::{Diagnostic, Entry, Node, Span, Spec, from_node, suggest};
 
 /// The definition tables that this layer brings: `[dataset.NAME]` and `[task.NAME]`.
@@ -22,7 +22,7 @@ pub struct TaskDefinition {
     pub task: Task,
     pub card: Card,
     /// The card's scheme that the task picks.
-    pub scheme: Scheme,
+    pub scheme: LabelScheme,
 }
 
 /// Looks up the task `name`, which was used at `span`.
@@ -100,6 +100,51 @@ mod tests {
         }
         assert!(seen > 10, "{seen}");
         assert_eq!(task_named(&spec, "t").scheme.labels, ["negative", "positive"]);
+    }
+
+    /// Diagnostics and the text that they stand at.
+    fn placed(task: &str, card: &str) -> Vec<(String, String)> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.toml");
+        std::fs::write(&path, format!("[pipeline]\nname = 'p'\n[stages.s]\nkind = 'any'\n{task}\n{card}")).unwrap();
+        let any = Entry {
+            check: Box::new(|_| Vec::new()),
+            schema: Box::new(|_| schemars::json_schema!(true)),
+            ..Entry::of::<Task>("any")
+        };
+        let vocabulary = Vocabulary { definitions: definitions().into_iter().collect(), stage_kinds: vec![any] };
+        let loaded = load(&path, &LoadOptions::default(), &vocabulary);
+        let mut found = loaded.diagnostics;
+        if let (true, Some(spec)) = (found.is_empty(), loaded.spec) {
+            found = super::task(&spec, "t", None).unwrap_err();
+        }
+        let text = |d: &Diagnostic| loaded.sources.text(d.span.unwrap()).unwrap().to_owned();
+        found.iter().map(|d| (d.message.clone(), text(d))).collect()
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_definition_is_placed_where_it_is_written() {
+        let card = "[dataset.d]\ntitle = 'D'\nlanguage = 'English'\nconstruct = 'c'\nlicense = 'l'\nsplit = { train = 0.5, test = 0.5 }\n\
+                    read = { format = 'json', rows = '{d}.{t}', columns = { 'a.b' = '{' } }\nfields = { text = 'x', label = 'y' }\n\
+                    source.'x.json' = {}\nschemes.'1.5' = { labels = ['p', 'n'] }\n";
+        let task = "[task.t]\ntitle = 'T'\ndataset = 'd'\nscheme = '1.5'\nwords = { q = 'r' }";
+        let at = |card: &str, part: &str, place: &str| {
+            let found = placed(task, card);
+            let fits = |(message, text): &(String, String)| message.contains(part) && text == place;
+            assert!(found.iter().any(fits), "{part}: {found:?}");
+        };
+        at(card, "is no path of keys", "'{'");
+        let sound = card.replace("'{' }", "'{d}' }");
+        at(&sound, "`q` is no class", "{ q = 'r' }");
+        at(&sound.replace("'{d}.{t}'", "'a'"), "one value and not to rows", "'a'");
+        at(&sound.replace("0.5 }", "0.6 }"), "sum to 1.1", "{ train = 0.5, test = 0.6 }");
+        at(&sound.replace("['p', 'n']", "['p']"), "at least two classes", "['p']");
+        at(
+            &sound.replace("'p', 'n'] }", "'p', 'n'], expect.kept = { test = { z = 1 } } }"),
+            "`z` is none",
+            "{ test = { z = 1 } }",
+        );
+        at(&sound.replace(", label = 'y'", ""), "needs a label", "{ labels = ['p', 'n'] }");
     }
 
     fn task_named(spec: &Spec, name: &str) -> TaskDefinition {

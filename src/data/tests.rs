@@ -1,4 +1,4 @@
-//! Cards and small hand-written files through [`Recipe::prepare`]. `tests/datasets.rs` has the real ones.
+//! Cards and small hand-written files through [`PreparationSpec::prepare`]. `tests/datasets.rs` has the real ones.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,8 @@ use proptest::prelude::*;
 use super::{
     card::{Card, Duplicates},
     diagnose::nowhere,
-    preparation::{Prepared, Recipe},
+    preparation::Prepared,
+    preparation_spec::PreparationSpec,
     split::Split,
     summary::{Pin, SplitCounts},
     task::Limit,
@@ -38,13 +39,13 @@ fn card(name: &str) -> Card {
     cards(&fixtures().join("datasets.toml")).remove(name).unwrap()
 }
 
-fn recipe(name: &str, scheme: &str, limit: Limit) -> Recipe {
+fn recipe(name: &str, scheme: &str, limit: Limit) -> PreparationSpec {
     let card = card(name);
-    Recipe::new(name, &card, scheme, &card.schemes[scheme], limit)
+    PreparationSpec::new(name, &card, scheme, &card.schemes[scheme], limit)
 }
 
 /// Prepares from the fixtures, with the bytes of a file changed on the way.
-fn prepare_with(recipe: &Recipe, change: impl Fn(&str) -> String) -> Result<Prepared> {
+fn prepare_with(recipe: &PreparationSpec, change: impl Fn(&str) -> String) -> Result<Prepared> {
     recipe.prepare(|name| {
         let path = fixtures().join(name);
         let bytes = fs::read(&path).io_at("read", &path)?;
@@ -53,7 +54,7 @@ fn prepare_with(recipe: &Recipe, change: impl Fn(&str) -> String) -> Result<Prep
     })
 }
 
-fn prepare(recipe: &Recipe) -> Result<Prepared> {
+fn prepare(recipe: &PreparationSpec) -> Result<Prepared> {
     prepare_with(recipe, str::to_owned)
 }
 
@@ -301,16 +302,16 @@ fn every_card_of_the_project_is_sound() {
 }
 
 /// A recipe of one of the paper's datasets, without the counts of its real files.
-fn paper_recipe(name: &str, scheme: &str) -> Recipe {
+fn paper_recipe(name: &str, scheme: &str) -> PreparationSpec {
     let mut card = all_cards().into_iter().find(|(n, _)| n == name).unwrap().1;
     card.expect = Default::default();
     let mut scheme_table = card.schemes[scheme].clone();
     scheme_table.expect = Default::default();
-    Recipe::new(name, &card, scheme, &scheme_table, no_limit())
+    PreparationSpec::new(name, &card, scheme, &scheme_table, no_limit())
 }
 
 /// Prepares from `tests/fixtures/datasets/paper`, with the text of a file changed on the way.
-fn prepare_paper(recipe: &Recipe, change: impl Fn(&str, String) -> String) -> Result<Prepared> {
+fn prepare_paper(recipe: &PreparationSpec, change: impl Fn(&str, String) -> String) -> Result<Prepared> {
     recipe.prepare(|file| {
         let path = fixtures().join("paper").join(&recipe.dataset).join(file);
         Ok(change(file, fs::read_to_string(&path).io_at("read", &path)?).into_bytes())

@@ -1,110 +1,76 @@
 //! Runs one action and publishes its result. The same code serves the scheduler's own threads and worker processes.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
+use std::{fs, path::Path};
+
+use super::{
+    Context, Progress, StageKind,
+    agree::agree,
+    request::{Purpose, WorkerRequest},
 };
-
-use serde::{Deserialize, Serialize};
-
-use super::{Context, Job, Progress, StageKind, agree::agree, key::Preimage, reasons::Reason};
 use crate::{
-    base::{
-        digest::Digest,
-        error::{Error, IoAt, Result},
-    },
-    store::{ActionResult, FileEntry, Store},
+    base::error::{Error, IoAt, Result},
+    store::{ActionResult, Store},
 };
-
-/// Everything needed to run an action anywhere.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Order {
-    pub job: Job,
-    pub key: Digest,
-    /// The name under which the store remembers the action.
-    pub identity: String,
-    pub preimage: Preimage,
-    pub reasons: Vec<Reason>,
-    /// Key that the action stood for before.
-    pub previous: Option<Digest>,
-    pub run: String,
-    /// Names of the actions that made the inputs, by role, in the order of the job's artifacts.
-    #[serde(default)]
-    pub makers: BTreeMap<String, Vec<String>>,
-    pub store: PathBuf,
-    pub purpose: Purpose,
-    /// Files of the inputs whose bytes nobody has compared with their names in this run.
-    pub unproved: Vec<FileEntry>,
-    /// How far numbers may differ from the known result, for a check.
-    pub tolerance: Option<f64>,
-}
-
-/// Why an action is executed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Purpose {
-    /// There is no result, as far as the scheduler knows.
-    Missing,
-    /// The user wants it done again.
-    Forced,
-    /// To see whether it gives the same bytes from nothing. Nothing is published if it does.
-    Check,
-}
 
 /// Computes the action unless another process has just done so. Of two different results of one description both are kept;
 /// the one that was published first is returned.
 ///
 /// # Errors
 /// What the kind's `run` says. Where an input has rotted, its blob is removed, so that its maker is a miss.
-pub fn execute(order: &Order, kind: &dyn StageKind, store: &Store, progress: &dyn Progress) -> Result<ActionResult> {
-    let lock = store.lock(&order.key, || progress.message("waiting for another run that computes the same"))?;
+pub fn execute(
+    request: &WorkerRequest,
+    kind: &dyn StageKind,
+    store: &Store,
+    progress: &dyn Progress,
+) -> Result<ActionResult> {
+    let lock = store.lock(&request.key, || progress.message("waiting for another run that computes the same"))?;
     store.refresh()?;
-    if order.purpose == Purpose::Missing
-        && let Some(outcome) = store.lookup(&order.key)
+    if request.purpose == Purpose::Missing
+        && let Some(result) = store.lookup(&request.key)
     {
-        return Ok(outcome);
+        return Ok(result);
     }
-    prove(order, store)?;
+    verify_inputs(request, store)?;
     let staging = store.staging()?;
     // As few folders as can be: some filesystems take long to make one where many were removed a moment ago.
-    let (out, work) = match order.purpose {
-        Purpose::Missing | Purpose::Forced => (staging.path().to_owned(), store.work(&order.key, lock.is_some())),
+    let (out, work) = match request.purpose {
+        Purpose::Missing | Purpose::Forced => (staging.path().to_owned(), store.work(&request.key, lock.is_some())),
         Purpose::Check => {
             let out = staging.path().join("out");
             fs::create_dir(&out).io_at("create", &out)?;
             (out, staging.path().join("work"))
         }
     };
-    kind.run(&Context { job: &order.job, out: &out, work: &work, progress })?;
-    let first = store.lookup(&order.key);
-    if let (Purpose::Check, Some(first)) = (order.purpose, first)
-        && repeats(&first, &out, order.tolerance, store)?
+    kind.run(&Context { job: &request.job, out: &out, work: &work, progress })?;
+    let first = store.lookup(&request.key);
+    if let (Purpose::Check, Some(first)) = (request.purpose, first)
+        && repeats(&first, &out, request.tolerance, store)?
     {
         return Ok(first);
     }
     let record = serde_json::json!({
-        "action": order.job.action,
-        "preimage": order.preimage,
-        "unkeyed": order.job.unkeyed,
-        "previous": order.previous,
-        "reasons": order.reasons,
-        "run": order.run,
-        "makers": order.makers,
+        "action": request.job.action,
+        "preimage": request.preimage,
+        "unkeyed": request.job.unkeyed,
+        "previous": request.previous,
+        "reasons": request.reasons,
+        "run": request.run,
+        "makers": request.makers,
     });
-    let outcome = store.publish(order.key, &order.identity, &out, &record)?;
-    if outcome.files.is_empty() {
-        return Err(Error::internal(format!("{} wrote no file", order.job.action)));
+    let result = store.publish(request.key, &request.identity, &out, &record)?;
+    if result.files.is_empty() {
+        return Err(Error::internal(format!("{} wrote no file", request.job.action)));
     }
     // The result is published; what is left of the attempt is garbage that the next collection would find too.
     let _ = fs::remove_dir_all(&work);
-    if order.purpose == Purpose::Check {
-        return Ok(outcome);
+    if request.purpose == Purpose::Check {
+        return Ok(result);
     }
-    let used = store.lookup(&order.key).unwrap_or_else(|| outcome.clone());
-    if used.artifact != outcome.artifact {
+    let used = store.lookup(&request.key).unwrap_or_else(|| result.clone());
+    if used.artifact != result.artifact {
         progress.message(&format!(
             "not deterministic: it gave {} now and {} before; both are kept, and the earlier one stays in use",
-            outcome.artifact.short(),
+            result.artifact.short(),
             used.artifact.short()
         ));
     }
@@ -132,8 +98,8 @@ fn repeats(known: &ActionResult, out: &Path, tolerance: Option<f64>, store: &Sto
 }
 
 /// Compares the bytes of inputs with their names before anything is computed from them.
-fn prove(order: &Order, store: &Store) -> Result<()> {
-    let damaged = store.damaged(&order.unproved);
+fn verify_inputs(request: &WorkerRequest, store: &Store) -> Result<()> {
+    let damaged = store.damaged(&request.unverified);
     for digest in &damaged {
         store.drop_blob(digest)?;
     }
@@ -142,7 +108,7 @@ fn prove(order: &Order, store: &Store) -> Result<()> {
         Some(first) => Err(Error::environment(format!(
             "{} file(s) among the inputs of {} have rotted in the store, the first is {}",
             damaged.len(),
-            order.job.action,
+            request.job.action,
             first.short()
         ))
         .help("they were dropped; run again, and what made them is computed anew")),

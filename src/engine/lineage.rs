@@ -33,7 +33,7 @@ impl<'a> Lineage<'a> {
         let results = store.results();
         let mut makers: HashMap<Digest, Vec<usize>> = HashMap::new();
         for (i, (_, known)) in results.iter().enumerate() {
-            for outcome in &known.outcomes {
+            for outcome in &known.results {
                 makers.entry(outcome.artifact).or_default().push(i);
             }
         }
@@ -46,7 +46,7 @@ impl<'a> Lineage<'a> {
         let begins = |d: &Digest| d.to_string().starts_with(&prefix);
         let matches = |(key, known): &&(Digest, Known)| {
             begins(key)
-                || known.outcomes.iter().any(|o| begins(&o.artifact) || o.files.iter().any(|f| begins(&f.digest)))
+                || known.results.iter().any(|o| begins(&o.artifact) || o.files.iter().any(|f| begins(&f.digest)))
         };
         self.results.iter().filter(matches).map(|(key, _)| *key).collect()
     }
@@ -101,7 +101,7 @@ impl<'a> Lineage<'a> {
         let indent = "  ".repeat(depth);
         let role = if role.is_empty() { String::new() } else { format!("{role}: ") };
         let Some(known) = self.store.known(key) else { return };
-        let artifact = known.outcomes.first().map_or_else(String::new, |o| o.artifact.to_string());
+        let artifact = known.results.first().map_or_else(String::new, |o| o.artifact.to_string());
         let record = self.store.preimage(key);
         let recorded = || record.as_ref().and_then(|r| r.get("action")?.as_str());
         let action = name.or_else(recorded).unwrap_or(&known.action);
@@ -119,7 +119,7 @@ impl<'a> Lineage<'a> {
         };
         let inputs = Preimage::of_record(&record).map(|p| p.inputs).unwrap_or_default();
         if inputs.is_empty() {
-            for file in known.outcomes.iter().flat_map(|o| &o.files) {
+            for file in known.results.iter().flat_map(|o| &o.files) {
                 let from = url(&record, &file.name).map_or_else(String::new, |u| format!("  {u}"));
                 let _ = writeln!(out, "{indent}  file {}  {}{from}", file.digest, file.name);
             }

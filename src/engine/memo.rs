@@ -30,7 +30,7 @@ use crate::{
         error::{IoAt, Result},
         tracked_fs::Observations,
     },
-    store::{Entered, FileEntry, Store, manifest},
+    store::{FileEntry, Lease, Store, manifest},
 };
 
 /// The parts of a command line on which it depends what a run finds.
@@ -127,12 +127,12 @@ impl Question {
 }
 
 /// The memo of this question, if all that it says is still so; and its store, entered.
-pub fn recall(question: &Question, machine: Resources) -> Option<(Entered, Memo)> {
+pub fn recall(question: &Question, machine: Resources) -> Option<(Lease, Memo)> {
     let id = question.id()?;
     question.stores().into_iter().find_map(|root| {
-        let memo = Memo::decode(&fs::read(Entered::memo_in(&root, &id)).ok()?)?;
+        let memo = Memo::decode(&fs::read(Lease::memo_in(&root, &id)).ok()?)?;
         // Entered before anything is looked at, so that nobody cleans the store meanwhile.
-        let store = Entered::new(&root).ok()?;
+        let store = Lease::new(&root).ok()?;
         memo.holds(&store, machine).then_some((store, memo))
     })
 }
@@ -162,7 +162,7 @@ impl Memo {
         let Some(index) = store.index_as_opened()? else { return Ok(None) };
         let (mut blobs, mut exports, mut manifests) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (action, key) in plan.actions.iter().zip(keys) {
-            let known = store.known(key).map(|known| known.outcomes).unwrap_or_default();
+            let known = store.known(key).map(|known| known.results).unwrap_or_default();
             // Of several outcomes the user hears at every run.
             let [outcome] = &known[..] else { return Ok(None) };
             blobs.extend(outcome.files.iter().map(|f| (f.digest, f.size)));
@@ -218,12 +218,12 @@ impl Memo {
     }
 
     /// Whether a run would see the same. What changes most often is asked first.
-    fn holds(&self, store: &Entered, machine: Resources) -> bool {
+    fn holds(&self, store: &Lease, machine: Resources) -> bool {
         Program::this().is_some_and(|program| program == self.program)
             && machine == self.machine
             && self.observed.still_holds()
             && store.has_index(&self.index)
-            && store.owes_nothing()
+            && store.has_no_pending_push()
             && self.manifests.iter().all(|(folder, digest)| manifest_in(&self.root, folder) == *digest)
             && self.exports.iter().all(|export| export.is_in_place(store, &self.root))
             && store.holds_all(&self.blobs)
@@ -235,7 +235,7 @@ impl Memo {
     }
 
     /// Writes the journal of a run that found everything.
-    pub fn replay(&self, store: &Entered, started: Instant, observer: &mut dyn Observer) -> Result<Summary> {
+    pub fn replay(&self, store: &Lease, started: Instant, observer: &mut dyn Observer) -> Result<Summary> {
         // That journal stays in the store at least as long as this one: collections go by when files changed.
         let journal = store.run_folder(&self.run)?.join("journal.jsonl");
         File::options()
@@ -292,7 +292,7 @@ fn manifest_in(root: &Path, folder: &str) -> Option<Digest> {
 
 impl Export {
     /// Whether the blobs and the files in the project have the bytes that they should.
-    fn is_in_place(&self, store: &Entered, root: &Path) -> bool {
+    fn is_in_place(&self, store: &Lease, root: &Path) -> bool {
         let is = |path: &Path, file: &FileEntry| {
             fs::metadata(path).is_ok_and(|m| m.len() == file.size)
                 && Digest::of_file(path).is_ok_and(|found| found == file.digest)

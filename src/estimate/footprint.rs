@@ -246,21 +246,21 @@ pub struct TrainingMemory {
     pub method: String,
     pub adapter: AdapterSpec,
     pub batch_size: usize,
-    pub accumulation: usize,
-    pub checkpointing: bool,
+    pub gradient_accumulation_steps: usize,
+    pub gradient_checkpointing: bool,
     pub prompts: Prompts,
 }
 
 impl TrainingMemory {
     /// The largest row that one step computes at once.
     pub fn row(&self, lengths: &Lengths) -> Row {
-        let whole = lengths.training_row(self.batch_size.div_ceil(self.accumulation.max(1)));
+        let whole = lengths.training_row(self.batch_size.div_ceil(self.gradient_accumulation_steps.max(1)));
         let most = most_in_row(lengths.shared, self.shape.device.is_cpu());
         Row { tokens: whole.tokens.min(most.saturating_add(lengths.shared + lengths.longest())), ..whole }
     }
 
     pub fn parts(&self, lengths: &Lengths) -> Parts {
-        self.shape.training(&self.adapter, self.row(lengths), self.checkpointing)
+        self.shape.training(&self.adapter, self.row(lengths), self.gradient_checkpointing)
     }
 
     /// Every setting that alone brings the peak within the budget.
@@ -273,11 +273,11 @@ impl TrainingMemory {
             change(&mut other);
             other.parts(lengths)
         };
-        if with(&|t| t.checkpointing = true).total() <= budget {
-            found.push(format!("method.{method}.checkpointing=true (the same bytes, more slowly)"));
+        if with(&|t| t.gradient_checkpointing = true).total() <= budget {
+            found.push(format!("method.{method}.gradient_checkpointing=true (the same bytes, more slowly)"));
         }
-        if let Some(n) = first_that_fits(accumulations, budget, |n| with(&|t| t.accumulation = n)) {
-            found.push(format!("method.{method}.accumulation={n} (the same gradients, more slowly)"));
+        if let Some(n) = first_that_fits(accumulations, budget, |n| with(&|t| t.gradient_accumulation_steps = n)) {
+            found.push(format!("method.{method}.gradient_accumulation_steps={n} (the same gradients, more slowly)"));
         }
         if let Some(n) = first_that_fits(halves(self.batch_size), budget, |n| with(&|t| t.batch_size = n)) {
             found.push(format!("method.{method}.batch_size={n}"));
@@ -288,31 +288,10 @@ impl TrainingMemory {
         if let Some(n) = first_that_fits(shorter, budget, |n| self.parts(&lengths.cut(n))) {
             found.push(format!("a `max_tokens` of {n} (cuts longer sentences)"));
         }
-        match &self.adapter {
-            AdapterSpec::Lora(lora) => {
-                let rank = |n: usize| {
-                    with(&|t| {
-                        if let AdapterSpec::Lora(lora) = &mut t.adapter {
-                            lora.rank = n;
-                        }
-                    })
-                };
-                found.extend(
-                    first_that_fits(halves(lora.rank), budget, rank).map(|n| format!("method.{method}.rank={n}")),
-                );
-            }
-            AdapterSpec::Ptuning2(prefix) => {
-                let tokens = |n: usize| {
-                    with(&|t| {
-                        if let AdapterSpec::Ptuning2(prefix) = &mut t.adapter {
-                            prefix.virtual_tokens = n;
-                        }
-                    })
-                };
-                let fits = first_that_fits(halves(prefix.virtual_tokens), budget, tokens);
-                found.extend(fits.map(|n| format!("method.{method}.virtual_tokens={n}")));
-            }
-            AdapterSpec::None(_) => {}
+        if let Some((key, size)) = self.adapter.size() {
+            let need = |n| with(&|t| t.adapter = t.adapter.with_size(n));
+            let fits = first_that_fits(halves(size), budget, need);
+            found.extend(fits.map(|n| format!("method.{method}.adapter.{key}={n}")));
         }
         found.extend(half_precision(&self.shape, &self.model, budget, |shape| with(&|t| t.shape = shape.clone())));
         found
@@ -395,12 +374,12 @@ pub mod tests {
             model: "small".to_owned(),
             method: "lora".to_owned(),
             adapter: serde_json::from_value(
-                json!({ "adapter": "lora", "rank": 8, "alpha": 32.0, "target_modules": ["q_proj"] }),
+                json!({ "kind": "lora", "rank": 8, "alpha": 32.0, "target_modules": ["q_proj"] }),
             )
             .unwrap(),
             batch_size: 16,
-            accumulation: 1,
-            checkpointing: false,
+            gradient_accumulation_steps: 1,
+            gradient_checkpointing: false,
             prompts: Prompts { split: "train".to_owned(), max_tokens: Some(128), examples: None },
         }
     }
@@ -414,9 +393,9 @@ pub mod tests {
         let estimate = training.footprint(&Inputs::new()).unwrap();
         assert!(!estimate.exact);
         assert_eq!(estimate.parts, training.parts(&bound).0);
-        let parts = TrainingMemory { accumulation: 4, ..training };
+        let parts = TrainingMemory { gradient_accumulation_steps: 4, ..training };
         assert_eq!(parts.row(&bound).tokens, 4 * (128 + ANSWER));
-        let mut on_a_gpu = TrainingMemory { accumulation: 1, ..parts };
+        let mut on_a_gpu = TrainingMemory { gradient_accumulation_steps: 1, ..parts };
         on_a_gpu.shape.device = Device::Cuda;
         assert_eq!(on_a_gpu.row(&bound).tokens, 16 * (128 + ANSWER));
     }
@@ -446,14 +425,15 @@ pub mod tests {
         assert_eq!(
             remedies,
             [
-                "method.lora.checkpointing=true (the same bytes, more slowly)",
-                "method.lora.accumulation=4 (the same gradients, more slowly)",
+                "method.lora.gradient_checkpointing=true (the same bytes, more slowly)",
+                "method.lora.gradient_accumulation_steps=4 (the same gradients, more slowly)",
                 "method.lora.batch_size=4",
                 "a `max_tokens` of 32 (cuts longer sentences)",
             ]
         );
-        let with =
-            |accumulation| TrainingMemory { accumulation, ..training.clone() }.footprint(&Inputs::new()).unwrap();
+        let with = |gradient_accumulation_steps| {
+            TrainingMemory { gradient_accumulation_steps, ..training.clone() }.footprint(&Inputs::new()).unwrap()
+        };
         assert!(with(4).total() <= budget && with(2).total() > budget);
         // Weights alone are more than this.
         assert!(training.remedies(&Inputs::new(), 100 << 20).is_empty());

@@ -7,8 +7,8 @@
 
 use crate::base::{error::Result, machine::Device};
 use crate::models::{
-    AdapterSpec, Backbone, BackboneSpec, Dims, Dtype, Module, adapters::matches_target, attention_output, is_encoder,
-    modules, ops::nll,
+    AdapterSpec, Backbone, BackboneShape, BackboneSpec, Dims, Dtype, Module, attention_output, is_encoder, modules,
+    ops::nll_targets,
 };
 
 /// Bytes of an f32.
@@ -136,68 +136,36 @@ impl ModelShape {
         2.0 * (layers * row.tokens as f64 + output * row.predicting as f64)
     }
 
-    /// Numbers that an adapter trains. Layers that `target_modules` names wrongly are found when the adapter is made.
-    pub fn trainable(&self, adapter: &AdapterSpec) -> u64 {
-        match adapter {
-            AdapterSpec::None(_) => 0,
-            AdapterSpec::Lora(lora) => {
-                self.changed(&lora.target_modules).map(|m| (lora.rank * (m.inputs + m.outputs)) as u64).sum()
-            }
-            AdapterSpec::Ptuning2(prefix) => {
-                let width = self.prefix_width();
-                let rows = prefix.virtual_tokens as u64 * width;
-                let inner = |hidden: usize| 2 * width * hidden as u64 + hidden as u64 + width;
-                rows + prefix.projection.map_or(0, inner)
-            }
-        }
-    }
-
-    fn changed(&self, targets: &[String]) -> impl Iterator<Item = &Module> {
-        self.modules.iter().filter(|m| targets.iter().any(|t| matches_target(&m.path, t)))
+    /// What adapters see of the backbone.
+    pub fn backbone(&self) -> BackboneShape<'_> {
+        BackboneShape { dims: &self.dims, modules: &self.modules }
     }
 
     /// Whether backward reads what attention saw.
     fn keeps_seen(&self, adapter: &AdapterSpec) -> bool {
-        match adapter {
-            AdapterSpec::Lora(lora) => {
-                self.changed(&lora.target_modules).any(|m| matches_target(&m.path, self.attention_output))
-            }
-            AdapterSpec::None(_) | AdapterSpec::Ptuning2(_) => false,
-        }
+        let mut readers = self.modules.iter().filter(|m| m.path.ends_with(self.attention_output));
+        readers.any(|m| adapter.changes(&m.path))
     }
 
-    /// Keys and values of one virtual token in all layers.
-    fn prefix_width(&self) -> u64 {
-        (self.dims.layers * 2 * self.dims.kv_width()) as u64
-    }
-
-    /// Numbers that an adapter puts before or beside the frozen ones in one pass.
-    fn applied(&self, adapter: &AdapterSpec) -> u64 {
-        match adapter {
-            AdapterSpec::Ptuning2(prefix) => 2 * prefix.virtual_tokens as u64 * self.prefix_width(),
-            _ => self.trainable(adapter),
-        }
-    }
-
-    /// The peak of a training whose largest row is `row`. With `checkpointing` a layer keeps its input alone, and the inside
+    /// The peak of a training whose largest row is `row`. With `gradient_checkpointing` a layer keeps its input alone, and the inside
     /// of one layer at a time; where a head alone is trained, no layer keeps anything.
-    pub fn training(&self, adapter: &AdapterSpec, row: Row, checkpointing: bool) -> Parts {
+    pub fn training(&self, adapter: &AdapterSpec, row: Row, gradient_checkpointing: bool) -> Parts {
         let d = &self.dims;
         let (tokens, hidden) = (row.tokens as u64, d.hidden as u64);
         let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
         let seen = if self.keeps_seen(adapter) { d.q_width() as u64 } else { 0 };
         let inside = hidden + qkv + seen + self.inner();
         let layers = if adapter.is_trained() { d.layers as u64 } else { 0 };
-        let insides = if checkpointing { layers.min(1) } else { layers };
+        let insides = if gradient_checkpointing { layers.min(1) } else { layers };
         let activations = F32 * tokens * (layers * hidden + insides * inside + 2 * hidden);
         // Backward of the gate and up projections: gradients of both, of their product, and of the stream.
         let working = F32 * tokens * (2 * self.inner() + 3 * hidden);
-        let trained = F32 * self.trainable(adapter);
+        let trained = F32 * adapter.trainable(self.backbone());
         let parts = vec![
             ("activations", activations),
             ("working space", working),
             ("output layer", self.output(row)),
-            ("adapter", trained + F32 * self.applied(adapter)),
+            ("adapter", trained + F32 * adapter.applied(self.backbone())),
             // A gradient with its clipped copy and the optimiser's working copy; two moments.
             ("gradients and moments", 5 * trained),
             ("rounded operands", self.rounded(row, self.inner())),
@@ -220,7 +188,7 @@ impl ModelShape {
         let parts = vec![
             ("working space", working),
             ("output layer", output),
-            ("adapter", F32 * (self.trainable(adapter) + self.applied(adapter))),
+            ("adapter", F32 * (adapter.trainable(self.backbone()) + adapter.applied(self.backbone()))),
             ("key/value cache", F32 * (cached * d.layers) as u64 * qkv),
             ("rounded operands", self.rounded(row, wide)),
         ];
@@ -229,7 +197,7 @@ impl ModelShape {
 
     /// Hidden states of the predicting tokens with their gradient, and a block of logits where there are any.
     fn output(&self, row: Row) -> u64 {
-        let block = if self.encoder { 0 } else { nll::block_numbers(row.predicting, self.dims.vocab) as u64 };
+        let block = if self.encoder { 0 } else { nll_targets::block_numbers(row.predicting, self.dims.vocab) as u64 };
         F32 * (3 * (row.predicting * self.dims.hidden) as u64 + block)
     }
 
@@ -264,7 +232,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::models::{adapters, load};
+    use crate::models::load;
 
     fn model(value: serde_json::Value) -> BackboneSpec {
         serde_json::from_value::<BackboneSpec>(value).unwrap()
@@ -291,18 +259,17 @@ mod tests {
         // The seven published shards hold 12,487,241,... bytes with their pickles.
         assert_eq!(shape.parameters(), 6_243_584_000);
         assert!((12_487_100_000..12_488_300_000).contains(&shape.weights()), "{}", shape.weights());
-        let lora =
-            adapter(json!({ "adapter": "lora", "rank": 8, "alpha": 32.0, "target_modules": ["query_key_value"] }));
-        assert_eq!(shape.trainable(&lora), 28 * 8 * (4096 + 4608));
-        let prefix = adapter(json!({ "adapter": "ptuning2", "virtual_tokens": 32 }));
-        assert_eq!(shape.trainable(&prefix), 32 * 28 * 2 * 256);
+        let lora = adapter(json!({ "kind": "lora", "rank": 8, "alpha": 32.0, "target_modules": ["query_key_value"] }));
+        assert_eq!(lora.trainable(shape.backbone()), 28 * 8 * (4096 + 4608));
+        let prefix = adapter(json!({ "kind": "ptuning2", "virtual_tokens": 32 }));
+        assert_eq!(prefix.trainable(shape.backbone()), 32 * 28 * 2 * 256);
     }
 
     #[test]
     fn sizes_grow_with_what_causes_them_and_with_nothing_else() {
         let shape = chatglm2_6b();
         let lora = |rank: usize| {
-            adapter(json!({ "adapter": "lora", "rank": rank, "alpha": 32.0, "target_modules": ["query_key_value"] }))
+            adapter(json!({ "kind": "lora", "rank": rank, "alpha": 32.0, "target_modules": ["query_key_value"] }))
         };
         let row = |tokens| Row { tokens, predicting: 64 };
         let part = |parts: &Parts, name: &str| parts.0.iter().find(|(n, _)| *n == name).unwrap().1;
@@ -310,14 +277,14 @@ mod tests {
         assert_eq!(part(&long, "activations"), 2 * part(&short, "activations"));
         // 160,768 bytes a token and layer, and the last two hidden states.
         assert_eq!(part(&short, "activations"), 500 * (28 * 160_768 + 2 * 4096 * 4));
-        let all = adapter(json!({ "adapter": "lora", "rank": 8, "alpha": 32.0,
+        let all = adapter(json!({ "kind": "lora", "rank": 8, "alpha": 32.0,
             "target_modules": ["query_key_value", "self_attention.dense"] }));
         let kept = shape.training(&all, row(500), false);
         assert_eq!(part(&kept, "activations"), part(&short, "activations") + 500 * 28 * 4096 * 4);
         assert_eq!(part(&long, "weights"), part(&short, "weights"));
         let wide = shape.training(&lora(64), row(500), false);
         assert_eq!(part(&wide, "gradients and moments"), 8 * part(&short, "gradients and moments"));
-        let none = adapter(json!({ "adapter": "none" }));
+        let none = adapter(json!({ "kind": "none" }));
         let scored = shape.evaluation(&none, row(500), Answering::Scored);
         assert!(scored.total() < short.total());
         assert!(scored.0.iter().all(|(name, _)| *name != "key/value cache"));
@@ -353,14 +320,14 @@ mod tests {
             assert_eq!(shape.parameters(), stored, "{name}");
             let target = backbone.modules()[0].path.rsplit('.').next().unwrap().to_owned();
             for spec in [
-                json!({ "adapter": "lora", "rank": 3, "alpha": 6.0, "target_modules": [target] }),
-                json!({ "adapter": "ptuning2", "virtual_tokens": 5 }),
-                json!({ "adapter": "ptuning2", "virtual_tokens": 5, "projection": 7 }),
+                json!({ "kind": "lora", "rank": 3, "alpha": 6.0, "target_modules": [target] }),
+                json!({ "kind": "ptuning2", "virtual_tokens": 5 }),
+                json!({ "kind": "ptuning2", "virtual_tokens": 5, "projection": 7 }),
             ] {
                 let spec = adapter(spec);
-                let made = adapters::create(&spec, backbone.as_ref(), 0, None).unwrap();
+                let made = spec.create(backbone.as_ref(), 0, None).unwrap();
                 let numbers: usize = made.parameters().iter().map(|(_, p)| p.elem_count()).sum();
-                assert_eq!(shape.trainable(&spec), numbers as u64, "{name}");
+                assert_eq!(spec.trainable(shape.backbone()), numbers as u64, "{name}");
             }
         }
     }

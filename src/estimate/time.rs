@@ -51,7 +51,7 @@ pub struct TrainingWork {
     pub prompts: Prompts,
     pub batch_size: usize,
     pub length: TrainingLength,
-    pub checkpointing: bool,
+    pub gradient_checkpointing: bool,
 }
 
 impl Work for TrainingWork {
@@ -65,7 +65,7 @@ impl Work for TrainingWork {
         let own = (whole.tokens - lengths.shared) as f64 * batch;
         let row = Row { tokens: lengths.shared + own as usize, predicting: (whole.predicting as f64 * batch) as usize };
         // Forward, the gradient of every layer's input, and forward again where layers keep nothing.
-        let passes = if self.checkpointing { 3.0 } else { 2.0 };
+        let passes = if self.gradient_checkpointing { 3.0 } else { 2.0 };
         Ok(computing(&self.shape, steps * passes * self.shape.operations(row), cores))
     }
 }
@@ -90,13 +90,13 @@ mod tests {
     use super::*;
     use crate::estimate::footprint::tests::smollm2;
 
-    fn training(length: TrainingLength, checkpointing: bool) -> TrainingWork {
+    fn training(length: TrainingLength, gradient_checkpointing: bool) -> TrainingWork {
         TrainingWork {
             shape: smollm2(),
             prompts: Prompts { split: "train".to_owned(), max_tokens: Some(128), examples: Some(32) },
             batch_size: 16,
             length,
-            checkpointing,
+            gradient_checkpointing,
         }
     }
 

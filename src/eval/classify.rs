@@ -7,7 +7,7 @@ use crate::{
     models::{
         Adapter, Backbone, Mode,
         adapters::{DetachedAdapter, Head},
-        sweep_buffers,
+        free_unused_buffers,
     },
     packing::shared_beginning,
 };
@@ -30,8 +30,8 @@ pub fn classify<Q: Question>(
     let mut scores: Vec<Vec<f64>> = Vec::with_capacity(prompts.len());
     for group in groups(prompts, shared, 0, TOKEN_BUDGET) {
         let (tree, leaves) = pack(&prompts[group], shared);
-        let logits = head.logits(&backbone.summaries(&tree, &leaves, adapter, Mode::Eval)?)?.to_vec2::<f32>()?;
-        sweep_buffers();
+        let logits = head.logits(&backbone.pooled_output(&tree, &leaves, adapter, Mode::Eval)?)?.to_vec2::<f32>()?;
+        free_unused_buffers();
         for row in logits {
             let row = checked(questions, scores.len(), "the logit of a label", &row)?;
             scores.push(row.iter().copied().map(f64::from).collect());

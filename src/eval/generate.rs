@@ -4,7 +4,7 @@ use super::questions::{Question, checked, prompts};
 use crate::packing::{TOKEN_BUDGET, groups, pack};
 use crate::{
     base::error::Result,
-    models::{Adapter, Backbone, greedy, most_likely, sweep_buffers},
+    models::{Adapter, Backbone, free_unused_buffers, greedy, most_likely},
     packing::shared_beginning,
 };
 
@@ -43,7 +43,7 @@ fn generate_in_rows<Q: Question>(
             checked(questions, first + leaf, "the logit of a token", logits).map(most_likely)
         };
         answers.extend(greedy(backbone, adapter, tree, &leaves, &[end], longest, choose)?);
-        sweep_buffers();
+        free_unused_buffers();
         done(answers.len())?;
     }
     Ok(answers)
@@ -56,11 +56,7 @@ mod tests {
     use candle_core::{DType, Device, Tensor};
 
     use super::*;
-    use crate::models::{
-        Decoder,
-        adapters::{self, Untrained},
-        load_decoder, reference,
-    };
+    use crate::models::{Decoder, adapters::Untrained, load_decoder, reference};
 
     fn backbone() -> Decoder {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
@@ -69,9 +65,8 @@ mod tests {
     }
 
     fn prefix(backbone: &Decoder) -> Box<dyn Adapter> {
-        let spec =
-            serde_json::json!({ "adapter": "ptuning2", "virtual_tokens": 3, "init": { "from": "normal", "std": 0.5 } });
-        adapters::create(&serde_json::from_value(spec).unwrap(), backbone, 5, None).unwrap()
+        let spec = serde_json::json!({ "kind": "ptuning2", "virtual_tokens": 3, "init_std": 0.5 });
+        serde_json::from_value::<crate::models::AdapterSpec>(spec).unwrap().create(backbone, 5, None).unwrap()
     }
 
     fn prompts() -> Vec<Vec<u32>> {
@@ -150,7 +145,7 @@ mod tests {
     /// to see what they save.
     #[test]
     fn a_real_model_answers_the_same_in_rows() {
-        use crate::data::{chat::Chat, prompt::Instruction, tokenizer::TextModel};
+        use crate::data::{chat::Chat, prompt::Instruction, tokenizer::PretrainedTokenizer};
         let Some(path) = std::env::var_os("EMOPIPE_TEST_GGUF") else {
             eprintln!(
                 "SKIPPED a_real_model_answers_the_same_in_rows: set EMOPIPE_TEST_GGUF to SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -159,7 +154,7 @@ mod tests {
         };
         let files = [("m.gguf".to_owned(), path.into())].into();
         let backbone = load_decoder("llama", &files, &Device::Cpu).unwrap();
-        let model = TextModel::load(&files, None).unwrap();
+        let model = PretrainedTokenizer::load(&files, None).unwrap();
         let chat = Chat::new(&model, None, None).unwrap();
         let words = ["Positive", "Negative", "Neutral"].map(str::to_owned);
         let instruction = Instruction::new(crate::data::prompt::INSTRUCTION, &words).unwrap();

@@ -9,7 +9,7 @@ use super::questions::{Question, checked, prompts};
 use crate::packing::{TOKEN_BUDGET, groups};
 use crate::{
     base::error::Result,
-    models::{Adapter, Backbone, Mode, TokenTree, adapters::DetachedAdapter, sweep_buffers},
+    models::{Adapter, Backbone, Mode, TokenTree, adapters::DetachedAdapter, free_unused_buffers},
     packing::{Answers, shared_beginning},
 };
 
@@ -38,7 +38,7 @@ pub fn rank<Q: Question>(
             let predictions = checked(questions, scores.len(), "the log-probability of a label's token", predictions)?;
             scores.push(trie.scores(predictions));
         }
-        sweep_buffers();
+        free_unused_buffers();
         done(scores.len())?;
     }
     Ok(scores)
@@ -50,7 +50,7 @@ pub fn best(scores: &[f64]) -> usize {
 }
 
 /// Log-probabilities over the labels alone: `scores - log sum exp scores`.
-pub fn normalise(scores: &[f64]) -> Vec<f32> {
+pub fn log_softmax(scores: &[f64]) -> Vec<f32> {
     let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum();
     scores.iter().map(|s| (s - top - sum.ln()) as f32).collect()
@@ -195,9 +195,9 @@ mod tests {
     #[test]
     fn ties_go_to_the_first_label() {
         assert_eq!(best(&[-2.0, -1.0, -1.0]), 1);
-        let p = normalise(&[-1.0, -1.0]);
+        let p = log_softmax(&[-1.0, -1.0]);
         assert!((f64::from(p[0]) - 0.5f64.ln()).abs() < 1e-7);
-        assert!(normalise(&[-1e4, -2e4])[0].is_finite());
+        assert!(log_softmax(&[-1e4, -2e4])[0].is_finite());
     }
 
     /// The definition, one (prompt, label) pair at a time and without sharing anything.
@@ -216,10 +216,9 @@ mod tests {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
         let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
         let backbone = crate::models::load_decoder("llama", &files.into(), &candle_core::Device::Cpu).unwrap();
-        let spec =
-            serde_json::json!({ "adapter": "ptuning2", "virtual_tokens": 3, "init": { "from": "normal", "std": 0.5 } });
-        let prefix =
-            crate::models::adapters::create(&serde_json::from_value(spec).unwrap(), &backbone, 5, None).unwrap();
+        let spec = serde_json::json!({ "kind": "ptuning2", "virtual_tokens": 3, "init_std": 0.5 });
+        let prefix: crate::models::AdapterSpec = serde_json::from_value(spec).unwrap();
+        let prefix = prefix.create(&backbone, 5, None).unwrap();
         // More prompts than fit into one row, of different lengths.
         let prompts: Vec<Vec<u32>> = (0..120u32)
             .map(|i| [1, 4, 6].into_iter().chain((0..=i % 9).map(|j| 10 + (i * 7 + j) % 200)).collect())

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{TokenTree, adapters::Adapter, cache::KvCache, ops::rotary::Rotary};
+use super::{adapters::Adapter, cache::KvCache, ops::rotary::Rotary, tree::TokenTree};
 use crate::base::error::Result;
 
 /// The sizes of a backbone, and what of it there is.
@@ -49,6 +49,13 @@ pub struct Module {
     pub outputs: usize,
 }
 
+/// A backbone's sizes and its linear layers: all that is needed to know how large an adapter is.
+#[derive(Debug, Clone, Copy)]
+pub struct BackboneShape<'a> {
+    pub dims: &'a Dims,
+    pub modules: &'a [Module],
+}
+
 /// Whether dropout is active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -59,7 +66,7 @@ pub enum Mode {
         /// Tells the forward passes of a training from each other, those of one step's rows included.
         pass: u64,
         /// Layers keep their input alone for backward and compute the rest again.
-        checkpointing: bool,
+        gradient_checkpointing: bool,
     },
 }
 
@@ -92,7 +99,7 @@ pub trait Backbone: Send + Sync {
 
     /// What a classification head reads for each segment of `leaves`, `[leaves, hidden]`: the hidden state of its last token,
     /// where the model makes nothing else of it. Otherwise as [`Backbone::forward`].
-    fn summaries(&self, tree: &TokenTree, leaves: &[usize], adapter: &dyn Adapter, mode: Mode) -> Result<Tensor> {
+    fn pooled_output(&self, tree: &TokenTree, leaves: &[usize], adapter: &dyn Adapter, mode: Mode) -> Result<Tensor> {
         let rows: Vec<u32> = leaves.iter().map(|leaf| tree.last(*leaf) as u32).collect();
         let hidden = self.forward(tree, adapter, mode)?;
         Ok(hidden.index_select(&Tensor::new(rows, self.device())?, 0)?)

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    Dims, Encoder, Module,
-    encoder::{Layer, Norm},
+    backbone::{Dims, Module},
+    encoder::{Encoder, Layer, Norm},
     linear::{Linear, Projection},
     weights::{
-        Loader,
-        model_config::{Config, EPSILON, most},
+        config_bounds::{EPSILON, most},
+        loader::Loader,
+        model_config::Config,
     },
 };
 use crate::base::error::Result;

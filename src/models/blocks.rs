@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Dims, adapters::Adapter};
+use super::{adapters::Adapter, backbone::Dims};
 use crate::base::error::{Error, Result};
 
 pub fn check_ids(ids: &[u32], vocab: usize) -> Result<()> {

@@ -7,13 +7,14 @@
 use std::sync::Arc;
 
 use super::{
-    Decoder, Dims, Module,
-    decoder::{Layer, Norm},
+    backbone::{Dims, Module},
+    decoder::{Decoder, Layer, Norm},
     linear::{Linear, Projection},
     ops::rotary::{Pairs, Rotary},
     weights::{
-        Loader,
-        model_config::{Config, EPSILON, most},
+        config_bounds::{EPSILON, most},
+        loader::Loader,
+        model_config::Config,
     },
 };
 use crate::base::error::Result;

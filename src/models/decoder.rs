@@ -9,22 +9,27 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Backbone, Dims, Mode, Module, TokenTree,
     adapters::{Adapter, Untrained},
     autograd::{Backward, Input, record},
+    backbone::{Backbone, Dims, Mode, Module},
     blocks::{check_ids, prefixes},
     cache::KvCache,
-    layer::{self, Block, Gradients, Kept, Wanted, keep},
+    layer::{self, Block, Gradients, SavedTensors, Wanted, keep},
     linear::{Changes, Projection},
     ops::{
-        Precision, add_in_place,
-        attention::{self, AttentionMask, Heads},
-        buffers, gemm, nll,
-        nll::Targets,
+        add::add_in_place,
+        attention,
+        attention_mask::AttentionMask,
+        buffers, gemm,
+        heads::Heads,
+        nll,
+        nll_targets::Targets,
+        precision::Precision,
         rms_norm,
         rotary::{self, Rotary},
         swiglu,
     },
+    tree::TokenTree,
 };
 use crate::base::error::{Error, Result};
 
@@ -118,14 +123,14 @@ impl Decoder {
         let ids = Tensor::new(ids, &self.device)?;
         let mut x = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
         let view = View { rotary: self.rotary, heads: self.heads(), angles, mask };
-        let checkpointing = matches!(mode, Mode::Train { checkpointing: true, .. });
+        let gradient_checkpointing = matches!(mode, Mode::Train { gradient_checkpointing: true, .. });
         for (i, (layer, prefix)) in self.layers.iter().zip(&prefixes).enumerate() {
             let changes = layer.changes(adapter, mode)?;
             x = match &mut observe {
                 Some(observe) => layer.forward(&view, &x.detach(), prefix, &changes, |qkv| observe(i, qkv))?.0,
                 None => {
                     let block = DecoderBlock { layer: layer.clone(), view: view.clone() };
-                    layer::apply(block, &x, prefix, &changes, checkpointing)?
+                    layer::apply(block, &x, prefix, &changes, gradient_checkpointing)?
                 }
             };
         }
@@ -169,22 +174,22 @@ impl Layer {
         prefix: &Tensor,
         [qkv, output, gate_up, down]: &[Changes; 4],
         observe: impl FnOnce(Tensor) -> Candle<Tensor>,
-    ) -> Candle<(Tensor, Kept)> {
+    ) -> Candle<(Tensor, SavedTensors)> {
         let normed = self.attention_norm.forward(x, self.qkv.operand(qkv))?;
         let qkv = self.qkv.forward(&normed, qkv, None)?;
         buffers::give_back(normed)?;
         rotary::rotate(&qkv, &view.angles, view.rotary, view.rotated(), view.heads.dim)?;
         let qkv = observe(qkv)?;
-        let seen = attention::forward(&qkv, prefix, view.heads, &view.mask)?;
-        let mid = self.output.forward(&seen, output, Some(buffers::copy(x)?))?;
-        let seen = keep(seen, output)?;
-        let normed = self.mlp_norm.forward(&mid, self.gate_up.operand(gate_up))?;
-        let inner = self.gate_up.forward(&normed, gate_up, None)?;
+        let attn_output = attention::forward(&qkv, prefix, view.heads, &view.mask)?;
+        let residual = self.output.forward(&attn_output, output, Some(buffers::copy(x)?))?;
+        let attn_output = keep(attn_output, output)?;
+        let normed = self.mlp_norm.forward(&residual, self.gate_up.operand(gate_up))?;
+        let pre_activation = self.gate_up.forward(&normed, gate_up, None)?;
         buffers::give_back(normed)?;
-        let active = swiglu::forward(&inner, self.down.operand(down))?;
-        let out = self.down.forward(&active, down, Some(buffers::copy(&mid)?))?;
+        let active = swiglu::forward(&pre_activation, self.down.operand(down))?;
+        let out = self.down.forward(&active, down, Some(buffers::copy(&residual)?))?;
         buffers::give_back(active)?;
-        Ok((out, Kept { qkv, seen, mid, inner }))
+        Ok((out, SavedTensors { qkv, attn_output, residual, pre_activation }))
     }
 }
 
@@ -198,14 +203,14 @@ impl Block for DecoderBlock {
         "decoder-layer"
     }
 
-    fn forward(&self, x: &Tensor, prefix: &Tensor, changes: &[Changes; 4]) -> Candle<(Tensor, Kept)> {
+    fn forward(&self, x: &Tensor, prefix: &Tensor, changes: &[Changes; 4]) -> Candle<(Tensor, SavedTensors)> {
         self.layer.forward(&self.view, x, prefix, changes, Ok)
     }
 
     fn backward(
         &self,
         (x, prefix, changes): (&Tensor, &Tensor, &[Changes; 4]),
-        Kept { qkv, seen, mid, inner }: Kept,
+        SavedTensors { qkv, attn_output, residual, pre_activation }: SavedTensors,
         grad: &Tensor,
         wanted: Wanted,
     ) -> Candle<Gradients> {
@@ -213,20 +218,20 @@ impl Block for DecoderBlock {
         let [c_qkv, c_output, c_gate_up, c_down] = changes;
         let wants = |changes: &Changes| wanted.changes && changes.any();
 
-        let active = wants(c_down).then(|| swiglu::forward(&inner, DType::F32)).transpose()?;
+        let active = wants(c_down).then(|| swiglu::forward(&pre_activation, DType::F32)).transpose()?;
         let (d_active, d_down) = layer.down.backward(active.as_ref(), c_down, grad)?;
-        let d_inner = swiglu::backward(&inner, &d_active, layer.gate_up.operand(c_gate_up))?;
-        [inner, d_active].into_iter().chain(active).try_for_each(buffers::give_back)?;
-        let normed = wants(c_gate_up).then(|| layer.mlp_norm.forward(&mid, DType::F32)).transpose()?;
-        let (d_normed, d_gate_up) = layer.gate_up.backward(normed.as_ref(), c_gate_up, &d_inner)?;
-        let d_mid = layer.mlp_norm.backward(&mid, &d_normed)?;
-        [mid, d_inner, d_normed].into_iter().chain(normed).try_for_each(buffers::give_back)?;
-        add_in_place(&d_mid, grad)?;
+        let d_pre_activation = swiglu::backward(&pre_activation, &d_active, layer.gate_up.operand(c_gate_up))?;
+        [pre_activation, d_active].into_iter().chain(active).try_for_each(buffers::give_back)?;
+        let normed = wants(c_gate_up).then(|| layer.mlp_norm.forward(&residual, DType::F32)).transpose()?;
+        let (d_normed, d_gate_up) = layer.gate_up.backward(normed.as_ref(), c_gate_up, &d_pre_activation)?;
+        let d_residual = layer.mlp_norm.backward(&residual, &d_normed)?;
+        [residual, d_pre_activation, d_normed].into_iter().chain(normed).try_for_each(buffers::give_back)?;
+        add_in_place(&d_residual, grad)?;
 
-        let read = seen.as_ref().filter(|_| wants(c_output));
-        let (d_seen, d_output) = layer.output.backward(read, c_output, &d_mid)?;
-        let (d_qkv, d_prefix) = attention::backward(&qkv, prefix, &d_seen, view.heads, &view.mask)?;
-        [qkv, d_seen].into_iter().chain(seen).try_for_each(buffers::give_back)?;
+        let read = attn_output.as_ref().filter(|_| wants(c_output));
+        let (d_attn_output, d_output) = layer.output.backward(read, c_output, &d_residual)?;
+        let (d_qkv, d_prefix) = attention::backward(&qkv, prefix, &d_attn_output, view.heads, &view.mask)?;
+        [qkv, d_attn_output].into_iter().chain(attn_output).try_for_each(buffers::give_back)?;
         rotary::rotate_back(&d_qkv, &view.angles, view.rotary, view.rotated(), view.heads.dim)?;
 
         let normed = wants(c_qkv).then(|| layer.attention_norm.forward(x, DType::F32)).transpose()?;
@@ -235,12 +240,12 @@ impl Block for DecoderBlock {
             let (d_normed, d_flat) = layer.qkv.backward(normed.as_ref(), c_qkv, &d_qkv)?;
             let d_x = layer.attention_norm.backward(x, &d_normed)?;
             buffers::give_back(d_normed)?;
-            add_in_place(&d_x, &d_mid)?;
+            add_in_place(&d_x, &d_residual)?;
             (dx, d_changed) = (Some(d_x), d_flat);
         } else if let Some(normed) = &normed {
             d_changed = Some(layer.qkv.change_gradient(normed, c_qkv, &d_qkv)?);
         }
-        [d_qkv, d_mid].into_iter().chain(normed).try_for_each(buffers::give_back)?;
+        [d_qkv, d_residual].into_iter().chain(normed).try_for_each(buffers::give_back)?;
         Ok(Gradients { x: dx, prefix: Some(d_prefix), changes: [d_changed, d_output, d_gate_up, d_down] })
     }
 }

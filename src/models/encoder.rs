@@ -12,17 +12,18 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Backbone, Dims, KvCache, Mode, Module, TokenTree,
     adapters::{Adapter, Untrained},
     autograd::{Backward, Input, record},
+    backbone::{Backbone, Dims, Mode, Module},
     blocks::{check_ids, prefixes},
-    layer::{self, Block, Gradients, Kept, Wanted, keep},
+    cache::KvCache,
+    layer::{self, Block, Gradients, SavedTensors, Wanted, keep},
     linear::{Changes, Projection},
     ops::{
-        Precision, add_in_place,
-        attention::{self, AttentionMask, Heads},
-        buffers, gelu, layer_norm,
+        add::add_in_place, attention, attention_mask::AttentionMask, buffers, gelu, heads::Heads, layer_norm,
+        precision::Precision,
     },
+    tree::TokenTree,
 };
 use crate::base::error::{Error, Result};
 
@@ -124,7 +125,7 @@ impl Encoder {
         let virtual_tokens = prefixes.first().map_or(Ok(0), |p| p.dim(1))?;
         let mask = AttentionMask::two_sided(tree);
         let mut s = self.embed(tree, virtual_tokens)?;
-        let checkpointing = matches!(mode, Mode::Train { checkpointing: true, .. });
+        let gradient_checkpointing = matches!(mode, Mode::Train { gradient_checkpointing: true, .. });
         for (i, (layer, prefix)) in self.layers.iter().zip(&prefixes).enumerate() {
             let changes = layer.changes(adapter, mode)?;
             let mut block = EncoderBlock { layer: layer.clone(), heads: self.heads(), mask: mask.clone(), only: None };
@@ -136,11 +137,11 @@ impl Encoder {
             }
             s = match &mut observe {
                 Some(observe) => {
-                    let (next, kept) = block.forward(&s.detach(), prefix, &changes)?;
-                    observe(&kept.qkv)?;
+                    let (next, saved) = block.forward(&s.detach(), prefix, &changes)?;
+                    observe(&saved.qkv)?;
                     next
                 }
-                None => layer::apply(block, &s, prefix, &changes, checkpointing)?,
+                None => layer::apply(block, &s, prefix, &changes, gradient_checkpointing)?,
             };
         }
         let y = self.norm.forward(&s.detach())?;
@@ -191,25 +192,30 @@ impl Block for EncoderBlock {
         "encoder-layer"
     }
 
-    fn forward(&self, s: &Tensor, prefix: &Tensor, [qkv, output, up, down]: &[Changes; 4]) -> Candle<(Tensor, Kept)> {
+    fn forward(
+        &self,
+        s: &Tensor,
+        prefix: &Tensor,
+        [qkv, output, up, down]: &[Changes; 4],
+    ) -> Candle<(Tensor, SavedTensors)> {
         let layer = &self.layer;
         let x = layer.norm.forward(s)?;
         let qkv = layer.qkv.forward(&x, qkv, None)?;
-        let seen = self.pick(attention::forward(&qkv, prefix, self.heads, &self.mask)?)?;
-        let mid = layer.output.forward(&seen, output, Some(self.pick(x)?))?;
-        let seen = keep(seen, output)?;
-        let x = layer.mlp_norm.forward(&mid)?;
-        let inner = layer.up.forward(&x, up, None)?;
-        let active = gelu::forward(&inner)?;
+        let attn_output = self.pick(attention::forward(&qkv, prefix, self.heads, &self.mask)?)?;
+        let residual = layer.output.forward(&attn_output, output, Some(self.pick(x)?))?;
+        let attn_output = keep(attn_output, output)?;
+        let x = layer.mlp_norm.forward(&residual)?;
+        let pre_activation = layer.up.forward(&x, up, None)?;
+        let active = gelu::forward(&pre_activation)?;
         let out = layer.down.forward(&active, down, Some(x))?;
         buffers::give_back(active)?;
-        Ok((out, Kept { qkv, seen, mid, inner }))
+        Ok((out, SavedTensors { qkv, attn_output, residual, pre_activation }))
     }
 
     fn backward(
         &self,
         (s, prefix, changes): (&Tensor, &Tensor, &[Changes; 4]),
-        Kept { qkv, seen, mid, inner }: Kept,
+        SavedTensors { qkv, attn_output, residual, pre_activation }: SavedTensors,
         grad: &Tensor,
         wanted: Wanted,
     ) -> Candle<Gradients> {
@@ -217,31 +223,31 @@ impl Block for EncoderBlock {
         let [c_qkv, c_output, c_up, c_down] = changes;
         let wants = |changes: &Changes| wanted.changes && changes.any();
 
-        let active = wants(c_down).then(|| gelu::forward(&inner)).transpose()?;
+        let active = wants(c_down).then(|| gelu::forward(&pre_activation)).transpose()?;
         let (d_active, d_down) = layer.down.backward(active.as_ref(), c_down, grad)?;
-        let d_inner = gelu::backward(&inner, &d_active)?;
-        [inner, d_active].into_iter().chain(active).try_for_each(buffers::give_back)?;
-        let x = wants(c_up).then(|| layer.mlp_norm.forward(&mid)).transpose()?;
-        let (dx, d_up) = layer.up.backward(x.as_ref(), c_up, &d_inner)?;
+        let d_pre_activation = gelu::backward(&pre_activation, &d_active)?;
+        [pre_activation, d_active].into_iter().chain(active).try_for_each(buffers::give_back)?;
+        let x = wants(c_up).then(|| layer.mlp_norm.forward(&residual)).transpose()?;
+        let (dx, d_up) = layer.up.backward(x.as_ref(), c_up, &d_pre_activation)?;
         add_in_place(&dx, grad)?;
-        let d_mid = layer.mlp_norm.backward(&mid, &dx)?;
-        [mid, d_inner, dx].into_iter().chain(x).try_for_each(buffers::give_back)?;
+        let d_residual = layer.mlp_norm.backward(&residual, &dx)?;
+        [residual, d_pre_activation, dx].into_iter().chain(x).try_for_each(buffers::give_back)?;
 
         let tokens = s.dim(0)?;
-        let read = seen.as_ref().filter(|_| wants(c_output));
-        let (d_seen, d_output) = layer.output.backward(read, c_output, &d_mid)?;
-        let d_seen = self.put_back(d_seen, tokens)?;
-        let (d_qkv, d_prefix) = attention::backward(&qkv, prefix, &d_seen, self.heads, &self.mask)?;
-        [qkv, d_seen].into_iter().chain(seen).try_for_each(buffers::give_back)?;
+        let read = attn_output.as_ref().filter(|_| wants(c_output));
+        let (d_attn_output, d_output) = layer.output.backward(read, c_output, &d_residual)?;
+        let d_attn_output = self.put_back(d_attn_output, tokens)?;
+        let (d_qkv, d_prefix) = attention::backward(&qkv, prefix, &d_attn_output, self.heads, &self.mask)?;
+        [qkv, d_attn_output].into_iter().chain(attn_output).try_for_each(buffers::give_back)?;
 
         let x = wants(c_qkv).then(|| layer.norm.forward(s)).transpose()?;
         let (mut d_s, mut d_changed) = (None, None);
         if wanted.x {
             let (dx, d_flat) = layer.qkv.backward(x.as_ref(), c_qkv, &d_qkv)?;
-            let d_mid = self.put_back(d_mid, tokens)?;
-            add_in_place(&dx, &d_mid)?;
+            let d_residual = self.put_back(d_residual, tokens)?;
+            add_in_place(&dx, &d_residual)?;
             (d_s, d_changed) = (Some(layer.norm.backward(s, &dx)?), d_flat);
-            [dx, d_mid].into_iter().try_for_each(buffers::give_back)?;
+            [dx, d_residual].into_iter().try_for_each(buffers::give_back)?;
         } else if let Some(x) = &x {
             d_changed = Some(layer.qkv.change_gradient(x, c_qkv, &d_qkv)?);
         }
@@ -278,7 +284,7 @@ impl Backbone for Encoder {
     }
 
     /// `tanh(W h + b)` of the first token's state.
-    fn summaries(&self, tree: &TokenTree, leaves: &[usize], adapter: &dyn Adapter, mode: Mode) -> Result<Tensor> {
+    fn pooled_output(&self, tree: &TokenTree, leaves: &[usize], adapter: &dyn Adapter, mode: Mode) -> Result<Tensor> {
         let leaves: Vec<u32> = leaves.iter().map(|leaf| *leaf as u32).collect();
         let firsts = self.run(tree, true, adapter, mode, None)?;
         let firsts = firsts.index_select(&Tensor::new(leaves, &self.device)?, 0)?;

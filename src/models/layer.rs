@@ -15,36 +15,36 @@ pub trait Block: Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     /// The result, which nobody else holds. Everything is outside the graph.
-    fn forward(&self, x: &Tensor, prefix: &Tensor, changes: &[Changes; 4]) -> Result<(Tensor, Kept)>;
+    fn forward(&self, x: &Tensor, prefix: &Tensor, changes: &[Changes; 4]) -> Result<(Tensor, SavedTensors)>;
 
     /// Gradients from that of the result; those that aren't wanted may be missing.
     fn backward(
         &self,
         inputs: (&Tensor, &Tensor, &[Changes; 4]),
-        kept: Kept,
+        saved: SavedTensors,
         grad: &Tensor,
         wanted: Wanted,
     ) -> Result<Gradients>;
 }
 
 /// What backward needs of a layer's inside. Nobody else holds these.
-pub struct Kept {
+pub struct SavedTensors {
     /// Queries, keys and values, `[tokens, queries | keys | values]`, as attention reads them.
     pub qkv: Tensor,
     /// What attention saw, where something but the frozen weights reads it.
-    pub seen: Option<Tensor>,
+    pub attn_output: Option<Tensor>,
     /// The state between attention and perceptron.
-    pub mid: Tensor,
+    pub residual: Tensor,
     /// What the activation function reads.
-    pub inner: Tensor,
+    pub pre_activation: Tensor,
 }
 
 /// What attention saw, where `changes` of the layer that reads it will ask for it in backward. Nothing else does.
-pub fn keep(seen: Tensor, changes: &Changes) -> Result<Option<Tensor>> {
+pub fn keep(attn_output: Tensor, changes: &Changes) -> Result<Option<Tensor>> {
     if changes.any() {
-        return Ok(Some(seen));
+        return Ok(Some(attn_output));
     }
-    buffers::give_back(seen)?;
+    buffers::give_back(attn_output)?;
     Ok(None)
 }
 
@@ -61,35 +61,35 @@ pub struct Gradients {
     pub changes: [Option<Tensor>; 4],
 }
 
-/// `block` of `x`, differentiably. With `checkpointing` (Chen et al. 2016), backward computes the layer's inside again from
+/// `block` of `x`, differentiably. With `gradient_checkpointing` (Chen et al. 2016), backward computes the layer's inside again from
 /// its inputs; the gradients are the same bits.
 pub fn apply<B: Block>(
     block: B,
     x: &Tensor,
     prefix: &Tensor,
     changes: &[Changes; 4],
-    checkpointing: bool,
+    gradient_checkpointing: bool,
 ) -> Result<Tensor> {
     let flat = Changes::join(changes)?;
     let changes = changes.each_ref().map(Changes::detached);
-    let (output, kept) = block.forward(&x.detach(), &prefix.detach(), &changes)?;
+    let (output, saved) = block.forward(&x.detach(), &prefix.detach(), &changes)?;
     let tracked = [x, prefix, &flat].iter().any(|t| t.track_op());
-    let kept = if tracked && !checkpointing {
-        Some(kept)
+    let saved = if tracked && !gradient_checkpointing {
+        Some(saved)
     } else {
-        let Kept { qkv, seen, mid, inner } = kept;
-        [qkv, mid, inner].into_iter().chain(seen).try_for_each(buffers::give_back)?;
+        let SavedTensors { qkv, attn_output, residual, pre_activation } = saved;
+        [qkv, residual, pre_activation].into_iter().chain(attn_output).try_for_each(buffers::give_back)?;
         None
     };
-    record(&[x, prefix, &flat], output, Node { block, changes, kept: Mutex::new(kept), checkpointing })
+    record(&[x, prefix, &flat], output, Node { block, changes, saved: Mutex::new(saved), gradient_checkpointing })
 }
 
 struct Node<B: Block> {
     block: B,
     changes: [Changes; 4],
     /// Given away in backward.
-    kept: Mutex<Option<Kept>>,
-    checkpointing: bool,
+    saved: Mutex<Option<SavedTensors>>,
+    gradient_checkpointing: bool,
 }
 
 impl<B: Block> Backward for Node<B> {
@@ -99,14 +99,14 @@ impl<B: Block> Backward for Node<B> {
 
     fn backward(&self, inputs: &[Input], _: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let [x, prefix, flat] = inputs else { candle_core::bail!("three inputs expected") };
-        let kept = match self.kept.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(kept) => kept,
-            None if self.checkpointing => self.block.forward(&x.tensor, &prefix.tensor, &self.changes)?.1,
+        let saved = match self.saved.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(saved) => saved,
+            None if self.gradient_checkpointing => self.block.forward(&x.tensor, &prefix.tensor, &self.changes)?.1,
             None => candle_core::bail!("backward runs once only"),
         };
         let wanted = Wanted { x: x.needed, changes: flat.needed };
         let inputs = (&x.tensor, &prefix.tensor, &self.changes);
-        let Gradients { x, prefix, changes } = self.block.backward(inputs, kept, grad, wanted)?;
+        let Gradients { x, prefix, changes } = self.block.backward(inputs, saved, grad, wanted)?;
         let changes = flat.needed.then(|| Changes::join_gradients(&self.changes, changes)).transpose()?;
         Ok(vec![x, prefix, changes])
     }

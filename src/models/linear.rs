@@ -3,10 +3,11 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::{
-    Mode, Module,
     adapters::Adapter,
+    backbone::{Mode, Module},
     ops::{
-        add_in_place, buffers,
+        add::add_in_place,
+        buffers,
         dropout::{self, Dropout},
         gemm,
     },

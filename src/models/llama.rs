@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::{
-    Decoder, Dims, Module,
-    decoder::{Layer, Norm},
+    backbone::{Dims, Module},
+    decoder::{Decoder, Layer, Norm},
     linear::{Linear, Projection},
     ops::rotary::{Pairs, Rotary},
     weights::{
-        Loader,
-        model_config::{Config, EPSILON, THETA, most},
+        config_bounds::{EPSILON, THETA, most},
+        loader::Loader,
+        model_config::Config,
     },
 };
 use crate::base::error::Result;

@@ -28,15 +28,16 @@ mod tree;
 pub mod weights;
 
 pub use adapters::{Adapter, AdapterSpec};
-pub use backbone::{Backbone, Dims, Mode, Module};
+pub use backbone::{Backbone, BackboneShape, Dims, Mode, Module};
 pub use cache::KvCache;
 pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use greedy::{greedy, most_likely};
-pub(crate) use ops::buffers::sweep as sweep_buffers;
+pub(crate) use ops::buffers::free_unused as free_unused_buffers;
 pub use registry::{
     attention_output, dims, is_encoder, load, load_decoder, load_decoder_as, load_encoder, load_encoder_as,
     load_random, modules, usual_targets,
 };
-pub use spec::{BackboneSpec, ConfigTable, Dtype, numerics};
+pub use spec::{BackboneSpec, Dtype, numerics};
 pub use tree::{Segment, TokenTree};
+pub use weights::model_config::ConfigTable;

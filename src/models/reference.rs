@@ -7,9 +7,8 @@ pub mod reference_encoder;
 use candle_core::{D, DType, Result as Candle, Tensor};
 
 use super::{
-    Decoder,
     adapters::Adapter,
-    decoder::Norm,
+    decoder::{Decoder, Norm},
     linear::Projection,
     ops::rotary::{Pairs, Rotary},
 };
@@ -62,8 +61,8 @@ pub fn logits(model: &Decoder, adapter: &dyn Adapter, batch: &Batch) -> Result<T
         };
         let scores = q.contiguous()?.matmul(&repeat(&k)?.transpose(2, 3)?.contiguous()?)?;
         let p = candle_nn::ops::softmax(&(scores / (dims.head_dim as f64).sqrt())?.broadcast_add(&mask)?, D::Minus1)?;
-        let seen = p.matmul(&repeat(&v)?)?.transpose(1, 2)?.contiguous()?.flatten_from(2)?;
-        x = (x + linears(&seen, &layer.output, adapter)?)?;
+        let attn_output = p.matmul(&repeat(&v)?)?.transpose(1, 2)?.contiguous()?.flatten_from(2)?;
+        x = (x + linears(&attn_output, &layer.output, adapter)?)?;
         let gate_up = linears(&norm(&x, &layer.mlp_norm)?, &layer.gate_up, adapter)?;
         let width = gate_up.dim(2)? / 2;
         let active = (gate_up.narrow(2, 0, width)?.silu()? * gate_up.narrow(2, width, width)?)?;

@@ -6,11 +6,17 @@ use candle_core::Device;
 use serde_json::{Value, json};
 
 use super::{
-    Backbone, BackboneSpec, Decoder, Dims, Dtype, Encoder, Module, bert, chatglm, llama,
-    spec::ConfigTable,
+    backbone::{Backbone, Dims, Module},
+    bert, chatglm,
+    decoder::Decoder,
+    encoder::Encoder,
+    llama,
+    spec::{BackboneSpec, Dtype},
     weights::{
-        Loader, Weights, harmless,
-        model_config::{Config, advised},
+        harmless,
+        loader::Loader,
+        model_config::{Config, ConfigTable, advised},
+        open::Weights,
     },
 };
 use crate::{
@@ -105,6 +111,19 @@ impl Family {
             Ok(dims)
         };
         advised(check())
+    }
+}
+
+impl BackboneSpec {
+    /// Dimensions, where the pipeline file states them; the weights aren't needed.
+    ///
+    /// # Errors
+    /// As [`dims`].
+    pub fn dims(&self) -> Result<Option<Dims>> {
+        if self.config.is_empty() {
+            return Ok(None);
+        }
+        dims(&self.family, &Config::of_table(&self.config)).map(Some)
     }
 }
 

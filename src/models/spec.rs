@@ -6,11 +6,8 @@ use candle_core::DType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Dims, dims, weights::model_config::Config};
-use crate::base::{error::Result, machine::Device};
-
-/// Keys of a `config.json` that a pipeline file states.
-pub type ConfigTable = BTreeMap<String, serde_json::Value>;
+use super::weights::model_config::ConfigTable;
+use crate::base::machine::Device;
 
 /// What decides a backbone's numbers, next to its files: a part of the parameters of whoever computes with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,16 +16,6 @@ pub struct BackboneSpec {
     pub dtype: Dtype,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: ConfigTable,
-}
-
-impl BackboneSpec {
-    /// Dimensions, where the pipeline file states them; the weights aren't needed.
-    pub fn dims(&self) -> Result<Option<Dims>> {
-        if self.config.is_empty() {
-            return Ok(None);
-        }
-        dims(&self.family, &Config::of_table(&self.config)).map(Some)
-    }
 }
 
 /// The number format of the frozen matrices: embedding, linear layers and output layer. Norms, biases, activations and

@@ -12,7 +12,7 @@ use object_store::{
 };
 use reqwest::Url;
 
-use super::{Settings, connector::Direct, credentials::scrub};
+use super::{connector::Direct, credentials::scrub, settings::Settings};
 use crate::{
     base::{
         digest::Digest,

@@ -4,7 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Runtime;
 
-use super::{Session, Settings};
+use super::{
+    answers::{Pulled, Pushed},
+    session::Session,
+    settings::Settings,
+};
 use crate::{
     base::{
         digest::Digest,
@@ -13,33 +17,6 @@ use crate::{
     process::threads,
     store::{ActionResult, Store},
 };
-
-/// What came of asking the remote for a result.
-#[derive(Debug)]
-pub enum Pulled {
-    /// It is in the store now. Bytes that were fetched.
-    Found {
-        outcome: ActionResult,
-        bytes: u64,
-    },
-    Absent,
-    /// There is something under its name that isn't it; says what.
-    Damaged(String),
-    /// Not asked, because the remote has failed too often.
-    GivenUp,
-}
-
-/// What came of sending a result.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Pushed {
-    Sent {
-        bytes: u64,
-    },
-    /// The remote had it.
-    Present,
-    /// The remote has another result under this key, which stays.
-    Differs,
-}
 
 /// A remote store, connected on first use. All methods return at once; answers come through the given functions, on
 /// threads of its own.

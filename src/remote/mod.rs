@@ -15,19 +15,20 @@
 //!
 //! Nothing is connected, and no thread started, before the first request.
 
+mod answers;
 mod backend;
 mod connector;
 pub mod credentials;
 mod link;
 mod record;
+mod remote_error;
 mod session;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod transfer;
 
-pub use link::{Pulled, Pushed, Remote};
-use record::Record;
+pub use answers::{Pulled, Pushed};
+pub use link::Remote;
 pub use record::listing;
-use session::{Fault, Session};
 pub use settings::Settings;

@@ -14,7 +14,7 @@ const MOST_PREIMAGE: u64 = 64 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub key: Digest,
-    pub outcome: ActionResult,
+    pub result: ActionResult,
     /// The blob that holds the description whose hash `key` is.
     pub preimage: FileEntry,
 }
@@ -28,7 +28,7 @@ struct Body {
 
 impl Record {
     pub fn encode(&self) -> Result<Vec<u8>> {
-        let body = Body { key: self.key, files: self.outcome.files.clone(), preimage: self.preimage.clone() };
+        let body = Body { key: self.key, files: self.result.files.clone(), preimage: self.preimage.clone() };
         let json = serde_json::to_string(&body)?;
         Ok(format!("{} {json}\n", Digest::of(json.as_bytes())).into_bytes())
     }
@@ -45,17 +45,17 @@ impl Record {
         if body.key != *key {
             return Err(format!("its record is that of another key, {}", body.key.short()));
         }
-        let outcome = ActionResult::checked(body.files).map_err(|problem| format!("its record {problem}"))?;
+        let result = ActionResult::checked(body.files).map_err(|problem| format!("its record {problem}"))?;
         if body.preimage.size > MOST_PREIMAGE {
             return Err(format!("its record says that its description has {} bytes", body.preimage.size));
         }
-        Ok(Self { key: body.key, outcome, preimage: body.preimage })
+        Ok(Self { key: body.key, result, preimage: body.preimage })
     }
 }
 
 /// The files that a record names, if it is whole and that of `key`.
 pub fn listing(bytes: &[u8], key: &Digest) -> Option<Vec<FileEntry>> {
-    Record::decode(bytes, key).ok().map(|record| record.outcome.files)
+    Record::decode(bytes, key).ok().map(|record| record.result.files)
 }
 
 #[cfg(test)]
@@ -64,11 +64,7 @@ mod tests {
 
     fn record(name: &str) -> Record {
         let entry = |name: &str| FileEntry { name: name.to_owned(), digest: Digest::of(name.as_bytes()), size: 3 };
-        Record {
-            key: Digest::of(b"k"),
-            outcome: ActionResult::new(vec![entry(name), entry("b")]),
-            preimage: entry("p"),
-        }
+        Record { key: Digest::of(b"k"), result: ActionResult::new(vec![entry(name), entry("b")]), preimage: entry("p") }
     }
 
     #[test]

@@ -10,7 +10,13 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Pulled, Pushed, Record, Settings, backend::Backend};
+use super::{
+    answers::{Pulled, Pushed},
+    backend::Backend,
+    record::Record,
+    remote_error::RemoteError,
+    settings::Settings,
+};
 use crate::{
     base::{
         digest::Digest,
@@ -21,21 +27,6 @@ use crate::{
 
 /// Failures in a row after which the remote is left alone, so that a dead one doesn't hold up every action.
 pub(super) const PATIENCE: u32 = 3;
-
-/// Why something of the remote can't be had.
-#[derive(Debug)]
-pub(super) enum Fault {
-    Absent,
-    /// It isn't what its name says.
-    Damaged(String),
-    Failed(Error),
-}
-
-impl From<Error> for Fault {
-    fn from(e: Error) -> Self {
-        Self::Failed(e)
-    }
-}
 
 /// A connection and what was learnt through it.
 pub(super) struct Session {
@@ -81,33 +72,39 @@ impl Session {
         let answer = self.try_pull(store, key, action).await;
         self.note(&answer);
         match answer {
-            Ok((outcome, bytes)) => Ok(Pulled::Found { outcome, bytes }),
-            Err(Fault::Absent) => Ok(Pulled::Absent),
-            Err(Fault::Damaged(why)) => {
+            Ok((result, bytes)) => Ok(Pulled::Found { result, bytes }),
+            Err(RemoteError::Absent) => Ok(Pulled::Absent),
+            Err(RemoteError::Damaged(why)) => {
                 self.mark_damaged(key);
                 Ok(Pulled::Damaged(why))
             }
-            Err(Fault::Failed(e)) => Err(e),
+            Err(RemoteError::Failed(e)) => Err(e),
         }
     }
 
-    async fn try_pull(&self, store: &Arc<Store>, key: Digest, action: &str) -> Result<(ActionResult, u64), Fault> {
+    async fn try_pull(
+        &self,
+        store: &Arc<Store>,
+        key: Digest,
+        action: &str,
+    ) -> Result<(ActionResult, u64), RemoteError> {
         let record = self.record(&key).await?;
-        let missing = distinct(&record.outcome.files).into_iter().filter(|file| !store.holds(file));
+        let missing = distinct(&record.result.files).into_iter().filter(|file| !store.holds(file));
         let bytes = self.all(missing.map(|file| self.download(store, file)).collect()).await?;
         let preimage = self.download_bytes(&record.preimage).await?;
-        let preimage = serde_json::from_slice(&preimage).map_err(|e| Fault::Damaged(format!("its preimage: {e}")))?;
-        tokio::task::block_in_place(|| store.record(key, action, &record.outcome, &preimage))?;
-        Ok((record.outcome, bytes))
+        let preimage =
+            serde_json::from_slice(&preimage).map_err(|e| RemoteError::Damaged(format!("its preimage: {e}")))?;
+        tokio::task::block_in_place(|| store.record(key, action, &record.result, &preimage))?;
+        Ok((record.result, bytes))
     }
 
     pub async fn look(&self, key: &Digest) -> Result<Option<ActionResult>> {
         let answer = self.record(key).await;
         self.note(&answer);
         match answer {
-            Ok(record) => Ok(Some(record.outcome)),
-            Err(Fault::Absent | Fault::Damaged(_)) => Ok(None),
-            Err(Fault::Failed(e)) => Err(e),
+            Ok(record) => Ok(Some(record.result)),
+            Err(RemoteError::Absent | RemoteError::Damaged(_)) => Ok(None),
+            Err(RemoteError::Failed(e)) => Err(e),
         }
     }
 
@@ -117,35 +114,35 @@ impl Session {
         }
         let answer = self.try_push(store, key, anew).await;
         self.note(&answer);
-        answer.map_err(|fault| match fault {
-            Fault::Failed(e) => e,
-            Fault::Absent => Error::environment(format!("{}: there is no such bucket", self.backend.name)),
-            Fault::Damaged(why) => Error::environment(format!("{}: {why}", self.backend.name)),
+        answer.map_err(|error| match error {
+            RemoteError::Failed(e) => e,
+            RemoteError::Absent => Error::environment(format!("{}: there is no such bucket", self.backend.name)),
+            RemoteError::Damaged(why) => Error::environment(format!("{}: {why}", self.backend.name)),
         })
     }
 
-    async fn try_push(&self, store: &Arc<Store>, key: Digest, anew: bool) -> Result<Pushed, Fault> {
+    async fn try_push(&self, store: &Arc<Store>, key: Digest, anew: bool) -> Result<Pushed, RemoteError> {
         let gone = || Error::environment(format!("the result of {} is no longer in the store", key.short()));
-        let outcome = store.lookup(&key).ok_or_else(gone)?;
+        let result = store.lookup(&key).ok_or_else(gone)?;
         let preimage = store.preimage(&key).ok_or_else(gone)?;
         let mut rewrite = anew || self.is_damaged(&key);
         if !rewrite {
             match self.record(&key).await {
-                Ok(known) => return Ok(compare(&known, &outcome)),
-                Err(Fault::Absent) => {}
-                Err(Fault::Damaged(_)) => rewrite = true,
-                Err(fault) => return Err(fault),
+                Ok(known) => return Ok(compare(&known, &result)),
+                Err(RemoteError::Absent) => {}
+                Err(RemoteError::Damaged(_)) => rewrite = true,
+                Err(error) => return Err(error),
             }
         }
         let replace = |file: &FileEntry| anew || self.is_damaged(&file.digest);
-        let files = distinct(&outcome.files).into_iter();
+        let files = distinct(&result.files).into_iter();
         let bytes = self.all(files.map(|file| self.upload(store, file, replace(file))).collect()).await?;
         let preimage = serde_json::to_vec(&preimage).map_err(Error::from)?;
-        let record = Record { key, outcome, preimage: self.upload_bytes(preimage).await? };
+        let record = Record { key, result, preimage: self.upload_bytes(preimage).await? };
         if !rewrite && !self.create(&record).await? {
             match self.record(&key).await {
-                Ok(known) => return Ok(compare(&known, &record.outcome)),
-                Err(Fault::Failed(e)) => return Err(e.into()),
+                Ok(known) => return Ok(compare(&known, &record.result)),
+                Err(RemoteError::Failed(e)) => return Err(e.into()),
                 Err(_) => rewrite = true,
             }
         }
@@ -155,10 +152,10 @@ impl Session {
         Ok(Pushed::Sent { bytes })
     }
 
-    pub(super) fn fault(&self, e: &object_store::Error) -> Fault {
+    pub(super) fn error(&self, e: &object_store::Error) -> RemoteError {
         match e {
-            object_store::Error::NotFound { .. } => Fault::Absent,
-            e => Fault::Failed(self.backend.error(e)),
+            object_store::Error::NotFound { .. } => RemoteError::Absent,
+            e => RemoteError::Failed(self.backend.error(e)),
         }
     }
 
@@ -166,20 +163,20 @@ impl Session {
         Arc::clone(&self.permits).acquire_owned().await.map_err(|_| Error::interrupted("stopped on request"))
     }
 
-    /// A fault of a blob that a record names: that it isn't there is damage, too.
-    pub(super) fn fault_of_blob(&self, fault: Fault, digest: &Digest) -> Fault {
-        let why = match fault {
-            Fault::Absent => "is missing".to_owned(),
-            Fault::Damaged(why) => why,
+    /// A error of a blob that a record names: that it isn't there is damage, too.
+    pub(super) fn error_of_blob(&self, error: RemoteError, digest: &Digest) -> RemoteError {
+        let why = match error {
+            RemoteError::Absent => "is missing".to_owned(),
+            RemoteError::Damaged(why) => why,
             failed => return failed,
         };
         self.mark_damaged(*digest);
-        Fault::Damaged(format!("blob {} {why}", digest.short()))
+        RemoteError::Damaged(format!("blob {} {why}", digest.short()))
     }
 
-    fn note<T>(&self, answer: &Result<T, Fault>) {
+    fn note<T>(&self, answer: &Result<T, RemoteError>) {
         match answer {
-            Err(Fault::Failed(_)) => self.failures.fetch_add(1, Ordering::Relaxed),
+            Err(RemoteError::Failed(_)) => self.failures.fetch_add(1, Ordering::Relaxed),
             _ => self.failures.swap(0, Ordering::Relaxed),
         };
     }
@@ -206,7 +203,7 @@ impl Session {
 }
 
 fn compare(known: &Record, ours: &ActionResult) -> Pushed {
-    if known.outcome.artifact == ours.artifact { Pushed::Present } else { Pushed::Differs }
+    if known.result.artifact == ours.artifact { Pushed::Present } else { Pushed::Differs }
 }
 
 /// Each content once: an artifact may hold the same bytes under several names.

@@ -31,8 +31,8 @@ impl Machine {
         for (name, bytes) in files {
             fs::write(folder.path().join(name), bytes).unwrap();
         }
-        let outcome = self.store.publish(key, "stage", folder.path(), &json!({"of": "stage"})).unwrap();
-        (key, outcome)
+        let result = self.store.publish(key, "stage", folder.path(), &json!({"of": "stage"})).unwrap();
+        (key, result)
     }
 
     fn push(&self, key: Digest, anew: bool) -> Result<Pushed> {
@@ -73,17 +73,17 @@ fn what_one_machine_sends_another_fetches() {
     let (a, b) = (Machine::new(folder.path()), Machine::new(folder.path()));
     // More than two parts, an empty file, and the same content twice.
     let files = [("big", noise(1, 20 << 20)), ("empty", vec![]), ("x", noise(2, 10)), ("y", noise(2, 10))];
-    let (key, outcome) = a.publish("k", &files);
+    let (key, result) = a.publish("k", &files);
     assert!(matches!(b.pull(key), Ok(Pulled::Absent)));
     let total = (20 << 20) + 10;
     assert_eq!(a.push(key, false).unwrap(), Pushed::Sent { bytes: total });
     assert_eq!(a.push(key, false).unwrap(), Pushed::Present);
     match b.pull(key) {
-        Ok(Pulled::Found { outcome: found, bytes }) => assert_eq!((found, bytes), (outcome.clone(), total)),
+        Ok(Pulled::Found { result: found, bytes }) => assert_eq!((found, bytes), (result.clone(), total)),
         other => panic!("{other:?}"),
     }
-    assert_eq!(b.store.lookup(&key), Some(outcome.clone()));
-    assert_eq!(fs::read(&b.store.paths(&outcome)["big"]).unwrap(), files[0].1);
+    assert_eq!(b.store.lookup(&key), Some(result.clone()));
+    assert_eq!(fs::read(&b.store.paths(&result)["big"]).unwrap(), files[0].1);
     assert_eq!(b.store.preimage(&key), Some(json!({"of": "stage"})));
     assert_eq!(b.store.latest_key("other:stage"), Some(key));
     assert_eq!(fs::read_dir(b.store.root().join("tmp")).unwrap().count(), 0, "nothing is left over");
@@ -98,9 +98,9 @@ fn damage_is_a_miss_and_the_next_push_mends_it() {
         for kind in ["blobs", "results"] {
             let folder = tempfile::tempdir().unwrap();
             let a = Machine::new(folder.path());
-            let (key, outcome) = a.publish("k", &[("x", noise(1, 100)), ("y", noise(2, 100))]);
+            let (key, result) = a.publish("k", &[("x", noise(1, 100)), ("y", noise(2, 100))]);
             a.push(key, false).unwrap();
-            let digest = if kind == "blobs" { outcome.files[0].digest } else { key };
+            let digest = if kind == "blobs" { result.files[0].digest } else { key };
             let place = object(&folder, kind, &digest);
             let mut bytes = fs::read(&place).unwrap();
             harm(&mut bytes);
@@ -122,9 +122,9 @@ fn damage_is_a_miss_and_the_next_push_mends_it() {
 fn a_missing_blob_is_a_miss_and_is_sent_again() {
     let folder = tempfile::tempdir().unwrap();
     let a = Machine::new(folder.path());
-    let (key, outcome) = a.publish("k", &[("x", noise(1, 100))]);
+    let (key, result) = a.publish("k", &[("x", noise(1, 100))]);
     a.push(key, false).unwrap();
-    fs::remove_file(object(&folder, "blobs", &outcome.files[0].digest)).unwrap();
+    fs::remove_file(object(&folder, "blobs", &result.files[0].digest)).unwrap();
     assert_eq!(a.push(key, false).unwrap(), Pushed::Present, "records are trusted until someone reads");
     let b = Machine::new(folder.path());
     assert!(b.pull_damaged(key).contains("is missing"));
@@ -136,11 +136,11 @@ fn a_missing_blob_is_a_miss_and_is_sent_again() {
 fn an_upload_that_never_ended_is_invisible() {
     let folder = tempfile::tempdir().unwrap();
     let a = Machine::new(folder.path());
-    let (key, outcome) = a.publish("k", &[("x", noise(1, 100))]);
+    let (key, result) = a.publish("k", &[("x", noise(1, 100))]);
     a.push(key, false).unwrap();
     // As if the writer had died before its last step.
     fs::remove_file(object(&folder, "results", &key)).unwrap();
-    let blob = object(&folder, "blobs", &outcome.files[0].digest);
+    let blob = object(&folder, "blobs", &result.files[0].digest);
     fs::rename(&blob, blob.with_extension("#1")).unwrap();
     let b = Machine::new(folder.path());
     assert!(matches!(b.pull(key), Ok(Pulled::Absent)));
@@ -157,7 +157,7 @@ fn another_result_for_the_same_key_stays_until_it_is_forced() {
     a.push(key, false).unwrap();
     assert_eq!(b.push(key, false).unwrap(), Pushed::Differs);
     let fetched = |machine: Machine| match machine.pull(key) {
-        Ok(Pulled::Found { outcome, .. }) => outcome,
+        Ok(Pulled::Found { result, .. }) => result,
         other => panic!("{other:?}"),
     };
     assert_eq!(fetched(Machine::new(folder.path())), ours);
@@ -170,14 +170,14 @@ fn a_rotten_local_blob_is_not_sent() {
     for size in [100, 20 << 20] {
         let folder = tempfile::tempdir().unwrap();
         let a = Machine::new(folder.path());
-        let (key, outcome) = a.publish("k", &[("x", noise(1, size))]);
-        let blob = a.store.blob(&outcome.files[0].digest);
+        let (key, result) = a.publish("k", &[("x", noise(1, size))]);
+        let blob = a.store.blob(&result.files[0].digest);
         let mut bytes = fs::read(&blob).unwrap();
         bytes[50] ^= 1;
         fs::remove_file(&blob).unwrap();
         fs::write(&blob, bytes).unwrap();
         assert!(a.push(key, false).unwrap_err().message.contains("is damaged"));
-        assert!(!object(&folder, "blobs", &outcome.files[0].digest).exists());
+        assert!(!object(&folder, "blobs", &result.files[0].digest).exists());
         assert!(!object(&folder, "results", &key).exists());
     }
 }

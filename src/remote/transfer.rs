@@ -10,7 +10,7 @@ use tokio::{
     task::{JoinSet, block_in_place},
 };
 
-use super::{Fault, Session, record::Record};
+use super::{record::Record, remote_error::RemoteError, session::Session};
 use crate::{
     base::{
         digest::Digest,
@@ -30,12 +30,12 @@ fn part_size(size: u64) -> u64 {
 
 impl Session {
     /// Fetches a blob into the store, and returns its bytes. They are hashed before they become visible there.
-    pub(super) async fn download(&self, store: &Store, file: &FileEntry) -> Result<u64, Fault> {
+    pub(super) async fn download(&self, store: &Store, file: &FileEntry) -> Result<u64, RemoteError> {
         let fetched = self.fetch_into(store, file).await;
-        fetched.map(|()| file.size).map_err(|fault| self.fault_of_blob(fault, &file.digest))
+        fetched.map(|()| file.size).map_err(|error| self.error_of_blob(error, &file.digest))
     }
 
-    async fn fetch_into(&self, store: &Store, file: &FileEntry) -> Result<(), Fault> {
+    async fn fetch_into(&self, store: &Store, file: &FileEntry) -> Result<(), RemoteError> {
         let location = self.backend.blob(&file.digest);
         let staging = store.staging()?;
         let path = staging.path().join("blob");
@@ -59,30 +59,30 @@ impl Session {
         location: &Path,
         range: std::ops::Range<u64>,
         size: u64,
-    ) -> Result<(Bytes, OwnedSemaphorePermit), Fault> {
+    ) -> Result<(Bytes, OwnedSemaphorePermit), RemoteError> {
         let permit = self.permit().await?;
         let whole = range == (0..size);
         let wanted = range.end - range.start;
         let options = GetOptions { range: (!whole).then_some(GetRange::Bounded(range)), ..GetOptions::default() };
         let (found, bytes) = self.get(location, &options, size).await?;
         if found != size {
-            return Err(Fault::Damaged(format!("has {found} bytes instead of {size}")));
+            return Err(RemoteError::Damaged(format!("has {found} bytes instead of {size}")));
         }
         match bytes.len() as u64 == wanted {
             true => Ok((bytes, permit)),
-            false => Err(Fault::Damaged(format!("gave {} bytes where {wanted} were asked for", bytes.len()))),
+            false => Err(RemoteError::Damaged(format!("gave {} bytes where {wanted} were asked for", bytes.len()))),
         }
     }
 
     /// The size of an object, and the bytes that are asked for; none of an object larger than `most`.
-    async fn get(&self, location: &Path, options: &GetOptions, most: u64) -> Result<(u64, Bytes), Fault> {
+    async fn get(&self, location: &Path, options: &GetOptions, most: u64) -> Result<(u64, Bytes), RemoteError> {
         let request = || async {
             let answer = self.backend.objects.get_opts(location, options.clone()).await?;
             let size = answer.meta.size;
             let bytes = if size > most { Bytes::new() } else { answer.bytes().await? };
             Ok((size, bytes))
         };
-        self.again(request).await.map_err(|e| self.fault(&e))
+        self.again(request).await.map_err(|e| self.error(&e))
     }
 
     async fn put(&self, location: &Path, bytes: Bytes, mode: PutMode) -> object_store::Result<()> {
@@ -103,7 +103,7 @@ impl Session {
     }
 
     /// Sends a blob of the store, unless the remote has an object of its name and size. Returns the bytes sent.
-    pub(super) async fn upload(&self, store: &Store, file: &FileEntry, replace: bool) -> Result<u64, Fault> {
+    pub(super) async fn upload(&self, store: &Store, file: &FileEntry, replace: bool) -> Result<u64, RemoteError> {
         let location = self.backend.blob(&file.digest);
         if !replace && self.has(&location, file.size).await? {
             return Ok(0);
@@ -117,15 +117,15 @@ impl Session {
             }
             let put = self.put(&location, bytes.into(), PutMode::Overwrite).await;
             drop(permit);
-            put.map_err(|e| self.fault(&e))?;
+            put.map_err(|e| self.error(&e))?;
             self.count_sent(file.size);
             return Ok(file.size);
         }
         let mut source = File::open(&path).io_at("open", &path)?;
-        let mut upload = self.backend.objects.put_multipart(&location).await.map_err(|e| self.fault(&e))?;
+        let mut upload = self.backend.objects.put_multipart(&location).await.map_err(|e| self.error(&e))?;
         let sent = match self.send_parts(upload.as_mut(), &mut source, file).await {
-            Ok(()) => upload.complete().await.map(drop).map_err(|e| self.fault(&e)),
-            Err(fault) => Err(fault),
+            Ok(()) => upload.complete().await.map(drop).map_err(|e| self.error(&e)),
+            Err(error) => Err(error),
         };
         if sent.is_err() {
             // Parts of an upload that was never completed are invisible, but may be paid for.
@@ -140,7 +140,7 @@ impl Session {
         upload: &mut dyn MultipartUpload,
         source: &mut File,
         file: &FileEntry,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), RemoteError> {
         let mut hasher = blake3::Hasher::new();
         let mut tasks = JoinSet::new();
         let part = part_size(file.size);
@@ -172,52 +172,52 @@ impl Session {
         if Digest::from(hasher) == file.digest { Ok(()) } else { Err(rotten(&file.digest)) }
     }
 
-    fn part_sent(&self, done: Result<object_store::Result<u64>, tokio::task::JoinError>) -> Result<(), Fault> {
-        let size = done.map_err(|e| Fault::Failed(Error::internal(e)))?.map_err(|e| self.fault(&e))?;
+    fn part_sent(&self, done: Result<object_store::Result<u64>, tokio::task::JoinError>) -> Result<(), RemoteError> {
+        let size = done.map_err(|e| RemoteError::Failed(Error::internal(e)))?.map_err(|e| self.error(&e))?;
         self.count_sent(size);
         Ok(())
     }
 
-    async fn has(&self, location: &Path, size: u64) -> Result<bool, Fault> {
+    async fn has(&self, location: &Path, size: u64) -> Result<bool, RemoteError> {
         let _permit = self.permit().await?;
-        match self.again(|| self.backend.objects.head(location)).await.map_err(|e| self.fault(&e)) {
+        match self.again(|| self.backend.objects.head(location)).await.map_err(|e| self.error(&e)) {
             Ok(meta) => Ok(meta.size == size),
-            Err(Fault::Absent) => Ok(false),
-            Err(fault) => Err(fault),
+            Err(RemoteError::Absent) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
     /// A blob that is small and in memory.
-    pub(super) async fn upload_bytes(&self, bytes: Vec<u8>) -> Result<FileEntry, Fault> {
+    pub(super) async fn upload_bytes(&self, bytes: Vec<u8>) -> Result<FileEntry, RemoteError> {
         let entry = FileEntry { name: String::new(), digest: Digest::of(&bytes), size: bytes.len() as u64 };
         let location = self.backend.blob(&entry.digest);
         let _permit = self.permit().await?;
-        self.put(&location, bytes.into(), PutMode::Overwrite).await.map_err(|e| self.fault(&e))?;
+        self.put(&location, bytes.into(), PutMode::Overwrite).await.map_err(|e| self.error(&e))?;
         Ok(entry)
     }
 
     /// The bytes of a small blob, proven by its hash.
-    pub(super) async fn download_bytes(&self, entry: &FileEntry) -> Result<Bytes, Fault> {
+    pub(super) async fn download_bytes(&self, entry: &FileEntry) -> Result<Bytes, RemoteError> {
         let location = self.backend.blob(&entry.digest);
         let fetched = match self.fetch(&location, 0..entry.size.min(MOST_RECORD), entry.size).await {
             Ok((bytes, _)) if Digest::of(&bytes) == entry.digest => Ok(bytes),
             Ok(_) => Err(wrong_bytes()),
-            Err(fault) => Err(fault),
+            Err(error) => Err(error),
         };
-        fetched.map_err(|fault| self.fault_of_blob(fault, &entry.digest))
+        fetched.map_err(|error| self.error_of_blob(error, &entry.digest))
     }
 
-    pub(super) async fn record(&self, key: &Digest) -> Result<Record, Fault> {
+    pub(super) async fn record(&self, key: &Digest) -> Result<Record, RemoteError> {
         let _permit = self.permit().await?;
         let (size, bytes) = self.get(&self.backend.result(key), &GetOptions::default(), MOST_RECORD).await?;
         if size > MOST_RECORD {
-            return Err(Fault::Damaged(format!("its record has {size} bytes")));
+            return Err(RemoteError::Damaged(format!("its record has {size} bytes")));
         }
-        Record::decode(&bytes, key).map_err(Fault::Damaged)
+        Record::decode(&bytes, key).map_err(RemoteError::Damaged)
     }
 
     /// Writes a record where there is none; `Ok(false)` where there is one already.
-    pub(super) async fn create(&self, record: &Record) -> Result<bool, Fault> {
+    pub(super) async fn create(&self, record: &Record) -> Result<bool, RemoteError> {
         use object_store::Error as E;
         let location = self.backend.result(&record.key);
         let bytes = Bytes::from(record.encode()?);
@@ -230,19 +230,22 @@ impl Session {
             // Some shared filesystems have no hard links, and some services no conditions.
             Err(E::NotImplemented { .. } | E::NotSupported { .. }) => self.replace(record).await.map(|()| true),
             Err(_) if self.backend.is_folder => self.replace(record).await.map(|()| true),
-            Err(e) => Err(self.fault(&e)),
+            Err(e) => Err(self.error(&e)),
         }
     }
 
-    pub(super) async fn replace(&self, record: &Record) -> Result<(), Fault> {
+    pub(super) async fn replace(&self, record: &Record) -> Result<(), RemoteError> {
         let location = self.backend.result(&record.key);
         let bytes = Bytes::from(record.encode()?);
         let _permit = self.permit().await?;
-        self.put(&location, bytes, PutMode::Overwrite).await.map_err(|e| self.fault(&e))
+        self.put(&location, bytes, PutMode::Overwrite).await.map_err(|e| self.error(&e))
     }
 
     /// Waits for all transfers, several at once, and adds up their bytes.
-    pub(super) async fn all(&self, transfers: Vec<impl Future<Output = Result<u64, Fault>>>) -> Result<u64, Fault> {
+    pub(super) async fn all(
+        &self,
+        transfers: Vec<impl Future<Output = Result<u64, RemoteError>>>,
+    ) -> Result<u64, RemoteError> {
         let mut running = stream::iter(transfers).buffer_unordered(self.concurrency);
         let mut bytes = 0;
         while let Some(transfer) = running.next().await {
@@ -255,12 +258,12 @@ impl Session {
 /// Far more than the listing of any artifact needs.
 const MOST_RECORD: u64 = 64 << 20;
 
-fn wrong_bytes() -> Fault {
-    Fault::Damaged("has other bytes than its name says".to_owned())
+fn wrong_bytes() -> RemoteError {
+    RemoteError::Damaged("has other bytes than its name says".to_owned())
 }
 
-fn rotten(digest: &Digest) -> Fault {
-    Fault::Failed(
+fn rotten(digest: &Digest) -> RemoteError {
+    RemoteError::Failed(
         Error::environment(format!("the store's own blob {} is damaged, so it isn't sent", digest.short()))
             .help("remove it with `emopipe verify --repair` and run again"),
     )

@@ -8,7 +8,7 @@ use super::{
     memory_plan::MemoryPlan,
     prepare::Prepare,
     report::ReportKind,
-    tables::{ModelTable, check_model},
+    tables::{Method, MethodTable, ModelTable, check_model},
     tokenize::Tokenize,
     train::Train,
 };
@@ -16,7 +16,6 @@ use crate::{
     config::{Entry, Vocabulary},
     data,
     engine::{Registry, vocabulary_entry},
-    train::Method,
 };
 
 /// Every stage kind.
@@ -27,6 +26,9 @@ pub static REGISTRY: Registry =
 pub fn vocabulary() -> Vocabulary {
     let mut definitions = Vec::from(data::definitions());
     definitions.push(Entry { check: Box::new(check_model), ..Entry::of::<ModelTable>("model") });
-    definitions.push(Entry::of::<Method>("method"));
+    definitions.push(Entry {
+        check: Box::new(|node| Method::read(node).err().unwrap_or_default()),
+        ..Entry::of::<MethodTable>("method")
+    });
     Vocabulary { definitions, stage_kinds: REGISTRY.iter().map(|kind| vocabulary_entry(*kind)).collect() }
 }

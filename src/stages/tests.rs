@@ -18,7 +18,7 @@ use crate::{
     train::TrainingSummary,
 };
 
-fn node(json: &Value) -> Node {
+pub(super) fn node(json: &Value) -> Node {
     let value = match json {
         Value::Bool(b) => V::Bool(*b),
         Value::Number(n) => n.as_i64().map_or_else(|| V::Float(n.as_f64().unwrap()), V::Int),
@@ -68,7 +68,7 @@ fn resolve(kind: &dyn StageKind, method: Value, stage: Value, roles: &[&str]) ->
 }
 
 fn lora() -> Value {
-    json!({ "title": "LoRA", "adapter": "lora", "rank": 4, "batch_size": 4, "epochs": 3.0, "learning_rate": 0.02,
+    json!({ "title": "LoRA", "adapter": { "kind": "lora", "rank": 4 }, "batch_size": 4, "epochs": 3.0, "learning_rate": 0.02,
         "dev_every_steps": 5 })
 }
 
@@ -222,7 +222,7 @@ fn an_adapter_is_trained_and_evaluated() {
 #[test]
 fn an_unadapted_model_is_evaluated_without_an_adapter() {
     let w = Workplace::new();
-    let none = json!({ "title": "Zero-shot", "adapter": "none" });
+    let none = json!({ "title": "Zero-shot", "adapter": { "kind": "none" } });
     let stage = json!({ "model": "tiny", "task": "t", "method": "m" });
     let e = evaluation(&w.run(&Evaluate, resolve(&Evaluate, none, stage, &[]).unwrap(), None, "a").unwrap());
     assert_eq!((e.training, e.seed, e.method.title.as_str()), (None, None, "Zero-shot"));
@@ -246,7 +246,7 @@ fn generated_answers_agree_with_ranked_ones_and_with_what_was_taught() {
     let roles = ["tokens", "model", "adapter"];
     let mut method = lora();
     method["epochs"] = json!(30.0);
-    method["target_modules"] = json!(["q_proj", "k_proj", "v_proj", "o_proj", "down_proj"]);
+    method["adapter"]["target_modules"] = json!(["q_proj", "k_proj", "v_proj", "o_proj", "down_proj"]);
     let adapter = w.run(&Train, resolve(&Train, method.clone(), train_stage(), &[]).unwrap(), None, "a").unwrap();
     let evaluate = |mode: &str| resolve(&Evaluate, method.clone(), answering(mode, "train"), &roles).unwrap();
     let generated = w.run(&Evaluate, evaluate("generate"), Some(adapter.clone()), "g").unwrap();
@@ -267,7 +267,7 @@ fn generated_answers_agree_with_ranked_ones_and_with_what_was_taught() {
 #[test]
 fn answers_that_name_no_label_are_wrong() {
     let w = Workplace::new();
-    let none = json!({ "title": "Zero-shot", "adapter": "none" });
+    let none = json!({ "title": "Zero-shot", "adapter": { "kind": "none" } });
     let stage = json!({ "model": "tiny", "task": "t", "method": "m", "answer": "generate", "max_new_tokens": 3 });
     let result = w.run(&Evaluate, resolve(&Evaluate, none, stage, &[]).unwrap(), None, "a").unwrap();
     let m = evaluation(&result).metrics;
@@ -283,7 +283,7 @@ fn a_head_is_trained_and_answers() {
     let w = Workplace::new();
     let roles = ["tokens", "model", "adapter"];
     for (name, adapter) in [("lora", json!("lora")), ("ptuning2", json!("ptuning2")), ("alone", json!("none"))] {
-        let method = json!({ "title": "Head", "adapter": adapter, "head": true, "batch_size": 4, "epochs": 20.0,
+        let method = json!({ "title": "Head", "adapter": { "kind": adapter }, "head": true, "batch_size": 4, "epochs": 20.0,
             "learning_rate": 0.05, "dev_every_steps": 50 });
         let resolved = || resolve(&Train, method.clone(), train_stage(), &[]).unwrap();
         let adapter = w.run(&Train, resolved(), None, name).unwrap();
@@ -333,7 +333,8 @@ fn heads_and_ways_to_answer_must_fit() {
 #[test]
 fn prefixes_start_from_the_prompts_common_beginning() {
     let w = Workplace::new();
-    let method = json!({ "title": "P", "adapter": "ptuning2", "virtual_tokens": 4, "init": "text", "steps": 1 });
+    let method =
+        json!({ "title": "P", "adapter": { "kind": "ptuning2", "virtual_tokens": 4, "init": "text" }, "steps": 1 });
     let resolved = resolve(&Train, method, train_stage(), &[]).unwrap();
     assert!(w.run(&Train, resolved, None, "a").is_ok());
 }
@@ -355,16 +356,19 @@ fn what_can_change_an_adapter_is_in_its_key_and_nothing_else() {
     let base = params(lora(), train_stage());
     let with = |key: &str, value: Value| {
         let mut method = lora();
-        method[key] = value;
+        match key.strip_prefix("adapter.") {
+            Some(option) => method["adapter"][option] = value,
+            None => method[key] = value,
+        }
         params(method, train_stage())
     };
     for (key, value) in [
-        ("rank", json!(2)),
-        ("alpha", json!(1.0)),
-        ("dropout", json!(0.5)),
-        ("target_modules", json!(["k_proj"])),
+        ("adapter.rank", json!(2)),
+        ("adapter.alpha", json!(1.0)),
+        ("adapter.dropout", json!(0.5)),
+        ("adapter.target_modules", json!(["k_proj"])),
         ("batch_size", json!(2)),
-        ("accumulation", json!(2)),
+        ("gradient_accumulation_steps", json!(2)),
         ("epochs", json!(4.0)),
         ("learning_rate", json!(1.0)),
         ("weight_decay", json!(0.5)),
@@ -386,7 +390,7 @@ fn what_can_change_an_adapter_is_in_its_key_and_nothing_else() {
         ("max_loss_rise", json!(1.0)),
         // The default, written out.
         ("weight_decay", json!(0.0)),
-        ("target_modules", json!(["q_proj", "v_proj"])),
+        ("adapter.target_modules", json!(["q_proj", "v_proj"])),
     ] {
         assert_eq!(base, with(key, value), "{key}");
     }
@@ -412,7 +416,7 @@ fn what_can_change_predictions_is_in_their_key() {
 #[test]
 fn stages_that_cannot_work_are_refused() {
     let message = |found: Result<Resolved, Vec<Diagnostic>>| found.unwrap_err()[0].message.clone();
-    let none = json!({ "title": "Zero-shot", "adapter": "none" });
+    let none = json!({ "title": "Zero-shot", "adapter": { "kind": "none" } });
     assert!(message(resolve(&Train, none, train_stage(), &[])).contains("nothing to train"));
     assert!(message(resolve(&Evaluate, lora(), evaluate_stage(), &[])).contains("no `adapter` input"));
     let stage = json!({ "model": "tinny", "method": "m" });

@@ -4,9 +4,9 @@
 //! gave earlier (a run that was killed leaves files that no manifest knows yet). Manifests are written when a run ends, once
 //! for each folder; what another run added meanwhile stays.
 
+mod conflict;
 mod folder;
 mod note;
-mod obstacle;
 mod places;
 #[cfg(test)]
 mod tests;
@@ -18,12 +18,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use conflict::{Conflict, in_the_way};
 pub use folder::Removed;
 use folder::{Folder, Planned};
-use obstacle::{Obstacle, in_the_way};
 use places::{real, stays_inside};
 
-use super::{ActionResult, FileEntry, Store};
+use super::{action_result::ActionResult, file_entry::FileEntry, opened::Store};
 use crate::base::digest::Digest;
 use crate::base::{
     durable::{self, Draft},
@@ -93,13 +93,13 @@ impl<'a> Exports<'a> {
     ///
     /// # Errors
     /// Where one of them would replace what isn't emopipe's, or a blob isn't what its name says. Then none is written.
-    pub fn place(&mut self, by: &str, folder: &str, outcome: &ActionResult) -> Result<usize> {
+    pub fn place(&mut self, by: &str, folder: &str, result: &ActionResult) -> Result<usize> {
         let real = self.check(folder)?;
         let path = self.root.join(folder);
         if !self.folders.contains_key(&real) {
             self.folders.insert(real.clone(), Folder::open(folder, &path)?);
         }
-        let wanted = self.missing(by, &path, &real, outcome)?;
+        let wanted = self.missing(by, &path, &real, result)?;
         let mut changed = BTreeSet::new();
         for file in &wanted {
             let to = path.join(&file.name);
@@ -111,7 +111,7 @@ impl<'a> Exports<'a> {
             self.copy(file, &to)?;
         }
         if let Some(folder) = self.folders.get_mut(&real) {
-            folder.claim(by, outcome, changed);
+            folder.claim(by, result, changed);
         }
         Ok(wanted.len())
     }
@@ -122,10 +122,10 @@ impl<'a> Exports<'a> {
         by: &str,
         path: &Path,
         base: &Path,
-        outcome: &'o ActionResult,
+        result: &'o ActionResult,
     ) -> Result<Vec<&'o FileEntry>> {
-        let (mut wanted, mut obstacles, mut places) = (Vec::new(), Vec::new(), Vec::new());
-        for file in &outcome.files {
+        let (mut wanted, mut conflicts, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for file in &result.files {
             let to = path.join(&file.name);
             let place =
                 if file.name.contains('/') { real_place(&to).io_at("find", &to)? } else { base.join(&file.name) };
@@ -147,15 +147,15 @@ impl<'a> Exports<'a> {
                         .help("choose another `export`"));
                 }
                 let manifest = &self.folders[base].manifest;
-                match Obstacle::find(self.store, by, manifest, &place, &file.name) {
-                    Some(obstacle) if !(self.overwrite && obstacle.yields()) => obstacles.push((to, obstacle)),
+                match Conflict::find(self.store, by, manifest, &place, &file.name) {
+                    Some(conflict) if !(self.overwrite && conflict.yields()) => conflicts.push((to, conflict)),
                     _ => wanted.push(file),
                 }
             }
             places.push(place);
         }
-        if !obstacles.is_empty() {
-            return Err(in_the_way(&obstacles));
+        if !conflicts.is_empty() {
+            return Err(in_the_way(&conflicts));
         }
         self.placed.extend(places.into_iter().map(|place| (place, by.to_owned())));
         Ok(wanted)

@@ -9,6 +9,8 @@ use crate::base::{
 };
 
 pub(super) const INDEX: &str = "index.jsonl";
+/// Holds a mark for each result that a remote store hasn't got yet.
+pub(super) const PENDING_PUSH: &str = "unsent";
 pub(super) const IN_USE: &str = "in-use.lock";
 /// Folders that every store has.
 pub(super) const FOLDERS: [&str; 7] = ["blobs", "actions", "locks", "work", "tmp", "runs", "memos"];
@@ -58,4 +60,11 @@ pub(super) fn description_in(root: &Path, key: &Digest) -> PathBuf {
 fn sharded(base: &Path, digest: &Digest) -> PathBuf {
     let hex = digest.to_hex();
     base.join(&hex[..SHARD]).join(&hex[SHARD..])
+}
+
+/// Creates the folder of a run.
+pub(super) fn run_folder(root: &Path, modes: Modes, run: &str) -> Result<PathBuf> {
+    let dir = root.join("runs").join(run);
+    modes.create_folder(&dir)?;
+    Ok(dir)
 }

@@ -4,18 +4,16 @@ use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
     fs,
-    io::ErrorKind,
-    path::{Path, PathBuf},
-    time::UNIX_EPOCH,
+    path::PathBuf,
 };
 
-use super::{Known, Store};
-use crate::base::digest::Digest;
-use crate::base::{
-    durable,
-    error::{IoAt, Result},
-    failpoint,
+use super::{
+    action_result::{ActionResult, Known},
+    opened::Store,
+    stored_files::{blob_files, entries, modified, name, named_by_digest, newest_below, size_below},
 };
+use crate::base::digest::Digest;
+use crate::base::{durable, error::Result, failpoint};
 
 /// Milliseconds after which an interrupted action's checkpoints and partial downloads go, if nothing else is said.
 const STALE_WORK: u64 = 30 * 24 * 3600 * 1000;
@@ -85,7 +83,7 @@ impl Store {
             garbage.results.push(Collected {
                 key: *key,
                 action: known.action.clone(),
-                size: known.outcomes.iter().map(super::ActionResult::size).fold(0, u64::saturating_add),
+                size: known.results.iter().map(ActionResult::size).fold(0, u64::saturating_add),
                 last_used: self.last_used(key, retention),
             });
         }
@@ -203,71 +201,7 @@ fn is_key(name: &str) -> bool {
     name.len() == 64 && name.parse::<Digest>().is_ok()
 }
 
-/// The different blobs of a key's outcomes, with their sizes.
+/// The different blobs of a key's results, with their sizes.
 fn blobs_of(known: &Known) -> HashMap<Digest, u64> {
-    known.outcomes.iter().flat_map(|o| &o.files).map(|f| (f.digest, f.size)).collect()
-}
-
-/// Digest (as the name says), path and size of everything in `blobs`, sorted.
-pub(super) fn blob_files(root: &Path) -> Result<Vec<(Digest, PathBuf, u64)>> {
-    let found = named_by_digest(&root.join("blobs"), "")?;
-    Ok(found
-        .into_iter()
-        .map(|(digest, path)| (digest, size_below(&path), path))
-        .map(|(d, size, p)| (d, p, size))
-        .collect())
-}
-
-/// What lies in the folders below `base` and is called by the rest of a digest and `ending`. What has no such name isn't ours
-/// to judge.
-pub(super) fn named_by_digest(base: &Path, ending: &str) -> Result<Vec<(Digest, PathBuf)>> {
-    let mut found = Vec::new();
-    for shard in entries(base)?.into_iter().filter(|shard| shard.is_dir()) {
-        for path in entries(&shard)? {
-            let digest = name(&path).strip_suffix(ending).map(|rest| format!("{}{rest}", name(&shard)));
-            if let Some(Ok(digest)) = digest.map(|text| text.parse()) {
-                found.push((digest, path));
-            }
-        }
-    }
-    Ok(found)
-}
-
-pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut out = Vec::new();
-    let all = match fs::read_dir(dir) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(out),
-        all => all.io_at("read", dir)?,
-    };
-    for entry in all {
-        out.push(entry.io_at("read", dir)?.path());
-    }
-    out.sort();
-    Ok(out)
-}
-
-pub(super) fn name(path: &Path) -> String {
-    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-/// Bytes of all files below a folder, or of a file. Links below it aren't followed.
-pub(super) fn size_below(path: &Path) -> u64 {
-    match fs::symlink_metadata(path) {
-        Ok(m) if m.is_dir() => {
-            entries(path).map_or(0, |all| all.iter().map(|p| size_below(p)).fold(0, u64::saturating_add))
-        }
-        Ok(m) if m.is_file() => m.len(),
-        _ => 0,
-    }
-}
-
-/// Milliseconds since 1970; 0 where there is no such file.
-fn modified(path: &Path) -> u64 {
-    let time = fs::metadata(path).and_then(|m| m.modified()).ok();
-    time.and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_millis() as u64)
-}
-
-fn newest_below(path: &Path) -> u64 {
-    let below = if path.is_dir() && !path.is_symlink() { entries(path).unwrap_or_default() } else { Vec::new() };
-    below.iter().map(|p| newest_below(p)).max().unwrap_or(0).max(modified(path))
+    known.results.iter().flat_map(|o| &o.files).map(|f| (f.digest, f.size)).collect()
 }

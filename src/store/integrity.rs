@@ -12,9 +12,9 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use super::{
-    Store,
     folders::SHARD,
-    garbage::{blob_files, entries, name},
+    opened::Store,
+    stored_files::{blob_files, entries, name},
 };
 use crate::base::digest::Digest;
 use crate::base::{durable, error::Result};
@@ -67,7 +67,7 @@ impl Store {
         // Size as the index has it; a blob that no result needs has none to compare with.
         let mut blobs: BTreeMap<Digest, u64> = BTreeMap::new();
         for (key, known) in &results {
-            for file in known.outcomes.iter().flat_map(|o| &o.files) {
+            for file in known.results.iter().flat_map(|o| &o.files) {
                 users.entry(file.digest).or_default().insert((*key, known.action.clone()));
                 blobs.insert(file.digest, file.size);
             }

@@ -1,4 +1,4 @@
-//! A store that a process has entered, so that nobody cleans it, and whose index it hasn't read.
+//! The lease of a store: for as long as a process holds it, nobody cleans the store. Its index isn't read yet.
 
 use std::{
     fs::{self, File},
@@ -10,8 +10,8 @@ use rayon::prelude::*;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::{
-    folders::{FOLDERS, IN_USE, INDEX, Modes, SHARD, blob_in},
-    marker, pending_push,
+    folders::{FOLDERS, IN_USE, INDEX, Modes, PENDING_PUSH, SHARD, blob_in, run_folder},
+    marker,
 };
 use crate::base::digest::Digest;
 use crate::base::{
@@ -20,8 +20,9 @@ use crate::base::{
     locks::{Attempt, Locks},
 };
 
+/// A store in use by this process.
 #[derive(Debug)]
-pub struct Entered {
+pub struct Lease {
     pub(super) root: PathBuf,
     pub(super) locks: Locks,
     pub(super) modes: Modes,
@@ -29,28 +30,28 @@ pub struct Entered {
     pub(super) in_use: Option<File>,
 }
 
-impl Entered {
-    /// Enters the store in `root`, creating it where needed.
+impl Lease {
+    /// Takes the store in `root`, creating it where needed.
     ///
     /// # Errors
     /// Where the folder can't be written or holds other things, or a garbage collection is under way.
     pub fn new(root: &Path) -> Result<Self> {
         marker::make(root)?;
-        Self::enter(root, |locks, lock, modes| match locks.try_shared(lock, modes.file)? {
+        Self::take(root, |locks, lock, modes| match locks.try_shared(lock, modes.file)? {
             Attempt::Held(file) => Ok(Some(file)),
             Attempt::Unavailable => Ok(None),
             Attempt::Busy(_) => Err(being_cleaned(root)),
         })
     }
 
-    /// Enters the store for this process alone.
+    /// Takes the store for this process alone.
     ///
     /// # Errors
     /// Where there is no store, another process is in it, or nobody could tell.
-    pub(super) fn alone(root: &Path) -> Result<Self> {
+    pub(super) fn exclusive(root: &Path) -> Result<Self> {
         marker::require(root)?;
         marker::make(root)?;
-        Self::enter(root, |locks, lock, modes| match locks.try_exclusive(lock, modes.file)? {
+        Self::take(root, |locks, lock, modes| match locks.try_exclusive(lock, modes.file)? {
             Attempt::Held(file) => Ok(Some(file)),
             Attempt::Busy(_) => Err(Error::environment(format!("the store {} is in use by a run", root.display()))
                 .help("wait until it has ended, then try again; nothing was removed")),
@@ -62,11 +63,11 @@ impl Entered {
         })
     }
 
-    /// Enters the store to read: nothing is written, so that it may be a store that this user can't write to, or none yet.
+    /// Takes the store to read: nothing is written, so that it may be a store that this user can't write to, or none yet.
     ///
     /// # Errors
     /// Where a garbage collection is under way.
-    pub(super) fn reading(root: &Path) -> Result<Self> {
+    pub(super) fn to_read(root: &Path) -> Result<Self> {
         let locks = Locks::from_env();
         let root = root.canonicalize().or_else(|_| std::path::absolute(root)).io_at("open the store", root)?;
         let in_use = match locks.try_shared_reading(&root.join(IN_USE))? {
@@ -78,7 +79,7 @@ impl Entered {
         Ok(Self { root, locks, modes, in_use })
     }
 
-    fn enter(root: &Path, lock: impl FnOnce(Locks, &Path, Modes) -> Result<Option<File>>) -> Result<Self> {
+    fn take(root: &Path, lock: impl FnOnce(Locks, &Path, Modes) -> Result<Option<File>>) -> Result<Self> {
         let root = root.canonicalize().io_at("open the store", root)?;
         let (locks, modes) = (Locks::from_env(), Modes::of(&root));
         let mut made = false;
@@ -106,7 +107,7 @@ impl Entered {
 
     /// Creates the folder of a run.
     pub fn run_folder(&self, run: &str) -> Result<PathBuf> {
-        super::work_folders::run_folder(&self.root, self.modes, run)
+        run_folder(&self.root, self.modes, run)
     }
 
     /// Whether the bytes of the index have this digest.
@@ -136,8 +137,8 @@ impl Entered {
     }
 
     /// Whether no result waits to be sent to a remote store.
-    pub fn owes_nothing(&self) -> bool {
-        match fs::read_dir(self.root.join(pending_push::FOLDER)) {
+    pub fn has_no_pending_push(&self) -> bool {
+        match fs::read_dir(self.root.join(PENDING_PUSH)) {
             Ok(mut marks) => marks.next().is_none(),
             Err(e) => e.kind() == ErrorKind::NotFound,
         }

@@ -66,7 +66,7 @@ impl Manifest {
     pub fn parse(text: &str) -> Result<Self, String> {
         let files: BTreeMap<String, Made> = toml::from_str(text).map_err(|e| e.to_string())?;
         for name in files.keys() {
-            if let Some(why) = names::problem(name) {
+            if let Some(why) = names::why_impossible(name) {
                 return Err(format!("{name:?} can't be an exported file: {why}"));
             }
         }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     folders::{FOLDERS, IN_USE, INDEX, Modes},
-    result_index,
+    index_line::is_index,
 };
 use crate::base::{
     durable,
@@ -101,8 +101,7 @@ fn kind(root: &Path) -> Result<Kind> {
     if !FOLDERS.iter().any(|folder| has(folder)) && !has(INDEX) {
         return Ok(Kind::Free);
     }
-    let older =
-        has("blobs") && (result_index::is_index(&root.join(INDEX)) || FOLDERS.iter().all(|f| has(f)) && has(IN_USE));
+    let older = has("blobs") && (is_index(&root.join(INDEX)) || FOLDERS.iter().all(|f| has(f)) && has(IN_USE));
     Ok(if older { Kind::Older } else { Kind::Foreign })
 }
 

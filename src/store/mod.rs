@@ -24,10 +24,13 @@
 //!
 //! In the project, exports are copies. A manifest beside them says which files are emopipe's and may be replaced.
 
+mod action_result;
 mod blobs;
 mod export;
+mod file_entry;
 mod folders;
 mod garbage;
+mod index_line;
 mod integrity;
 mod lease;
 pub mod manifest;
@@ -37,13 +40,15 @@ mod opened;
 mod pending_push;
 mod publish;
 mod result_index;
+mod stored_files;
 #[cfg(test)]
 mod tests;
 mod work_folders;
 
+pub use action_result::{Acceptance, ActionResult, Known};
 pub use export::{Exports, Removed};
+pub use file_entry::FileEntry;
 pub use garbage::{Collected, Garbage, Retention, Swept};
 pub use integrity::{Audit, Damage, Repaired};
-pub use lease::Entered;
+pub use lease::Lease;
 pub use opened::Store;
-pub use result_index::{Acceptance, ActionResult, FileEntry, Known};

@@ -8,10 +8,13 @@ use std::{
 };
 
 use super::{
-    Acceptance, ActionResult, Entered, FileEntry, Known,
+    action_result::{Acceptance, ActionResult, Known},
+    file_entry::FileEntry,
     folders::{INDEX, Modes, description_in},
-    garbage, marker,
+    lease::Lease,
+    marker,
     result_index::Index,
+    stored_files::size_below,
 };
 use crate::base::digest::Digest;
 use crate::base::{error::Result, locks::Locks};
@@ -33,7 +36,7 @@ impl Store {
     /// # Errors
     /// Where the folder can't be written, holds other things under a store's names, or a garbage collection is under way.
     pub fn open(root: &Path) -> Result<Self> {
-        Self::of(Entered::new(root)?)
+        Self::of(Lease::new(root)?)
     }
 
     /// Whether `root` is a store.
@@ -55,7 +58,7 @@ impl Store {
     /// # Errors
     /// Where there is no store, another process has it open, or nobody could tell.
     pub fn open_alone(root: &Path) -> Result<Self> {
-        Self::of(Entered::alone(root)?)
+        Self::of(Lease::exclusive(root)?)
     }
 
     /// Opens a store for questions: nothing is written, so that it may be one that this user can't write to. Where there is
@@ -64,7 +67,7 @@ impl Store {
     /// # Errors
     /// Where the index can't be read, or a garbage collection is under way.
     pub fn open_to_read(root: &Path) -> Result<Self> {
-        Self::of(Entered::reading(root)?)
+        Self::of(Lease::to_read(root)?)
     }
 
     /// As [`Store::open_to_read`], for a store that has to be there.
@@ -76,8 +79,8 @@ impl Store {
         Self::open_to_read(root)
     }
 
-    fn of(entered: Entered) -> Result<Self> {
-        let Entered { root, locks, modes, in_use } = entered;
+    fn of(lease: Lease) -> Result<Self> {
+        let Lease { root, locks, modes, in_use } = lease;
         let index = Index::open(&root.join(INDEX), locks, modes)?;
         Ok(Self { root, index: Mutex::new(index), locks, modes, _in_use: in_use })
     }
@@ -88,8 +91,8 @@ impl Store {
 
     /// The result of an action, if it is there with all of its bytes: of several, the one that was published first.
     pub fn lookup(&self, key: &Digest) -> Option<ActionResult> {
-        let outcomes = self.index().get(key)?.outcomes.clone();
-        outcomes.into_iter().find(|o| self.is_complete(o))
+        let results = self.index().get(key)?.results.clone();
+        results.into_iter().find(|o| self.is_complete(o))
     }
 
     /// Everything that is known under a key, whether its bytes are there or not.
@@ -111,12 +114,12 @@ impl Store {
 
     /// Whether one description has given different bytes.
     pub fn is_ambiguous(&self, key: &Digest) -> bool {
-        self.index().get(key).is_some_and(|known| known.outcomes.len() > 1)
+        self.index().get(key).is_some_and(|known| known.results.len() > 1)
     }
 
     /// Bytes below one of the store's folders, such as `blobs`.
     pub fn size_of(&self, folder: &str) -> u64 {
-        garbage::size_below(&self.root.join(folder))
+        size_below(&self.root.join(folder))
     }
 
     /// The key under which the action of this name was last published or found, whatever its parameters were.
@@ -138,14 +141,14 @@ impl Store {
         self.index().refresh()
     }
 
-    /// Whether every blob of the outcome is there with its size.
-    fn is_complete(&self, outcome: &ActionResult) -> bool {
-        outcome.files.iter().all(|f| self.holds(f))
+    /// Whether every blob of the result is there with its size.
+    fn is_complete(&self, result: &ActionResult) -> bool {
+        result.files.iter().all(|f| self.holds(f))
     }
 
-    /// Where each file of an outcome lies.
-    pub fn paths(&self, outcome: &ActionResult) -> BTreeMap<String, PathBuf> {
-        outcome.files.iter().map(|f| (f.name.clone(), self.blob(&f.digest))).collect()
+    /// Where each file of a result lies.
+    pub fn paths(&self, result: &ActionResult) -> BTreeMap<String, PathBuf> {
+        result.files.iter().map(|f| (f.name.clone(), self.blob(&f.digest))).collect()
     }
 
     /// Whether the blob of this file is there with its size.

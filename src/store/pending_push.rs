@@ -3,19 +3,17 @@
 
 use std::{collections::HashSet, fs, io::ErrorKind};
 
-use super::Store;
+use super::{folders::PENDING_PUSH, opened::Store};
 use crate::base::digest::Digest;
 use crate::base::{
     durable,
     error::{Error, IoAt, Result},
 };
 
-pub(super) const FOLDER: &str = "unsent";
-
 impl Store {
     /// Keys that are marked; some may have no result.
-    pub fn unsent(&self) -> Result<HashSet<Digest>> {
-        let folder = self.root.join(FOLDER);
+    pub fn pending_pushes(&self) -> Result<HashSet<Digest>> {
+        let folder = self.root.join(PENDING_PUSH);
         match fs::read_dir(&folder) {
             Ok(entries) => Ok(entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect()),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(HashSet::new()),
@@ -23,8 +21,9 @@ impl Store {
         }
     }
 
-    pub fn mark_unsent(&self, key: &Digest) -> Result<()> {
-        let folder = self.root.join(FOLDER);
+    /// Marks that the result of `key`, once it is there, is to be sent.
+    pub fn mark_pending_push(&self, key: &Digest) -> Result<()> {
+        let folder = self.root.join(PENDING_PUSH);
         self.modes.create_folder(&folder)?;
         let mark = folder.join(key.to_string());
         if !mark.exists() {
@@ -34,8 +33,9 @@ impl Store {
         durable::sync_folders(&[self.root.clone(), folder])
     }
 
-    pub fn mark_sent(&self, key: &Digest) -> Result<()> {
-        let mark = self.root.join(FOLDER).join(key.to_string());
+    /// Takes the mark away: the result has been sent.
+    pub fn clear_pending_push(&self, key: &Digest) -> Result<()> {
+        let mark = self.root.join(PENDING_PUSH).join(key.to_string());
         durable::remove(&mark)
     }
 }

@@ -9,7 +9,12 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{Acceptance, ActionResult, FileEntry, Store, names};
+use super::{
+    action_result::{Acceptance, ActionResult},
+    file_entry::FileEntry,
+    names,
+    opened::Store,
+};
 use crate::base::digest::Digest;
 use crate::base::{
     durable::{self, Draft},
@@ -48,33 +53,27 @@ impl Store {
         for (file, path) in &sealed {
             self.move_in(path, &file.digest, &mut changed)?;
         }
-        let outcome = ActionResult::new(sealed.into_iter().map(|(file, _)| file).collect());
-        self.show(key, action, &outcome, described, changed)?;
-        Ok(outcome)
+        let result = ActionResult::new(sealed.into_iter().map(|(file, _)| file).collect());
+        self.show(key, action, &result, described, changed)?;
+        Ok(result)
     }
 
-    /// Makes an outcome, all of whose blobs are in the store, an action's result.
-    pub fn record(
-        &self,
-        key: Digest,
-        action: &str,
-        outcome: &ActionResult,
-        preimage: &serde_json::Value,
-    ) -> Result<()> {
-        self.show(key, action, outcome, self.describe(&key, preimage)?, BTreeSet::new())
+    /// Makes a listing, all of whose blobs are in the store, the result of an action.
+    pub fn record(&self, key: Digest, action: &str, result: &ActionResult, preimage: &serde_json::Value) -> Result<()> {
+        self.show(key, action, result, self.describe(&key, preimage)?, BTreeSet::new())
     }
 
-    /// Lets `outcome`, a result of the key `acceptance.from`, stand for `key`, which is described by `record`.
+    /// Lets `result`, a result of the key `acceptance.from`, stand for `key`, which is described by `record`.
     pub fn accept(
         &self,
         key: Digest,
         action: &str,
-        outcome: &ActionResult,
+        result: &ActionResult,
         acceptance: Acceptance,
         record: &serde_json::Value,
     ) -> Result<()> {
         self.write_description(&key, record)?;
-        self.index().append_acceptance(key, action, outcome, acceptance)
+        self.index().append_acceptance(key, action, result, acceptance)
     }
 
     /// Writes the description of a key, such as one that was lost.
@@ -100,14 +99,14 @@ impl Store {
         &self,
         key: Digest,
         action: &str,
-        outcome: &ActionResult,
+        result: &ActionResult,
         described: Description,
         mut changed: BTreeSet<PathBuf>,
     ) -> Result<()> {
         self.name_description(described, &mut changed)?;
         durable::sync_folders(&changed)?;
         failpoint::at("record");
-        self.index().append(key, action, outcome)
+        self.index().append(key, action, result)
     }
 
     fn describe(&self, key: &Digest, record: &serde_json::Value) -> Result<Description> {
@@ -149,7 +148,7 @@ fn files_below(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
                 Error::input(format!("the file name {} is not UTF-8", n.display())).help("give the output another name")
             })?;
             let name = format!("{prefix}{name}");
-            if let Some(why) = names::problem(&name) {
+            if let Some(why) = names::why_impossible(&name) {
                 return Err(
                     Error::input(format!("an output can't be called {name:?}: {why}")).help("give it another name")
                 );

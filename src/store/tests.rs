@@ -19,8 +19,8 @@ fn folder_with(store: &Store, files: &[(&str, &str)]) -> tempfile::TempDir {
 fn publish(store: &Store, key: &str, files: &[(&str, &str)]) -> (Digest, ActionResult) {
     let key = Digest::of(key.as_bytes());
     let folder = folder_with(store, files);
-    let outcome = store.publish(key, "stage", folder.path(), &json!({"n": 1})).unwrap();
-    (key, outcome)
+    let result = store.publish(key, "stage", folder.path(), &json!({"n": 1})).unwrap();
+    (key, result)
 }
 
 #[test]
@@ -28,14 +28,14 @@ fn a_result_is_found_again_also_by_another_process() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let other = Store::open(dir.path()).unwrap();
-    let (key, outcome) = publish(&store, "a", &[("x.txt", "one"), ("sub/y.txt", "two")]);
-    assert_eq!(store.lookup(&key), Some(outcome.clone()));
+    let (key, result) = publish(&store, "a", &[("x.txt", "one"), ("sub/y.txt", "two")]);
+    assert_eq!(store.lookup(&key), Some(result.clone()));
     assert_eq!(other.lookup(&key), None);
     other.refresh().unwrap();
-    assert_eq!(other.lookup(&key), Some(outcome.clone()));
+    assert_eq!(other.lookup(&key), Some(result.clone()));
     assert_eq!(other.latest_key("stage"), Some(key));
     assert_eq!(other.preimage(&key), Some(json!({"n": 1})));
-    let paths = store.paths(&outcome);
+    let paths = store.paths(&result);
     assert_eq!(fs::read_to_string(&paths["sub/y.txt"]).unwrap(), "two");
     assert!(fs::metadata(&paths["x.txt"]).unwrap().permissions().readonly());
 }
@@ -44,13 +44,13 @@ fn a_result_is_found_again_also_by_another_process() {
 fn a_missing_or_shortened_blob_is_a_miss() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let (key, outcome) = publish(&store, "a", &[("x.txt", "one")]);
-    let blob = store.blob(&outcome.files[0].digest);
+    let (key, result) = publish(&store, "a", &[("x.txt", "one")]);
+    let blob = store.blob(&result.files[0].digest);
     fs::remove_file(&blob).unwrap();
     fs::write(&blob, "on").unwrap();
     assert_eq!(store.lookup(&key), None);
     publish(&store, "a", &[("x.txt", "one")]);
-    assert_eq!(store.lookup(&key), Some(outcome));
+    assert_eq!(store.lookup(&key), Some(result));
 }
 
 #[test]
@@ -75,12 +75,12 @@ fn what_is_owed_to_a_remote_is_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
-    assert!(store.unsent().unwrap().is_empty());
-    store.mark_sent(&a).unwrap();
-    store.mark_unsent(&a).unwrap();
-    store.mark_unsent(&b).unwrap();
-    store.mark_sent(&b).unwrap();
-    assert_eq!(Store::open(dir.path()).unwrap().unsent().unwrap(), HashSet::from([a]));
+    assert!(store.pending_pushes().unwrap().is_empty());
+    store.clear_pending_push(&a).unwrap();
+    store.mark_pending_push(&a).unwrap();
+    store.mark_pending_push(&b).unwrap();
+    store.clear_pending_push(&b).unwrap();
+    assert_eq!(Store::open(dir.path()).unwrap().pending_pushes().unwrap(), HashSet::from([a]));
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn of_two_results_under_one_key_both_stay_and_the_first_is_used() {
     alone.sweep(&garbage).unwrap();
     drop(alone);
     let store = Store::open(dir.path()).unwrap();
-    assert_eq!(store.known(&key).unwrap().outcomes, [first.clone(), second.clone()], "also after a compaction");
+    assert_eq!(store.known(&key).unwrap().results, [first.clone(), second.clone()], "also after a compaction");
     store.drop_blob(&first.files[0].digest).unwrap();
     assert_eq!(store.lookup(&key), Some(second));
     store.forget(&key).unwrap();
@@ -139,11 +139,11 @@ fn of_two_results_under_one_key_both_stay_and_the_first_is_used() {
 fn an_accepted_result_stands_until_there_is_one_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let (from, outcome) = publish(&store, "a", &[("x", "1")]);
+    let (from, result) = publish(&store, "a", &[("x", "1")]);
     let key = Digest::of(b"b");
     let acceptance = Acceptance { from, note: "only a comment".into() };
-    store.accept(key, "stage", &outcome, acceptance.clone(), &json!({})).unwrap();
-    assert_eq!((store.lookup(&key), store.acceptance(&key)), (Some(outcome.clone()), Some(acceptance.clone())));
+    store.accept(key, "stage", &result, acceptance.clone(), &json!({})).unwrap();
+    assert_eq!((store.lookup(&key), store.acceptance(&key)), (Some(result.clone()), Some(acceptance.clone())));
     drop(store);
     let alone = Store::open_alone(dir.path()).unwrap();
     // The result that stood in may go; what was said of it stays.
@@ -221,7 +221,7 @@ fn any_flipped_bit_is_found_and_repaired() {
         let whole: Vec<_> = store.results().into_iter().filter(|(key, _)| store.lookup(key).is_some()).collect();
         assert_eq!(whole.len(), store.len(), "what is left is whole");
         for (_, known) in whole {
-            assert_eq!(store.damaged(known.outcomes.iter().flat_map(|o| &o.files)), []);
+            assert_eq!(store.damaged(known.results.iter().flat_map(|o| &o.files)), []);
         }
         drop(store);
         write(&sound);
@@ -233,13 +233,13 @@ fn any_flipped_bit_is_found_and_repaired() {
 fn a_rotten_blob_is_replaced_when_its_bytes_come_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let (_, outcome) = publish(&store, "a", &[("x", "one")]);
-    let blob = store.blob(&outcome.files[0].digest);
+    let (_, result) = publish(&store, "a", &[("x", "one")]);
+    let blob = store.blob(&result.files[0].digest);
     fs::remove_file(&blob).unwrap();
     fs::write(&blob, "onf").unwrap();
-    assert_eq!(store.damaged(&outcome.files), [outcome.files[0].digest]);
+    assert_eq!(store.damaged(&result.files), [result.files[0].digest]);
     publish(&store, "b", &[("y", "one")]);
-    assert_eq!(store.damaged(&outcome.files), []);
+    assert_eq!(store.damaged(&result.files), []);
 }
 
 #[test]
@@ -378,9 +378,9 @@ fn a_store_is_as_open_as_its_folder() {
         fs::create_dir(&root).unwrap();
         crate::base::durable::set_mode(&root, mode).unwrap();
         let store = Store::open(&root).unwrap();
-        let (key, outcome) = publish(&store, "a", &[("x", "1")]);
+        let (key, result) = publish(&store, "a", &[("x", "1")]);
         let mode = |path: &std::path::Path| crate::base::durable::mode(path).unwrap();
-        let blob = store.blob(&outcome.files[0].digest);
+        let blob = store.blob(&result.files[0].digest);
         assert_eq!(mode(&blob), sealed);
         for path in [
             blob.parent().unwrap(),
@@ -430,21 +430,21 @@ proptest! {
         for (i, files) in contents.iter().enumerate() {
             let files: Vec<(String, String)> = files.iter().enumerate().map(|(j, c)| (format!("f{j}"), format!("content {c}"))).collect();
             let files: Vec<(&str, &str)> = files.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-            let (key, outcome) = publish(&store, &i.to_string(), &files);
+            let (key, result) = publish(&store, &i.to_string(), &files);
             if keep[i] { kept.insert(key); }
-            all.push((key, outcome));
+            all.push((key, result));
         }
         drop(store);
         let store = Store::open_alone(dir.path()).unwrap();
         let garbage = store.garbage(&keeping(kept.clone())).unwrap();
         store.sweep(&garbage).unwrap();
         let mut needed = HashSet::new();
-        for (key, outcome) in &all {
+        for (key, result) in &all {
             prop_assert_eq!(store.lookup(key).is_some(), kept.contains(key));
-            if kept.contains(key) { needed.extend(outcome.files.iter().map(|f| f.digest)); }
+            if kept.contains(key) { needed.extend(result.files.iter().map(|f| f.digest)); }
         }
-        for (_, outcome) in &all {
-            for file in &outcome.files {
+        for (_, result) in &all {
+            for file in &result.files {
                 prop_assert_eq!(store.blob(&file.digest).exists(), needed.contains(&file.digest));
             }
         }
@@ -452,9 +452,9 @@ proptest! {
 
     #[test]
     fn listings_have_one_digest_each(a in prop::collection::btree_map("[a-z/]{1,3}", 0u8..4, 0..4), b in prop::collection::btree_map("[a-z/]{1,3}", 0u8..4, 0..4)) {
-        let outcome = |m: &std::collections::BTreeMap<String, u8>| {
+        let result = |m: &std::collections::BTreeMap<String, u8>| {
             ActionResult::new(m.iter().map(|(n, c)| FileEntry { name: n.clone(), digest: Digest::of(&[*c]), size: 1 }).collect())
         };
-        prop_assert_eq!(outcome(&a).artifact == outcome(&b).artifact, a == b);
+        prop_assert_eq!(result(&a).artifact == result(&b).artifact, a == b);
     }
 }

@@ -3,10 +3,10 @@
 use std::{
     fs::{self, File},
     io::{ErrorKind, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
-use super::{Entered, Store, folders::Modes};
+use super::{folders::run_folder, lease::Lease, opened::Store};
 use crate::base::digest::Digest;
 use crate::base::{
     durable,
@@ -50,9 +50,9 @@ impl Store {
         run_folder(&self.root, self.modes, run)
     }
 
-    /// Keeps a memo for [`Entered::memo_in`]. It has to carry a checksum of its own.
+    /// Keeps a memo for [`Lease::memo_in`]. It has to carry a checksum of its own.
     pub fn write_memo(&self, id: &Digest, memo: &[u8]) -> Result<()> {
-        durable::replace(&Entered::memo_in(&self.root, id), self.modes.file, |file| file.write_all(memo))
+        durable::replace(&Lease::memo_in(&self.root, id), self.modes.file, |file| file.write_all(memo))
     }
 
     /// Names of all runs, oldest first.
@@ -67,12 +67,6 @@ impl Store {
         names.sort();
         Ok(names)
     }
-}
-
-pub(super) fn run_folder(root: &Path, modes: Modes, run: &str) -> Result<PathBuf> {
-    let dir = root.join("runs").join(run);
-    modes.create_folder(&dir)?;
-    Ok(dir)
 }
 
 /// Names this process among all that may share the store, also from other machines.

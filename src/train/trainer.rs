@@ -21,7 +21,7 @@ use crate::{
     base::error::{Error, Result},
     engine::Progress,
     eval::{classify, rank},
-    models::{Adapter, Backbone, Mode, sweep_buffers},
+    models::{Adapter, Backbone, Mode, free_unused_buffers},
 };
 
 /// A forward pass is told from others by its step, and by the row in bits that no step reaches.
@@ -210,7 +210,7 @@ impl Training<'_> {
 
     /// The batch as packed rows: one for each micro-batch, or several where a CPU has no use for a longer one.
     fn pack(&self, batch: &[&Sample]) -> Vec<PackedBatch> {
-        let parts = self.spec.accumulation.min(batch.len()).max(1);
+        let parts = self.spec.gradient_accumulation_steps.min(batch.len()).max(1);
         let pack = |part: &[&Sample]| match self.adapter.head() {
             Some(_) => PackedBatch::of_prompts(part, self.backbone.is_causal()),
             None => PackedBatch::new(part, self.answers),
@@ -237,10 +237,11 @@ impl Training<'_> {
         let mut pending = Vec::with_capacity(packed.len());
         for (row, packed) in packed.iter().enumerate() {
             let pass = step | (row as u64) << ROW_OF_PASS;
-            let mode = Mode::Train { seed: self.seed, pass, checkpointing: self.runtime.checkpointing };
+            let mode =
+                Mode::Train { seed: self.seed, pass, gradient_checkpointing: self.runtime.gradient_checkpointing };
             let nll = match head {
                 Some(head) => {
-                    let summaries = self.backbone.summaries(&packed.tree, &packed.leaves, self.adapter, mode)?;
+                    let summaries = self.backbone.pooled_output(&packed.tree, &packed.leaves, self.adapter, mode)?;
                     head.nll(&summaries, &packed.targets)?
                 }
                 None => {
@@ -251,7 +252,7 @@ impl Training<'_> {
             self.progress.phase("forward");
             let gradients = collect(parameters, &(nll.sum_all()? / labelled as f64)?.backward()?)?;
             self.progress.phase("backward");
-            sweep_buffers();
+            free_unused_buffers();
             pending.push(nll.detach());
             sum = Some(match sum {
                 None => gradients,
@@ -469,14 +470,13 @@ mod tests {
     }
 
     fn lora() -> AdapterSpec {
-        let spec = serde_json::json!({ "adapter": "lora", "rank": 4, "alpha": 16.0, "dropout": 0.1,
+        let spec = serde_json::json!({ "kind": "lora", "rank": 4, "alpha": 16.0, "dropout": 0.1,
             "target_modules": ["q_proj", "v_proj"] });
         serde_json::from_value(spec).unwrap()
     }
 
     fn ptuning2() -> AdapterSpec {
-        let spec =
-            serde_json::json!({ "adapter": "ptuning2", "virtual_tokens": 5, "init": { "from": "normal", "std": 0.3 } });
+        let spec = serde_json::json!({ "kind": "ptuning2", "virtual_tokens": 5, "init_std": 0.3 });
         serde_json::from_value(spec).unwrap()
     }
 
@@ -539,7 +539,7 @@ mod tests {
             checkpoint: Option<PathBuf>,
             progress: &dyn Progress,
         ) -> Result<(Vec<u8>, TrainingSummary)> {
-            self.train_in_place(adapters::create(adapter, &self.backbone, 1, None)?.as_ref(), checkpoint, progress)
+            self.train_in_place(adapter.create(&self.backbone, 1, None)?.as_ref(), checkpoint, progress)
         }
 
         fn train_in_place(
@@ -598,11 +598,11 @@ mod tests {
     /// The adapter of `spec` with a fresh head for the two labels.
     fn with_head(spec: &AdapterSpec, case: &Case) -> WithHead {
         let head = Head::new(2, &case.backbone, 1).unwrap();
-        WithHead { adapter: adapters::create(spec, &case.backbone, 1, None).unwrap(), head }
+        WithHead { adapter: spec.create(&case.backbone, 1, None).unwrap(), head }
     }
 
     fn heads() -> [AdapterSpec; 3] {
-        [lora(), ptuning2(), AdapterSpec::None(adapters::UntrainedSpec {})]
+        [lora(), ptuning2(), adapters::UntrainedOptions {}.into()]
     }
 
     #[test]
@@ -661,8 +661,9 @@ mod tests {
         let plain = TrainingSpec { length: TrainingLength::Steps(3), ..spec() };
         let no_dropout = ptuning2();
         let (_, one) = Case::new(plain.clone()).train(&no_dropout, None, &Unwatched).unwrap();
-        let (_, four) =
-            Case::new(TrainingSpec { accumulation: 3, ..plain }).train(&no_dropout, None, &Unwatched).unwrap();
+        let (_, four) = Case::new(TrainingSpec { gradient_accumulation_steps: 3, ..plain })
+            .train(&no_dropout, None, &Unwatched)
+            .unwrap();
         for (a, b) in one.loss.iter().zip(&four.loss) {
             assert!((a - b).abs() < 1e-5, "{:?} {:?}", one.loss, four.loss);
         }
@@ -674,7 +675,7 @@ mod tests {
         for (sample, i) in case.samples.iter_mut().zip(0..) {
             sample.prompt.splice(3..3, (0..80 + i).map(|j| 10 + (7 * j + i) % 200));
         }
-        let adapter = adapters::create(&ptuning2(), &case.backbone, 1, None).unwrap();
+        let adapter = ptuning2().create(&case.backbone, 1, None).unwrap();
         let training = Training {
             backbone: &case.backbone,
             adapter: adapter.as_ref(),
@@ -707,7 +708,7 @@ mod tests {
         for adapter in [lora(), ptuning2()] {
             let mut case = Case::new(spec());
             let plain = case.train(&adapter, None, &Unwatched).unwrap();
-            case.runtime.checkpointing = true;
+            case.runtime.gradient_checkpointing = true;
             assert!(case.train(&adapter, None, &Unwatched).unwrap() == plain, "{adapter:?}");
         }
     }
@@ -734,7 +735,7 @@ mod tests {
         checkpoint: Option<PathBuf>,
         progress: &dyn Progress,
     ) -> Result<(Vec<u8>, TrainingSummary)> {
-        let adapter = adapters::create(&lora(), &case.backbone, 1, None)?;
+        let adapter = lora().create(&case.backbone, 1, None)?;
         let training = Training {
             backbone: &case.backbone,
             adapter: adapter.as_ref(),

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 
 use crate::{
     base::machine::Device,
     cli::value_parsers::{device, dtype},
-    models::Dtype,
+    models::{Dtype, adapters::METHODS},
 };
 
 #[derive(Args)]
@@ -29,12 +28,12 @@ pub struct BenchModelArgs {
     #[arg(long, value_name = "FILE")]
     pub workload: PathBuf,
     /// What is trained on top of the model.
-    #[arg(long, value_enum, default_value_t = BenchMethod::Lora)]
-    pub method: BenchMethod,
+    #[arg(long, value_name = "KIND", default_value = "lora", value_parser = method)]
+    pub method: &'static str,
     /// Rank of LoRA.
     #[arg(long, default_value_t = 8)]
     pub rank: usize,
-    /// Length of a prefix.
+    /// Virtual tokens of a prefix or a prompt.
     #[arg(long, default_value_t = 32)]
     pub virtual_tokens: usize,
     /// Threads [default: all cores].
@@ -42,17 +41,16 @@ pub struct BenchModelArgs {
     pub threads: Option<usize>,
 }
 
-#[derive(Clone, Copy, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum BenchMethod {
-    None,
-    Lora,
-    Prefix,
-}
-
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum BenchAnswer {
     Rank,
     Generate,
     Head,
+}
+
+fn method(text: &str) -> Result<&'static str, String> {
+    let names = || METHODS.iter().map(|method| method.name);
+    names()
+        .find(|name| *name == text)
+        .ok_or_else(|| format!("expected one of {}", names().collect::<Vec<_>>().join(", ")))
 }

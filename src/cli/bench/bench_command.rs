@@ -62,7 +62,7 @@ pub enum BenchCommand {
         examples: usize,
         /// Tokens that `--answer generate` writes.
         #[arg(long, default_value_t = 8)]
-        longest: usize,
+        max_new_tokens: usize,
     },
     /// What a device multiplies at most: square matrices, with its vendor's library on a GPU.
     Matmul {
@@ -105,8 +105,8 @@ fn bench(args: &BenchArgs) -> CommandResult {
         BenchCommand::Train { model, batch, steps, warmup } => {
             on_threads(model.threads, || training_rate::train(model, *batch, *steps, *warmup))?
         }
-        BenchCommand::Evaluate { model, answer, examples, longest } => {
-            on_threads(model.threads, || evaluation_rate::evaluate(model, *answer, *examples, *longest))?
+        BenchCommand::Evaluate { model, answer, examples, max_new_tokens } => {
+            on_threads(model.threads, || evaluation_rate::evaluate(model, *answer, *examples, *max_new_tokens))?
         }
         BenchCommand::Matmul { device, dtype, size, repeats } => products::square(*device, *dtype, *size, *repeats)?,
         BenchCommand::Suite(args) => return Ok(on_threads(args.threads, || suite::suite(args, show))?),

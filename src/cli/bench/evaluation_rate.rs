@@ -16,7 +16,7 @@ use crate::{
     models::{Adapter, adapters::Head},
 };
 
-pub fn evaluate(args: &BenchModelArgs, answer: BenchAnswer, examples: usize, longest: usize) -> Result<Value> {
+pub fn evaluate(args: &BenchModelArgs, answer: BenchAnswer, examples: usize, max_new_tokens: usize) -> Result<Value> {
     let (subject, workload) = Subject::of(args)?;
     let method = Method { kind: args.method, rank: args.rank, virtual_tokens: args.virtual_tokens };
     let vocab = subject.backbone.dims().vocab;
@@ -26,7 +26,7 @@ pub fn evaluate(args: &BenchModelArgs, answer: BenchAnswer, examples: usize, lon
         let samples = task.samples(&lengths, vocab);
         let adapter = subject.adapter(method, task)?;
         let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
-        let run = |prompts: &[&[u32]]| answer_all(&subject, answer, task, adapter.as_ref(), prompts, longest);
+        let run = |prompts: &[&[u32]]| answer_all(&subject, answer, task, adapter.as_ref(), prompts, max_new_tokens);
         if i == 0 {
             run(&prompts[..1])?;
             subject.device().synchronize()?;
@@ -57,14 +57,14 @@ fn answer_all(
     task: &Task,
     adapter: &dyn Adapter,
     prompts: &[&[u32]],
-    longest: usize,
+    max_new_tokens: usize,
 ) -> Result<()> {
     let backbone = subject.backbone.as_ref();
     let go_on = |_| Ok(());
     match answer {
         BenchAnswer::Rank => rank::rank(backbone, adapter, prompts, &task.answers(), go_on).map(drop),
         // No id stops it: every answer has the full length.
-        BenchAnswer::Generate => generate(backbone, adapter, prompts, u32::MAX, longest, go_on).map(drop),
+        BenchAnswer::Generate => generate(backbone, adapter, prompts, u32::MAX, max_new_tokens, go_on).map(drop),
         BenchAnswer::Head => {
             let head = Head::new(task.labels.len(), backbone, SEED)?;
             classify(backbone, adapter, &head, prompts, go_on).map(drop)

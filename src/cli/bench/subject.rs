@@ -12,11 +12,11 @@ use crate::{
         error::{Error, Result},
         machine::{Device, peak_memory},
     },
-    cli::bench::bench_args::{BenchMethod, BenchModelArgs},
+    cli::bench::bench_args::BenchModelArgs,
     engine::Progress,
     models::{
         self, Adapter, AdapterSpec, Backbone, BackboneSpec,
-        adapters::{self, Head, LoraSpec, PrefixInit, PrefixTuningSpec, UntrainedSpec, WithHead},
+        adapters::{Head, WithHead},
         device,
     },
     packing::Sample,
@@ -29,9 +29,22 @@ pub const SEED: u64 = 0;
 /// What is trained on top of the backbone.
 #[derive(Clone, Copy)]
 pub struct Method {
-    pub kind: BenchMethod,
+    /// Of the registry.
+    pub kind: &'static str,
     pub rank: usize,
     pub virtual_tokens: usize,
+}
+
+impl Method {
+    /// With usual options, but for the one that says how large it is.
+    fn spec(self) -> Result<AdapterSpec> {
+        let spec: AdapterSpec = serde_json::from_value(json!({ "kind": self.kind }))?;
+        Ok(match spec.size() {
+            Some(("rank", _)) => spec.with_size(self.rank),
+            Some(("virtual_tokens", _)) => spec.with_size(self.virtual_tokens),
+            _ => spec,
+        })
+    }
 }
 
 pub struct Subject {
@@ -64,21 +77,8 @@ impl Subject {
     }
 
     pub fn adapter(&self, method: Method, task: &Task) -> Result<Box<dyn Adapter>> {
-        let spec = match method.kind {
-            BenchMethod::None => AdapterSpec::None(UntrainedSpec {}),
-            BenchMethod::Lora => AdapterSpec::Lora(LoraSpec {
-                rank: method.rank,
-                alpha: 32.0,
-                dropout: 0.1,
-                target_modules: models::usual_targets(&self.spec.family)?.iter().map(|t| (*t).to_owned()).collect(),
-            }),
-            BenchMethod::Prefix => AdapterSpec::Ptuning2(PrefixTuningSpec {
-                virtual_tokens: method.virtual_tokens,
-                projection: None,
-                init: PrefixInit::Normal { std: 1.0 },
-            }),
-        };
-        let adapter = adapters::create(&spec, self.backbone.as_ref(), SEED, None)?;
+        let spec = method.spec()?.completed(models::usual_targets(&self.spec.family)?);
+        let adapter = spec.create(self.backbone.as_ref(), SEED, None)?;
         if !models::is_encoder(&self.spec.family)? {
             return Ok(adapter);
         }

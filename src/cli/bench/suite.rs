@@ -5,7 +5,6 @@ use std::{cell::OnceCell, collections::BTreeMap, time::Instant};
 use serde_json::{Map, Value, json};
 
 use super::{
-    bench_args::BenchMethod,
     bench_model,
     clock::{Clock, Lap},
     figures::{median, rate},
@@ -35,14 +34,15 @@ enum Piece {
     /// The products of a layer with so many rows.
     Products(usize),
     /// Training on the workload at this place.
-    Train(usize, BenchMethod),
+    Train(usize, &'static str),
     /// The same steps twice.
-    Same(BenchMethod),
+    Same(&'static str),
     /// One step for a profiler, which has to be asked for.
-    Profile(usize, BenchMethod),
+    Profile(usize, &'static str),
 }
 
-const METHODS: [(&str, BenchMethod); 2] = [("lora", BenchMethod::Lora), ("prefix", BenchMethod::Prefix)];
+/// Names in pieces, and kinds of adapters.
+const METHODS: [(&str, &str); 2] = [("lora", "lora"), ("prefix", "ptuning2")];
 
 /// All pieces with their names, in the order in which they tell most.
 fn pieces(args: &SuiteArgs) -> Vec<(String, Piece)> {
@@ -140,7 +140,7 @@ impl<'a> Suite<'a> {
         Ok(self.subject.get_or_init(|| subject))
     }
 
-    fn method(&self, kind: BenchMethod) -> Method {
+    fn method(&self, kind: &'static str) -> Method {
         Method { kind, rank: self.args.rank, virtual_tokens: self.args.virtual_tokens }
     }
 

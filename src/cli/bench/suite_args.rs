@@ -30,7 +30,7 @@ pub struct SuiteArgs {
     /// Rank of LoRA.
     #[arg(long, default_value_t = 8)]
     pub rank: usize,
-    /// Length of a prefix.
+    /// Virtual tokens of a prefix.
     #[arg(long, default_value_t = 32)]
     pub virtual_tokens: usize,
     /// Examples per step.

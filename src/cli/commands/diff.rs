@@ -111,7 +111,7 @@ fn metrics(store: &Store, (key, artifact): Done) -> Result<BTreeMap<String, f64>
     let mut found = BTreeMap::new();
     let kind = store.preimage(&key).as_ref().and_then(Preimage::of_record).map(|p| p.kind);
     let file = stages::REGISTRY.iter().find(|k| Some(k.name()) == kind.as_deref()).and_then(|k| k.metrics());
-    let outcome = store.known(&key).and_then(|known| known.outcomes.into_iter().find(|o| o.artifact == artifact));
+    let outcome = store.known(&key).and_then(|known| known.results.into_iter().find(|o| o.artifact == artifact));
     let entry = outcome.as_ref().zip(file).and_then(|(o, name)| o.files.iter().find(|f| f.name == name));
     if let Some(entry) = entry {
         let path = store.blob(&entry.digest);

@@ -46,7 +46,7 @@ fn du(args: &DuArgs) -> CommandResult {
     for (_, known) in store.results() {
         let usage = stages.entry(history::stage(&known.action).to_owned()).or_default();
         usage.results += 1;
-        for file in known.outcomes.iter().flat_map(|o| &o.files) {
+        for file in known.results.iter().flat_map(|o| &o.files) {
             usage.blobs.insert(file.digest, file.size);
             all.insert(file.digest, file.size);
         }

@@ -107,8 +107,8 @@ fn describe(plan: &Plan, store: &Store, lineage: &Lineage, forecasts: &[Forecast
 /// How the result of a key came about.
 fn result(store: &Store, lineage: &Lineage, key: &Digest, out: &mut String) {
     let Some(known) = store.known(key) else { return };
-    if known.outcomes.len() > 1 {
-        let all: Vec<String> = known.outcomes.iter().map(|o| o.artifact.short()).collect();
+    if known.results.len() > 1 {
+        let all: Vec<String> = known.results.iter().map(|o| o.artifact.short()).collect();
         let _ = writeln!(out, "  not deterministic: this key has given {}; the first is in use", all.join(", then "));
     }
     if let Some(acceptance) = &known.accepted {

@@ -9,20 +9,25 @@ use clap::Args;
 
 use crate::{
     base::{
-        machine,
         units::{bytes, duration},
         visible::visible_line,
     },
     cli::{
         cli_command::CliCommand,
         command_result::{CommandResult, Failure},
+        limit_args::LimitArgs,
         nearest_profile::nearest_profile,
         pipeline_args::{PipelineArgs, SelectionArgs},
         planned::{Planned, load_all},
         refusal::refused,
         terminal::{print, say_painted},
     },
-    engine::{Footprint, history::Timings, plan::Forecast},
+    engine::{
+        Footprint,
+        history::{Outlook, Timings},
+        plan::Forecast,
+        scheduler::Limits,
+    },
     estimate::feasibility::{Assessed, Machine},
     fetch::{Fetcher, Settings},
     stages,
@@ -35,6 +40,8 @@ pub struct PlanArgs {
     pub pipeline: PipelineArgs,
     #[command(flatten)]
     pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Show cached actions too.
     #[arg(short, long)]
     pub all: bool,
@@ -61,12 +68,16 @@ fn plan(args: &PlanArgs) -> CommandResult {
     let mut out = String::new();
     let (run, cached) = list(&assessed, &times, args.all, &mut out);
     fetches(&assessed, args, &mut out);
-    memory(&assessed, args, &profiles, &mut out);
+    let mut machine = Machine::of(&plan);
+    let whole = machine.describe();
+    let limits = args.limits.limits(machine.resources);
+    machine.resources = limits.machine;
+    memory(&assessed, args, &profiles, (&machine, &whole), &mut out);
     let profile = plan.spec.profile.as_ref().map_or_else(String::new, |p| format!(", profile {p}"));
     let name = visible_line(&plan.spec.pipeline.name);
     let _ = writeln!(out, "{name}{profile}: {run} to run, {cached} cached");
     if run > 0 {
-        outlook(&assessed, &times, &mut out);
+        outlook(&assessed, &times, limits, &mut out);
     }
     print(&out);
     // What people still have to fetch is no mistake of the pipeline: a run says so, too, and doesn't begin.
@@ -125,9 +136,9 @@ fn list(assessed: &Assessed, times: &Times, all: bool, out: &mut String) -> (usi
 }
 
 /// What the run would take, going by earlier ones where there are any.
-fn outlook(assessed: &Assessed, times: &Times, out: &mut String) {
+fn outlook(assessed: &Assessed, times: &Times, limits: Limits, out: &mut String) {
     let Assessed { plan, forecasts, selected, .. } = *assessed;
-    let outlook = times.earlier.outlook(plan, forecasts, &times.modelled, selected, machine::resources());
+    let outlook = Outlook::new(plan, forecasts, selected, (&times.earlier, &times.modelled), limits);
     let basis = match outlook.modelled {
         0 => "going by earlier runs".to_owned(),
         n => format!("going by earlier runs, and very roughly by the amount of work for {n} that never ran here"),
@@ -181,15 +192,21 @@ fn fetches(assessed: &Assessed, args: &PlanArgs, out: &mut String) {
     }
 }
 
-/// Memory of the actions that would run, and whether this machine has it.
-fn memory(assessed: &Assessed, args: &PlanArgs, profiles: &[String], out: &mut String) {
+/// Memory of the actions that would run, and whether there is as much as that. The pair is what may be used, and the whole machine
+/// in words.
+fn memory(
+    assessed: &Assessed,
+    args: &PlanArgs,
+    profiles: &[String],
+    (machine, whole): (&Machine, &str),
+    out: &mut String,
+) {
     let mut groups: BTreeMap<(&str, String), (&Footprint, Vec<&str>)> = BTreeMap::new();
     for (i, footprint) in assessed.known() {
         let action = &assessed.plan.actions[i];
         let group = groups.entry((&action.stage, format!("{footprint:?}"))).or_insert((footprint, Vec::new()));
         group.1.push(&action.name);
     }
-    let machine = Machine::of(assessed.plan);
     if !groups.is_empty() {
         let _ = writeln!(out, "\nmemory at the worst moment:");
     }
@@ -201,15 +218,15 @@ fn memory(assessed: &Assessed, args: &PlanArgs, profiles: &[String], out: &mut S
         let parts: Vec<_> = footprint.parts.iter().map(|(what, n)| format!("{what} {}", bytes(*n))).collect();
         let _ = writeln!(out, "      {}", parts.join(", "));
     }
-    let diagnostics = assessed.diagnostics(&machine);
+    let diagnostics = assessed.diagnostics(machine);
     if !groups.is_empty() {
-        let _ = writeln!(out, "this machine: {}", machine.describe());
+        let _ = writeln!(out, "this machine: {whole}");
     }
     for diagnostic in &diagnostics {
         let _ = writeln!(out, "  can't run: {diagnostic}");
     }
     if !diagnostics.is_empty()
-        && let Some(name) = nearest_profile(&args.pipeline, assessed.plan, profiles, &machine, assessed.store)
+        && let Some(name) = nearest_profile(&args.pipeline, assessed.plan, profiles, machine, assessed.store)
     {
         let _ = writeln!(out, "  the nearest profile that fits: {name}");
     }

@@ -109,7 +109,7 @@ impl Fetch<'_> {
     fn answered(&mut self, i: usize, answer: Asked) {
         let name = &self.plan.actions[i].name;
         let artifact = match answer {
-            Asked::Pulled(Ok(Pulled::Found { outcome, bytes })) => {
+            Asked::Pulled(Ok(Pulled::Found { result: outcome, bytes })) => {
                 self.tally.moved += 1;
                 self.tally.bytes += bytes;
                 outcome.artifact

@@ -58,7 +58,7 @@ fn push(args: &PushArgs) -> CommandResult {
     }
     while let Some((i, (key, answer))) = answers.next() {
         if matches!(answer, Ok(Pushed::Sent { .. } | Pushed::Present)) {
-            store.mark_sent(&key)?;
+            store.clear_pending_push(&key)?;
         }
         match answer {
             Ok(Pushed::Sent { bytes }) => {

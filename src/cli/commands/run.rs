@@ -6,14 +6,11 @@ use clap::Args;
 
 use super::lock;
 use crate::{
-    base::{
-        error::Error,
-        machine::{self, Resources},
-        tracked_fs::TrackedFs,
-    },
+    base::{error::Error, machine, tracked_fs::TrackedFs},
     cli::{
         cli_command::CliCommand,
         command_result::{CommandResult, Failure},
+        limit_args::LimitArgs,
         nearest_profile::{beyond_this_machine, nearest_profile},
         pipeline_args::{PipelineArgs, SelectionArgs},
         planned::{Planned, load_all},
@@ -21,7 +18,6 @@ use crate::{
         remote_traffic, signals,
         store_audit::audit,
         terminal::say,
-        value_parsers::size,
         view::View,
     },
     config,
@@ -42,18 +38,8 @@ pub struct RunArgs {
     pub pipeline: PipelineArgs,
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// Most actions at once.
-    #[arg(short, long, value_name = "N")]
-    pub jobs: Option<usize>,
-    /// Cores that actions may use together [default: all].
-    #[arg(long, value_name = "N")]
-    pub cores: Option<u32>,
-    /// Memory that actions may use together, such as `8 GiB` [default: all].
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    pub memory: Option<u64>,
-    /// GPUs that actions may use together [default: all].
-    #[arg(long, value_name = "N")]
-    pub gpus: Option<u32>,
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Go on with what doesn't depend on a failed action.
     #[arg(short, long)]
     pub keep_going: bool,
@@ -81,9 +67,9 @@ impl CliCommand for RunArgs {
 
 fn run(args: &RunArgs) -> CommandResult {
     let started = Instant::now();
-    let given = allowed(args, machine::resources());
+    let given = args.limits.limits(machine::resources());
     let question = question(args);
-    if let Some((store, memo)) = question.as_ref().and_then(|question| memo::recall(question, given)) {
+    if let Some((store, memo)) = question.as_ref().and_then(|question| memo::recall(question, given.machine)) {
         let mut view = View::new(None);
         // If the journal can't be written, the long way says so.
         if let Ok(summary) = memo.replay(&store, started, &mut view) {
@@ -99,7 +85,8 @@ fn run(args: &RunArgs) -> CommandResult {
     let remote = if args.offline { None } else { remote_traffic::settings(remote, &plan.spec.tracked_fs)? };
     let store = Arc::new(args.pipeline.open_store(&plan)?);
     let mut machine = Machine::of(&plan);
-    machine.resources = allowed(args, machine.resources);
+    let limits = args.limits.limits(machine.resources);
+    machine.resources = limits.machine;
     let (selected, forced) = plan.select(&args.selection.selection())?;
     // A remote may have what can't be computed here and what is to be fetched by hand, if it can be asked for.
     let pulls = remote.as_ref().is_some_and(|remote| remote.pull);
@@ -111,8 +98,7 @@ fn run(args: &RunArgs) -> CommandResult {
     }
     let expected = if args.locked { lock::expected(&args.pipeline.pipeline, &plan, &store)? } else { HashMap::new() };
     let options = Options {
-        machine: machine.resources,
-        jobs: args.jobs,
+        limits,
         keep_going: args.keep_going,
         selection: args.selection.selection(),
         env: environment(args, &plan.spec.tracked_fs)?,
@@ -128,7 +114,7 @@ fn run(args: &RunArgs) -> CommandResult {
     let scores = view.scores();
     view.finish(&summary, &scores);
     if let Some(question) = &question
-        && let Err(e) = memo::remember(question, &plan, &store, given, &summary, scores)
+        && let Err(e) = memo::remember(question, &plan, &store, given.machine, &summary, scores)
     {
         tracing::debug!("no memo: {}", e.message);
     }
@@ -154,15 +140,6 @@ fn repair(folder: &Path) -> Result<(), Error> {
         ));
     }
     Ok(())
-}
-
-/// What of the machine a run may use.
-fn allowed(args: &RunArgs, machine: Resources) -> Resources {
-    Resources {
-        cores: args.cores.unwrap_or(machine.cores).max(1),
-        memory: args.memory.unwrap_or(machine.memory),
-        gpus: args.gpus.unwrap_or(machine.gpus),
-    }
 }
 
 /// Lets actions occupy what is known of their memory. Stops before anything is fetched where this machine can't do what is

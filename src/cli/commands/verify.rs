@@ -24,7 +24,7 @@ use crate::{
     },
     engine::{
         plan::{Forecast, Plan, Selection},
-        scheduler::{self, Options},
+        scheduler::{self, Limits, Options},
     },
     estimate::feasibility::Machine,
     store::{Audit, Damage, Store},
@@ -155,8 +155,7 @@ fn rerun(args: &VerifyArgs, pipeline: &PipelineArgs, plan: &Plan) -> CommandResu
         return Ok(());
     }
     let options = Options {
-        machine: Machine::of(plan).resources,
-        jobs: None,
+        limits: Limits { machine: Machine::of(plan).resources, jobs: None },
         keep_going: true,
         selection: Selection { only: names.clone(), until: Vec::new(), force: names },
         env: Vec::new(),

@@ -10,3 +10,6 @@ mod python;
 mod rendering;
 
 pub use conversation::Chat;
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,9 @@ fn too_deep() -> Error {
 
 /// `json.dumps` with the defaults of the reference: no escapes for HTML, no escapes beyond ASCII. The arguments are
 /// `ensure_ascii`, `indent`, `separators` and `sort_keys`.
+///
+/// # Errors
+/// Arguments that the reference doesn't have; values that aren't JSON, or lie too deep in each other.
 pub fn tojson(value: &Value, positions: &Rest<Value>, kwargs: &Kwargs) -> Result<Value, Error> {
     if positions.len() > 4 {
         return Err(ErrorKind::TooManyArguments.into());
@@ -171,6 +174,9 @@ pub fn strip(text: &str) -> &str {
 }
 
 /// Methods of strings that take other white space away than ours would.
+///
+/// # Errors
+/// A method that Python's strings don't have.
 pub fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     let stripped = value.as_str().filter(|_| args.is_empty()).and_then(|text| match name {
         "strip" => Some(strip(text)),

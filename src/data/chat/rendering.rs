@@ -1,4 +1,4 @@
-//! Where a person's words stand in what a template wrote.
+//! Where the content of a message stands in what a template wrote.
 
 use std::ops::Range;
 
@@ -11,16 +11,17 @@ use crate::base::error::{Error, Result};
 /// What a template wrote of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
+    /// All that it wrote.
     pub text: String,
-    /// Byte ranges of the quoted message's words, white space at their ends left out.
-    pub quoted: Vec<Range<usize>>,
+    /// Byte ranges of one message's content, without the white space at its ends.
+    pub content: Vec<Range<usize>>,
 }
 
 impl Rendered {
     /// The template's own text, in parts.
     pub fn outside(&self) -> impl Iterator<Item = &str> {
-        let starts = std::iter::once(0).chain(self.quoted.iter().map(|q| q.end));
-        let ends = self.quoted.iter().map(|q| q.start).chain([self.text.len()]);
+        let starts = std::iter::once(0).chain(self.content.iter().map(|q| q.end));
+        let ends = self.content.iter().map(|q| q.start).chain([self.text.len()]);
         starts.zip(ends).map(|(start, end)| &self.text[start..end])
     }
 }
@@ -40,7 +41,7 @@ pub fn render(
     // Templates take white space off; marks inside it leave them that.
     let core = python::strip(words);
     if core.is_empty() {
-        return Ok(Rendered { text, quoted: Vec::new() });
+        return Ok(Rendered { text, content: Vec::new() });
     }
     let mut used: Vec<&str> = messages.iter().map(|(_, content)| *content).collect();
     used.push(template.source());
@@ -59,13 +60,13 @@ pub fn render(
 
 /// Takes the marks out; None where they don't come in pairs.
 fn unmark(marked: &str, open: char, close: char) -> Option<Rendered> {
-    let mut found = Rendered { text: String::with_capacity(marked.len()), quoted: Vec::new() };
+    let mut found = Rendered { text: String::with_capacity(marked.len()), content: Vec::new() };
     let mut start = None;
     for c in marked.chars() {
         match start {
             None if c == open => start = Some(found.text.len()),
             Some(at) if c == close => {
-                found.quoted.push(at..found.text.len());
+                found.content.push(at..found.text.len());
                 start = None;
             }
             _ if c == open || c == close => return None,
@@ -80,8 +81,8 @@ fn unmark(marked: &str, open: char, close: char) -> Option<Rendered> {
 fn only_place(text: &str, core: &str) -> Option<Rendered> {
     let mut places = text.match_indices(core);
     let (at, _) = places.next()?;
-    let quoted = std::iter::once(at..at + core.len()).collect();
-    (text.matches(core).count() == 1).then(|| Rendered { text: text.to_owned(), quoted })
+    let content = std::iter::once(at..at + core.len()).collect();
+    (text.matches(core).count() == 1).then(|| Rendered { text: text.to_owned(), content })
 }
 
 /// Two private-use characters that none of `texts` has.
@@ -102,16 +103,16 @@ mod tests {
         render(&Template::new(source, &named, None)?, &[("user", message)], 0, true)
     }
 
-    fn quotes(source: &str, message: &str) -> (String, Vec<String>) {
+    fn contents(source: &str, message: &str) -> (String, Vec<String>) {
         let found = rendered(source, message).unwrap();
-        let quoted = found.quoted.iter().map(|q| found.text[q.clone()].to_owned()).collect();
-        (found.text, quoted)
+        let content = found.content.iter().map(|q| found.text[q.clone()].to_owned()).collect();
+        (found.text, content)
     }
 
     #[test]
     fn the_words_are_found_in_what_the_template_made_of_them() {
-        let of = |source: &str, message: &str, text: &str, quoted: &[&str]| {
-            assert_eq!(quotes(source, message), (text.to_owned(), quoted.iter().map(|q| (*q).to_owned()).collect()));
+        let of = |source: &str, message: &str, text: &str, content: &[&str]| {
+            assert_eq!(contents(source, message), (text.to_owned(), content.iter().map(|q| (*q).to_owned()).collect()));
         };
         of("<{{ messages[0].content }}>", " a b ", "< a b >", &["a b"]);
         of("<{{ messages[0].content.strip() }}>", " a b ", "<a b>", &["a b"]);

@@ -4,6 +4,7 @@ mod delimited;
 mod encoding;
 mod file_format;
 mod json;
+mod json_cursor;
 mod json_parser;
 mod json_path;
 mod json_value;

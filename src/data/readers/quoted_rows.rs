@@ -11,6 +11,7 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// For messages.
     pub fn place(&self) -> String {
         match self.last - self.line {
             0 => format!("line {}", self.line),

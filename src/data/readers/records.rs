@@ -11,6 +11,7 @@ pub struct Records {
     pub rows: Vec<Record>,
 }
 
+/// A row, with its place in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     pub place: Place,

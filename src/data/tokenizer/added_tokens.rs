@@ -65,14 +65,17 @@ impl AddedTokens {
         self
     }
 
+    /// Id of the token that is written so.
     pub fn id(&self, name: &str) -> Option<u32> {
         self.by_name.get(name).copied()
     }
 
+    /// The token of this id, if it was added.
     pub fn get(&self, id: u32) -> Option<&AddedToken> {
         self.tokens.get(&id)
     }
 
+    /// All of them by id.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &AddedToken)> {
         self.tokens.iter().map(|(id, token)| (*id, token))
     }

@@ -53,6 +53,7 @@ impl<'a> Metadata<'a> {
         }
     }
 
+    /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.0.get(key)
     }
@@ -62,18 +63,34 @@ impl<'a> Metadata<'a> {
             .ok_or_else(|| Error::input(format!("`{key}` is missing")).help("the file has no usable tokenizer"))
     }
 
+    /// The value of a key that holds a text.
+    ///
+    /// # Errors
+    /// If the key is missing, or holds something else.
     pub fn string(&self, key: &str) -> Result<&'a str> {
         as_string(key, self.required(key)?)
     }
 
+    /// The value of a key that holds a list of texts.
+    ///
+    /// # Errors
+    /// If the key is missing, or holds something else.
     pub fn strings(&self, key: &str) -> Result<Vec<&'a str>> {
         as_array(key, self.required(key)?)?.iter().map(|v| as_string(key, v)).collect()
     }
 
+    /// The value of a key that holds a list of whole numbers.
+    ///
+    /// # Errors
+    /// If the key is missing, or holds something else.
     pub fn integers(&self, key: &str) -> Result<Vec<i64>> {
         as_array(key, self.required(key)?)?.iter().map(|v| as_integer(key, v)).collect()
     }
 
+    /// The value of a key that holds a whole number, if it is there.
+    ///
+    /// # Errors
+    /// If the key holds something else.
     pub fn optional_integer(&self, key: &str) -> Result<Option<i64>> {
         self.get(key).map(|v| as_integer(key, v)).transpose()
     }

@@ -17,7 +17,7 @@ use super::{
     gguf_pre_tokenizer::PreTokenization,
     library_tokenizer::{LibraryTokenizer, library},
     model_files::Files,
-    pretrained_tokenizer::TextModel,
+    pretrained_tokenizer::PretrainedTokenizer,
     tokenizer_format::{Origin, TokenizerFormat},
 };
 use crate::base::{
@@ -59,7 +59,7 @@ impl TokenizerFormat for GgufVocabulary {
         }
     }
 
-    fn load(&self, path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
+    fn load(&self, path: &Path, origin: &Origin<'_>) -> Result<PretrainedTokenizer> {
         if let Some(name) = NOT_READ.iter().find(|name| origin.files.contains_key(**name)) {
             return Err(Error::input(format!(
                 "`{name}` isn't read beside a GGUF file, which brings its own tokenizer"
@@ -72,7 +72,7 @@ impl TokenizerFormat for GgufVocabulary {
     }
 }
 
-pub(super) fn text_model(metadata: &HashMap<String, Value>) -> Result<TextModel> {
+pub(super) fn text_model(metadata: &HashMap<String, Value>) -> Result<PretrainedTokenizer> {
     let meta = Metadata(metadata);
     meta.check()?;
     let model = meta.string("tokenizer.ggml.model")?;
@@ -103,7 +103,7 @@ pub(super) fn text_model(metadata: &HashMap<String, Value>) -> Result<TextModel>
         Some(Value::String(family)) => meta.optional_integer(&format!("{family}.context_length"))?,
         _ => None,
     };
-    Ok(TextModel {
+    Ok(PretrainedTokenizer {
         kind: format!("gguf gpt2/{}", cut.name),
         tokenizer: Box::new(LibraryTokenizer::new(inner)),
         named,
@@ -228,16 +228,21 @@ mod tests {
         let path = dir.path().join("m.gguf");
         std::fs::write(&path, b"GGUF\x03\0\0\0\x01").unwrap();
         let files = Files::from([("m.gguf".to_owned(), path.clone())]);
-        let e = TextModel::load(&files, None).unwrap_err();
+        let e = PretrainedTokenizer::load(&files, None).unwrap_err();
         assert!(e.message.contains("not a readable GGUF file"), "{e}");
         let two = Files::from([("a.gguf".to_owned(), path.clone()), ("b.gguf".to_owned(), path)]);
-        assert!(TextModel::load(&two, None).unwrap_err().message.contains("a.gguf, b.gguf"));
+        assert!(PretrainedTokenizer::load(&two, None).unwrap_err().message.contains("a.gguf, b.gguf"));
         let config = ("tokenizer_config.json".to_owned(), dir.path().join("c"));
         let beside = Files::from([("m.gguf".to_owned(), dir.path().join("m.gguf")), config]);
-        assert!(TextModel::load(&beside, None).unwrap_err().message.contains("`tokenizer_config.json` isn't read"));
+        assert!(
+            PretrainedTokenizer::load(&beside, None)
+                .unwrap_err()
+                .message
+                .contains("`tokenizer_config.json` isn't read")
+        );
     }
 
-    static MODELS: std::sync::LazyLock<[TextModel; 3]> =
+    static MODELS: std::sync::LazyLock<[PretrainedTokenizer; 3]> =
         std::sync::LazyLock::new(|| ["gpt-2", "smollm", "llama-bpe"].map(|pre| model(pre, "")));
 
     proptest! {
@@ -258,7 +263,7 @@ mod tests {
             return;
         };
         let files = Files::from([("m.gguf".to_owned(), path.into())]);
-        let m = TextModel::load(&files, None).unwrap();
+        let m = PretrainedTokenizer::load(&files, None).unwrap();
         assert_eq!((m.context, m.eos(), m.tokenizer.vocab_size()), (Some(8192), Some(2), 49152));
         let cases: &[(&str, &[u32])] = &[
             ("Hello world", &[19556, 905]),

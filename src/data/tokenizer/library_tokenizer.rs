@@ -12,7 +12,7 @@ use tokenizers::{
 
 use super::{
     added_tokens::{AddedTokens, Form},
-    tokenizer_input::Script,
+    tokenizer_input::TokenizerInput,
     tokenizer_trait::Tokenizer,
 };
 use crate::base::error::{Error, Result};
@@ -34,14 +34,14 @@ impl LibraryTokenizer {
         Self { inner, added }
     }
 
-    /// Cuts a part of the script at added tokens.
+    /// Cuts a part of the input at added tokens.
     fn cut(
         &self,
         part: &NormalizedString,
         form: Form,
-        script: &Script<'_>,
+        input: &TokenizerInput<'_>,
     ) -> tokenizers::Result<Vec<(NormalizedString, Option<Vec<Token>>)>> {
-        let allowed = |id, range: &Range<usize>| script.allows(id, &original(part, range));
+        let allowed = |id, range: &Range<usize>| input.allows(id, &original(part, range));
         let parts = self.added.cut(part.get(), form, allowed).into_iter();
         parts
             .map(|(id, range)| {
@@ -54,28 +54,26 @@ impl LibraryTokenizer {
 
     /// The tokens of a word. Some models hold control tokens among their pieces as well: where a person's words give
     /// such a piece, they are cut apart in it.
-    fn word(&self, word: &NormalizedString, script: &Script<'_>) -> tokenizers::Result<Vec<Token>> {
+    fn word(&self, word: &NormalizedString, input: &TokenizerInput<'_>) -> tokenizers::Result<Vec<Token>> {
         let tokens = self.inner.get_model().tokenize(word.get())?;
         let text = word.get();
         let forbidden = |t: &Token| {
-            script.guarded().contains(&t.id)
-                && self.is_piece(t, text)
-                && !script.allows(t.id, &original(word, &range(t)))
+            input.guarded().contains(&t.id) && self.is_piece(t, text) && !input.allows(t.id, &original(word, &range(t)))
         };
-        if tokens.iter().any(forbidden) { self.apart(text, script) } else { Ok(tokens) }
+        if tokens.iter().any(forbidden) { self.apart(text, input) } else { Ok(tokens) }
     }
 
-    fn apart(&self, text: &str, script: &Script<'_>) -> tokenizers::Result<Vec<Token>> {
+    fn apart(&self, text: &str, input: &TokenizerInput<'_>) -> tokenizers::Result<Vec<Token>> {
         let tokens = self.inner.get_model().tokenize(text)?;
-        let guarded = |t: &&Token| script.guarded().contains(&t.id) && self.is_piece(t, text);
+        let guarded = |t: &&Token| input.guarded().contains(&t.id) && self.is_piece(t, text);
         let Some(piece) = tokens.iter().find(guarded) else { return Ok(tokens) };
         let first = text[range(piece)].chars().next().map_or(0, char::len_utf8);
         let at = piece.offsets.0 + first;
         if at >= piece.offsets.1 {
             return Err(format!("the control token `{}` is a single character of the text", piece.value).into());
         }
-        let mut apart = self.apart(&text[..at], script)?;
-        apart.extend(self.apart(&text[at..], script)?);
+        let mut apart = self.apart(&text[..at], input)?;
+        apart.extend(self.apart(&text[at..], input)?);
         Ok(apart)
     }
 
@@ -85,19 +83,19 @@ impl LibraryTokenizer {
         piece.is_some_and(|piece| text.get(range(token)) == Some(piece.as_str()))
     }
 
-    fn ids(&self, script: &Script<'_>) -> tokenizers::Result<Vec<u32>> {
-        let mut text = PreTokenizedString::from(script.text());
-        text.split(|_, part| self.cut(&part, Form::Raw, script))?;
+    fn ids(&self, input: &TokenizerInput<'_>) -> tokenizers::Result<Vec<u32>> {
+        let mut text = PreTokenizedString::from(input.text());
+        text.split(|_, part| self.cut(&part, Form::Raw, input))?;
         text.split(|_, mut part| {
             if let Some(normalizer) = self.inner.get_normalizer() {
                 normalizer.normalize(&mut part)?;
             }
-            self.cut(&part, Form::Normalized, script)
+            self.cut(&part, Form::Normalized, input)
         })?;
         if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
             pre_tokenizer.pre_tokenize(&mut text)?;
         }
-        text.tokenize(|word| self.word(word, script))?;
+        text.tokenize(|word| self.word(word, input))?;
         let words = text.get_splits(OffsetReferential::Normalized, OffsetType::None);
         Ok(words.into_iter().filter_map(|(_, _, tokens)| tokens.as_ref()).flatten().map(|token| token.id).collect())
     }
@@ -115,8 +113,8 @@ fn original(part: &NormalizedString, range: &Range<usize>) -> Range<usize> {
 }
 
 impl Tokenizer for LibraryTokenizer {
-    fn encode(&self, script: &Script<'_>) -> Result<Vec<u32>> {
-        self.ids(script).map_err(library)
+    fn encode(&self, input: &TokenizerInput<'_>) -> Result<Vec<u32>> {
+        self.ids(input).map_err(library)
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String> {

@@ -1,8 +1,8 @@
 //! Text to token ids and back, for the tokenizer formats that models are published with.
 //!
 //! A format is one file here and one line in the registry of `tokenizer_registry`. What a family of models adds in code is a
-//! [`Convention`]. A text comes as a
-//! [`Script`], which knows whose words are whose: control tokens (`<|im_end|>` and the like) come out of what a chat template
+//! [`Convention`]. "The reference" is the Python library `transformers`. A text comes as a [`TokenizerInput`], which knows
+//! whose words are whose: control tokens (`<|im_end|>` and the like) come out of what a chat template
 //! wrote, never out of a person's words, see [`crate::data::chat`].
 
 mod added_tokens;
@@ -32,6 +32,6 @@ pub use added_tokens::AddedTokens;
 pub use convention::Convention;
 pub use library_tokenizer::LibraryTokenizer;
 pub use model_files::Files;
-pub use pretrained_tokenizer::TextModel;
-pub use tokenizer_input::Script;
+pub use pretrained_tokenizer::PretrainedTokenizer;
+pub use tokenizer_input::TokenizerInput;
 pub use tokenizer_trait::Tokenizer;

@@ -6,7 +6,7 @@ use crate::base::error::{Error, Result};
 
 /// A double-array trie (Aoe 1989; laid out as by darts-clone) from what is replaced to the place of its replacement among
 /// NUL-terminated strings.
-pub struct Charsmap {
+pub struct PrecompiledCharsmap {
     units: Vec<u32>,
     replacements: String,
 }
@@ -29,7 +29,7 @@ fn broken() -> Error {
         .help("fetch the file again, and compare it with its publisher's hash")
 }
 
-impl Charsmap {
+impl PrecompiledCharsmap {
     /// `bytes`: size of the trie in bytes (little-endian), trie, replacements.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ impl Charsmap {
     /// The same, as JSON carries the bytes.
     ///
     /// # Errors
-    /// Those of [`Charsmap::new`], and if `text` isn't base64.
+    /// Those of [`PrecompiledCharsmap::new`], and if `text` isn't base64.
     pub fn from_base64(text: &str) -> Result<Self> {
         Self::new(&STANDARD.decode(text).map_err(|_| broken())?)
     }

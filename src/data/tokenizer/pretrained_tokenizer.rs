@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use super::{convention::Convention, tokenizer_config::TokenizerConfig, tokenizer_trait::Tokenizer};
 
 /// A tokenizer with what its model's files say about chats.
-pub struct TextModel {
+pub struct PretrainedTokenizer {
     /// The format, as shown in messages and artifacts: `gguf gpt2/smollm`, `tokenizer.json BPE`.
     pub kind: String,
     pub tokenizer: Box<dyn Tokenizer>,
@@ -18,13 +18,16 @@ pub struct TextModel {
     pub separate_answers: bool,
 }
 
-impl fmt::Debug for TextModel {
+impl fmt::Debug for PretrainedTokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TextModel").field("kind", &self.kind).field("context", &self.context).finish_non_exhaustive()
+        f.debug_struct("PretrainedTokenizer")
+            .field("kind", &self.kind)
+            .field("context", &self.context)
+            .finish_non_exhaustive()
     }
 }
 
-impl TextModel {
+impl PretrainedTokenizer {
     /// A tokenizer with what `config` says, or else its family's `convention`.
     pub(super) fn new(
         kind: String,

@@ -35,6 +35,7 @@ pub struct SpecialTokens {
 }
 
 impl SpecialTokens {
+    /// Takes over what another file names.
     pub fn override_with(&mut self, other: Self) {
         self.named.extend(other.named);
         if !other.nameless.is_empty() {
@@ -59,6 +60,7 @@ impl SpecialTokens {
         }
     }
 
+    /// The texts of all tokens.
     pub fn contents(&self) -> BTreeSet<&str> {
         self.named.values().chain(&self.nameless).map(|token| token.content.as_str()).collect()
     }

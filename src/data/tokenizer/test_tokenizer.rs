@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use candle_core::quantized::gguf_file::Value;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use super::{gguf_vocabulary, pretrained_tokenizer::TextModel};
+use super::{gguf_vocabulary, pretrained_tokenizer::PretrainedTokenizer};
 
 pub fn texts(values: &[&str]) -> Value {
     Value::Array(values.iter().map(|v| Value::String((*v).to_owned())).collect())
@@ -34,6 +34,6 @@ pub fn metadata(pre: &str, template: &str) -> HashMap<String, Value> {
     ])
 }
 
-pub fn model(pre: &str, template: &str) -> TextModel {
+pub fn model(pre: &str, template: &str) -> PretrainedTokenizer {
     gguf_vocabulary::text_model(&metadata(pre, template)).unwrap()
 }

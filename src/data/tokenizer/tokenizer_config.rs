@@ -14,6 +14,7 @@ use super::{
 };
 use crate::base::error::{At, IoAt, Result};
 
+/// The file in which most of it stands.
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
@@ -80,6 +81,7 @@ impl TokenizerConfig {
         })
     }
 
+    /// Whether the reference reads the tokenizer with this class.
     pub fn is_of(&self, class: &str) -> bool {
         self.class.as_deref() == Some(class)
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{convention::Convention, model_files::Files, pretrained_tokenizer::TextModel};
+use super::{convention::Convention, model_files::Files, pretrained_tokenizer::PretrainedTokenizer};
 use crate::base::error::Result;
 
 /// Where a tokenizer comes from.
@@ -30,5 +30,5 @@ pub trait TokenizerFormat: Sync {
     ///
     /// # Errors
     /// If the file is damaged or uses what isn't supported.
-    fn load(&self, path: &Path, origin: &Origin<'_>) -> Result<TextModel>;
+    fn load(&self, path: &Path, origin: &Origin<'_>) -> Result<PretrainedTokenizer>;
 }

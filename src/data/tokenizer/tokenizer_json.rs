@@ -7,7 +7,7 @@ use tokenizers::models::ModelWrapper;
 
 use super::{
     library_tokenizer::LibraryTokenizer,
-    pretrained_tokenizer::TextModel,
+    pretrained_tokenizer::PretrainedTokenizer,
     special_tokens::check_id,
     tokenizer_config::TokenizerConfig,
     tokenizer_format::{Origin, TokenizerFormat},
@@ -28,7 +28,7 @@ impl TokenizerFormat for TokenizerJson {
         TOKENIZER
     }
 
-    fn load(&self, path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
+    fn load(&self, path: &Path, origin: &Origin<'_>) -> Result<PretrainedTokenizer> {
         let bytes = std::fs::read(path).io_at("read", path)?;
         let config = TokenizerConfig::read(origin.files, None)?;
         let mut inner = tokenizer(&bytes, &config).at(TOKENIZER)?;
@@ -40,7 +40,7 @@ impl TokenizerFormat for TokenizerJson {
             ModelWrapper::Unigram(_) => "Unigram",
         };
         let tokenizer = Box::new(LibraryTokenizer::new(inner));
-        Ok(TextModel::new(format!("{TOKENIZER} {model}"), tokenizer, config, origin.convention))
+        Ok(PretrainedTokenizer::new(format!("{TOKENIZER} {model}"), tokenizer, config, origin.convention))
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use crate::data::tokenizer::{
         model_files::{Files, MODEL_CONFIG},
-        tokenizer_input::Script,
+        tokenizer_input::TokenizerInput,
     };
 
     fn files(dir: &Path, contents: &[(&str, &str)]) -> Files {
@@ -134,14 +134,14 @@ mod tests {
                 (MODEL_CONFIG, r#"{"max_position_embeddings": 7}"#),
             ],
         );
-        let m = TextModel::load(&files, None).unwrap();
+        let m = PretrainedTokenizer::load(&files, None).unwrap();
         assert_eq!(m.kind, "tokenizer.json WordLevel");
         assert_eq!(m.eos(), Some(3));
         assert_eq!(m.context, Some(7));
         assert_eq!(m.chat_template.as_deref(), Some("d"));
         assert_eq!(m.tokenizer.vocab_size(), 5);
         assert_eq!(m.tokenizer.encode_words("good <end> <tool>good").unwrap(), [1, 0, 2, 0, 0, 0, 0, 1]);
-        let template = Script::new("good <end> <tool>good", Vec::new(), m.tokenizer.added().control());
+        let template = TokenizerInput::new("good <end> <tool>good", Vec::new(), m.tokenizer.added().control());
         assert_eq!(m.tokenizer.encode(&template).unwrap(), [1, 3, 4, 1]);
         assert_eq!(m.tokenizer.decode(&[1, 3]).unwrap(), "good <end>");
         assert_eq!(m.tokenizer.decode(&[1, 99]).unwrap(), "good\u{fffd}");
@@ -156,7 +156,7 @@ mod tests {
               {"id": 1, "content": "ab", "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}],
             "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["ab", -1.0], ["a", -2.0], ["b", -2.0]]}}"#;
         let files = files(dir.path(), &[(TOKENIZER, text)]);
-        let m = TextModel::load(&files, None).unwrap();
+        let m = PretrainedTokenizer::load(&files, None).unwrap();
         assert_eq!(m.tokenizer.encode_words("bab").unwrap(), [3, 2, 3]);
         assert_eq!(m.tokenizer.encode_words("x").unwrap(), [0]);
     }
@@ -165,11 +165,13 @@ mod tests {
     fn damaged_files() {
         let dir = tempfile::tempdir().unwrap();
         let cut = files(dir.path(), &[(TOKENIZER, &WORDS[..200])]);
-        assert!(TextModel::load(&cut, None).unwrap_err().message.starts_with("tokenizer.json:"));
+        assert!(PretrainedTokenizer::load(&cut, None).unwrap_err().message.starts_with("tokenizer.json:"));
         let two = r#"{"eos_token": "</s>", "eos_token": "<end>"}"#;
         let twice = files(dir.path(), &[(TOKENIZER, WORDS), ("tokenizer_config.json", two)]);
-        assert!(TextModel::load(&twice, None).unwrap_err().message.contains("`eos_token` is there twice"));
+        assert!(PretrainedTokenizer::load(&twice, None).unwrap_err().message.contains("`eos_token` is there twice"));
         let bad_config = files(dir.path(), &[(TOKENIZER, WORDS), ("tokenizer_config.json", "{")]);
-        assert!(TextModel::load(&bad_config, None).unwrap_err().message.starts_with("tokenizer_config.json:"));
+        assert!(
+            PretrainedTokenizer::load(&bad_config, None).unwrap_err().message.starts_with("tokenizer_config.json:")
+        );
     }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::precompiled_charsmap::Charsmap;
+use super::precompiled_charsmap::PrecompiledCharsmap;
 use crate::base::error::{Error, Result};
 
 /// A kind of part: its name and its keys, next to `type`.
@@ -142,7 +142,7 @@ fn sound(value: &Value, name: &str) -> Result<()> {
     match name {
         "Precompiled" => {
             let text = value["precompiled_charsmap"].as_str().unwrap_or_default();
-            Charsmap::from_base64(text).map(drop)
+            PrecompiledCharsmap::from_base64(text).map(drop)
         }
         "FixedLength" if value["length"].as_u64() == Some(0) => Err(Error::input("`length` is 0")),
         "Split" | "Replace" => pattern(&value["pattern"]),

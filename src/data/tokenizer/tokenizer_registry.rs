@@ -3,7 +3,7 @@
 use super::{
     convention::Convention,
     model_files::Files,
-    pretrained_tokenizer::TextModel,
+    pretrained_tokenizer::PretrainedTokenizer,
     tokenizer_format::{Origin, TokenizerFormat},
 };
 use crate::base::error::{Error, Result};
@@ -16,7 +16,7 @@ const FORMATS: &[&dyn TokenizerFormat] = &[
     &super::gguf_vocabulary::GgufVocabulary,
 ];
 
-impl TextModel {
+impl PretrainedTokenizer {
     /// Reads the tokenizer among a model's `files`; `convention` is that of its family ([`Convention::of`]).
     ///
     /// # Errors
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn no_tokenizer() {
         let files = Files::from([("model.safetensors".to_owned(), PathBuf::from("x"))]);
-        let e = TextModel::load(&files, None).unwrap_err();
+        let e = PretrainedTokenizer::load(&files, None).unwrap_err();
         assert!(e.message.contains("model.safetensors"), "{e}");
         assert!(e.help.unwrap().contains("tokenizer.json"));
     }

@@ -1,13 +1,13 @@
 //! What every tokenizer does: text to ids and back.
 
-use super::{added_tokens::AddedTokens, tokenizer_input::Script};
+use super::{added_tokens::AddedTokens, tokenizer_input::TokenizerInput};
 use crate::base::error::Result;
 
 /// A tokenizer of any format.
 pub trait Tokenizer: Send + Sync {
     /// Ids of a text as the reference cuts it, but for control tokens in a person's words, which stay text. No beginning
     /// or end token is added.
-    fn encode(&self, script: &Script<'_>) -> Result<Vec<u32>>;
+    fn encode(&self, input: &TokenizerInput<'_>) -> Result<Vec<u32>>;
 
     /// The text of `ids`, control tokens included. A model's output layer may have more rows than its tokenizer has ids
     /// (ChatGLM2's has 65,024 for 64,794): those that stand for nothing are shown as U+FFFD.
@@ -21,6 +21,6 @@ pub trait Tokenizer: Send + Sync {
 
     /// Ids of a person's words.
     fn encode_words(&self, words: &str) -> Result<Vec<u32>> {
-        self.encode(&Script::quoted(words, self.added().control()))
+        self.encode(&TokenizerInput::content_only(words, self.added().control()))
     }
 }

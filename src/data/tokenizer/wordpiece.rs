@@ -14,7 +14,7 @@ use tokenizers::{
 
 use super::{
     library_tokenizer::{LibraryTokenizer, library},
-    pretrained_tokenizer::TextModel,
+    pretrained_tokenizer::PretrainedTokenizer,
     tokenizer_config::TokenizerConfig,
     tokenizer_format::{Origin, TokenizerFormat},
 };
@@ -33,11 +33,11 @@ impl TokenizerFormat for VocabTxt {
         FILE
     }
 
-    fn load(&self, path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
+    fn load(&self, path: &Path, origin: &Origin<'_>) -> Result<PretrainedTokenizer> {
         let text = std::fs::read_to_string(path).io_at("read", path)?;
         let config = TokenizerConfig::read(origin.files, Some(CLASS))?;
         let tokenizer = Box::new(LibraryTokenizer::new(word_piece(&text, &config).at(FILE)?));
-        Ok(TextModel::new(format!("{FILE} WordPiece"), tokenizer, config, origin.convention))
+        Ok(PretrainedTokenizer::new(format!("{FILE} WordPiece"), tokenizer, config, origin.convention))
     }
 }
 
@@ -85,16 +85,16 @@ mod tests {
         texts.iter().map(|(name, _)| ((*name).to_owned(), dir.join(name))).collect()
     }
 
-    fn load(vocab: &str, config: &str) -> Result<TextModel> {
+    fn load(vocab: &str, config: &str) -> Result<PretrainedTokenizer> {
         let dir = tempfile::tempdir().unwrap();
-        TextModel::load(&files(dir.path(), vocab, config), Convention::of("bert").as_ref())
+        PretrainedTokenizer::load(&files(dir.path(), vocab, config), Convention::of("bert").as_ref())
     }
 
     #[test]
     fn words_are_cut_as_the_configuration_says() {
         let uncased = load(VOCAB, "{}").unwrap();
         assert_eq!((uncased.kind.as_str(), uncased.context), ("vocab.txt WordPiece", Some(9)));
-        let ids = |m: &TextModel, text: &str| m.tokenizer.encode_words(text).unwrap();
+        let ids = |m: &PretrainedTokenizer, text: &str| m.tokenizer.encode_words(text).unwrap();
         assert_eq!(ids(&uncased, "A Goodly  film! 好好 Café zzz"), [5, 7, 8, 6, 9, 10, 10, 11, 1]);
         assert_eq!(uncased.tokenizer.decode(&[5, 7, 8, 6]).unwrap(), "a goodly film");
         let cased = load(&VOCAB.replace('\n', "\r\n"), r#"{"do_lower_case": false}"#).unwrap();
@@ -132,12 +132,12 @@ mod tests {
         };
         let model = |names: &[&str]| {
             let files = names.iter().map(|n| ((*n).to_owned(), folder.join(n))).collect();
-            TextModel::load(&files, Convention::of("bert").as_ref()).unwrap()
+            PretrainedTokenizer::load(&files, Convention::of("bert").as_ref()).unwrap()
         };
         let (ours, theirs) = (model(&[FILE, TOKENIZER_CONFIG]), model(&["tokenizer.json", TOKENIZER_CONFIG]));
         for text in [
             "Hello, World! It's 12.50$ (really).",
-            "naïve Ångström ½ ﬁ — “quoted” … ١٢٣",
+            "naïve Ångström ½ ﬁ — “content” … ١٢٣",
             "我今天很开心！ mixed 中文 text 日本語 한국어",
             "great movie 😀👍🏽!! \u{200d}\u{feff}\u{0}\ttabs\nlines",
             "[CLS] [SEP] ##ing aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",

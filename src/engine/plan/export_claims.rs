@@ -142,7 +142,7 @@ fn reserved(name: &str) -> Option<&'static str> {
     if name.split('/').any(ours) {
         return Some("emopipe keeps files of that name beside what it exports");
     }
-    names::problem(name)
+    names::why_impossible(name)
 }
 
 /// Two paths that could be one file on some filesystem are one place: letters of either case and composed or not are the

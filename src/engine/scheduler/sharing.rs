@@ -1,18 +1,19 @@
-//! What the scheduler and the remote store have to say to each other.
+//! What a run has to do with the remote store: results that are fetched, and results that are sent.
 
 use std::{
     collections::HashSet,
     time::{Duration, Instant},
 };
 
-use super::{Scheduler, Signal};
+use super::{event_log::EventLog, run_context::RunContext, run_summary::RemoteSummary};
 use crate::{
     base::{
         digest::Digest,
         error::{Category, Error, Result},
     },
     engine::journal::Event,
-    remote::{Pulled, Pushed},
+    remote::{Pulled, Pushed, Remote},
+    store::ActionResult,
 };
 
 /// How often the journal hears of results that are still being sent when all else is done.
@@ -20,116 +21,122 @@ const PUSHING: Duration = Duration::from_secs(1);
 /// How long an interrupted run waits for transfers to end by themselves.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// What a run had to do with its remote store.
-#[derive(Debug, Default)]
-pub struct RemoteSummary {
-    /// Results, all of which count as reused, and bytes.
-    pub pulled: (usize, u64),
-    pub pushed: (usize, u64),
-    /// What the remote hasn't got, and why.
-    pub unpushed: Vec<(String, Error)>,
-}
-
-/// The remote store's part of a run.
-#[derive(Default)]
-pub(super) struct Sharing {
+/// The remote store's part of a run; nothing happens where there is none.
+pub struct Sharing<'a> {
+    cx: &'a RunContext<'a>,
     /// Actions whose results matter to this run: the selected ones and what they are made from.
     wanted: HashSet<usize>,
     /// Results of earlier runs that the remote hasn't got yet.
-    owed: HashSet<Digest>,
-    pub(super) pulling: HashSet<usize>,
+    pending: HashSet<Digest>,
+    pulling: HashSet<usize>,
     pushing: HashSet<usize>,
+    /// When the journal last heard of what is being sent.
     told: Option<Instant>,
-    pub(super) stopped: Option<Instant>,
-    pub(super) summary: RemoteSummary,
+    stopped: Option<Instant>,
+    /// Whether the user wants it to end now.
+    hurried: bool,
+    summary: RemoteSummary,
 }
 
-impl Scheduler<'_> {
-    pub(super) fn prepare_sharing(&mut self) -> Result<()> {
-        let mut open: Vec<usize> = self.selected.iter().copied().collect();
+impl<'a> Sharing<'a> {
+    /// # Errors
+    /// If the store's list of what is still to be sent can't be read.
+    pub fn new(cx: &'a RunContext<'a>) -> Result<Self> {
+        let mut wanted = HashSet::new();
+        let mut open: Vec<usize> = cx.selected.iter().copied().collect();
         while let Some(i) = open.pop() {
-            if self.sharing.wanted.insert(i) {
-                open.extend(self.plan.inputs(i));
+            if wanted.insert(i) {
+                open.extend(cx.plan.inputs(i));
             }
         }
-        if self.pushes() {
-            self.sharing.owed = self.store.unsent()?;
-        }
-        Ok(())
-    }
-
-    fn pushes(&self) -> bool {
-        self.options.remote.as_ref().is_some_and(|remote| remote.settings().push)
+        Ok(Self {
+            cx,
+            wanted,
+            pending: if push_target(cx).is_some() { cx.store.pending_pushes()? } else { HashSet::new() },
+            pulling: HashSet::new(),
+            pushing: HashSet::new(),
+            told: None,
+            stopped: None,
+            hurried: false,
+            summary: RemoteSummary::default(),
+        })
     }
 
     /// Notes that the result of `key`, which is about to be computed, is to be sent.
-    pub(super) fn owe(&self, key: &Digest) -> Result<()> {
-        if self.pushes() { self.store.mark_unsent(key) } else { Ok(()) }
+    ///
+    /// # Errors
+    /// If that can't be written down.
+    pub fn mark_pending_push(&self, key: &Digest) -> Result<()> {
+        if push_target(self.cx).is_some() { self.cx.store.mark_pending_push(key) } else { Ok(()) }
     }
 
-    pub(super) fn push_what_is_owed(&mut self, i: usize, key: Digest) {
-        if self.sharing.owed.contains(&key) {
-            self.push(i, key);
-        }
-    }
-
-    /// Asks the remote store for a result, where there is one to ask; the answer is a signal.
-    pub(super) fn pull(&mut self, i: usize, key: Digest) -> bool {
-        let Some(remote) = self.options.remote.as_ref().filter(|r| r.settings().pull) else { return false };
-        if self.forced.contains(&i) || !self.sharing.wanted.contains(&i) || self.stops_seen > 0 {
+    /// Asks the remote store for a result, where there is one to ask; `then` gets the answer.
+    pub fn pull(&mut self, i: usize, key: Digest, then: impl FnOnce(Result<Pulled>) + Send + 'static) -> bool {
+        let Some(remote) = self.cx.options.remote.as_ref().filter(|remote| remote.settings().pull) else {
+            return false;
+        };
+        if self.cx.forced.contains(&i) || !self.wanted.contains(&i) || self.stopped.is_some() {
             return false;
         }
-        self.sharing.pulling.insert(i);
-        let send = self.send.clone();
-        let then = move |answer| drop(send.send((i, Signal::Pulled(answer))));
-        remote.pull(self.store, key, &self.plan.identity(i), then);
+        self.pulling.insert(i);
+        remote.pull(self.cx.store, key, &self.cx.plan.identity(i), then);
         true
     }
 
-    pub(super) fn pulled(&mut self, i: usize, answer: Result<Pulled>) -> Result<()> {
-        self.sharing.pulling.remove(&i);
-        let action = self.plan.actions[i].name.clone();
-        let key = self.preimage(i).map(|preimage| preimage.key());
+    /// The result that came, if one did.
+    pub fn pulled(
+        &mut self,
+        i: usize,
+        key: Option<Digest>,
+        answer: Result<Pulled>,
+        log: &mut EventLog,
+    ) -> Option<(Digest, ActionResult)> {
+        self.pulling.remove(&i);
+        let action = self.cx.name(i);
         match (answer, key) {
-            (Ok(Pulled::Found { outcome, bytes }), Some(key)) => {
-                self.reused += usize::from(self.selected.contains(&i));
-                let (results, total) = &mut self.sharing.summary.pulled;
-                (*results, *total) = (*results + 1, *total + bytes);
-                self.emit(Event::Pulled { action: action.clone(), key, bytes });
-                self.emit(Event::Reused { action, key, artifact: outcome.artifact });
-                let next = self.done(i, key, &outcome)?;
-                return self.inputs_known(next);
+            (Ok(Pulled::Found { result, bytes }), Some(key)) => {
+                count(&mut self.summary.pulled, bytes);
+                log.emit(Event::Pulled { action, key, bytes });
+                return Some((key, result));
             }
             (Ok(Pulled::Damaged(why)), _) => {
                 let error = Error::environment(format!("the remote's result is damaged: {why}"));
-                self.emit(Event::RemoteFailed { action, error });
+                log.emit(Event::RemoteFailed { action, error });
             }
             (Err(error), _) if error.category != Category::Interrupted => {
-                self.emit(Event::RemoteFailed { action, error });
+                log.emit(Event::RemoteFailed { action, error });
             }
             _ => {}
         }
-        self.not_in_store(i);
-        Ok(())
+        None
     }
 
-    pub(super) fn push(&mut self, i: usize, key: Digest) {
-        let Some(remote) = self.options.remote.as_ref().filter(|r| r.settings().push) else { return };
+    pub fn nothing_comes(&self) -> bool {
+        self.pulling.is_empty()
+    }
+
+    /// Whether an earlier run has made this result, and couldn't send it.
+    pub fn is_pending(&self, key: &Digest) -> bool {
+        self.pending.contains(key)
+    }
+
+    /// Sends a result, where there is a remote that takes it; `then` gets the answer.
+    pub fn push(&mut self, i: usize, key: Digest, then: impl FnOnce(Result<Pushed>) + Send + 'static) {
+        let Some(remote) = push_target(self.cx) else { return };
         // What was only vouched for here is nobody else's result.
-        if self.store.acceptance(&key).is_some() {
+        if self.cx.store.acceptance(&key).is_some() {
             return;
         }
-        self.sharing.pushing.insert(i);
-        let send = self.send.clone();
-        remote.push(self.store, key, false, move |answer| drop(send.send((i, Signal::Pushed(answer)))));
+        self.pushing.insert(i);
+        remote.push(self.cx.store, key, false, then);
     }
 
-    pub(super) fn pushed(&mut self, i: usize, answer: Result<Pushed>) {
-        if !self.sharing.pushing.remove(&i) {
+    /// Notes what became of a result that was sent.
+    pub fn pushed(&mut self, i: usize, key: Option<Digest>, answer: Result<Pushed>, log: &mut EventLog) {
+        if !self.pushing.remove(&i) {
             return;
         }
-        let action = self.plan.actions[i].name.clone();
-        let key = self.preimage(i).map(|preimage| preimage.key());
+        let action = self.cx.name(i);
         let sent = match answer {
             Ok(Pushed::Differs) => Err(Error::environment(
                 "the remote has another result for the same inputs and parameters, which stays there",
@@ -139,38 +146,59 @@ impl Scheduler<'_> {
             Ok(Pushed::Present) => Ok(None),
             Err(error) => Err(error),
         };
-        let settled = sent.and_then(|bytes| key.map_or(Ok(()), |key| self.store.mark_sent(&key)).map(|()| bytes));
+        let settled =
+            sent.and_then(|bytes| key.map_or(Ok(()), |key| self.cx.store.clear_pending_push(&key)).map(|()| bytes));
         let error = match (settled, key) {
             (Ok(Some(bytes)), Some(key)) => {
-                let (results, total) = &mut self.sharing.summary.pushed;
-                (*results, *total) = (*results + 1, *total + bytes);
-                return self.emit(Event::Pushed { action, key, bytes });
+                count(&mut self.summary.pushed, bytes);
+                return log.emit(Event::Pushed { action, key, bytes });
             }
             (Ok(_), _) => return,
             (Err(error), _) => error,
         };
         if error.category != Category::Interrupted {
-            self.emit(Event::RemoteFailed { action: action.clone(), error: error.clone() });
+            log.emit(Event::RemoteFailed { action: action.clone(), error: error.clone() });
         }
-        self.sharing.summary.unpushed.push((action, error));
+        self.summary.unpushed.push((action, error));
+    }
+
+    /// Lets transfers end; `now` if the user doesn't want to wait for them.
+    pub fn stop(&mut self, now: bool) {
+        if let Some(remote) = &self.cx.options.remote {
+            remote.cancel();
+        }
+        self.stopped.get_or_insert_with(Instant::now);
+        self.hurried |= now;
     }
 
     /// Whether no result is on its way to the remote store any more. An interrupted run doesn't wait for long.
-    pub(super) fn all_sent(&mut self) -> bool {
-        let Some(remote) = &self.options.remote else { return true };
-        let results = self.sharing.pushing.len();
-        if results > 0 && self.sharing.stopped.is_some_and(|t| t.elapsed() > GRACE || self.stops_seen > 1) {
-            let mut left: Vec<usize> = self.sharing.pushing.drain().collect();
+    pub fn all_sent(&mut self, log: &mut EventLog) -> bool {
+        let Some(remote) = &self.cx.options.remote else { return true };
+        let results = self.pushing.len();
+        if results > 0 && self.stopped.is_some_and(|time| time.elapsed() > GRACE || self.hurried) {
+            let mut left: Vec<usize> = self.pushing.drain().collect();
             left.sort_unstable();
-            let name = |i: usize| (self.plan.actions[i].name.clone(), Error::interrupted("stopped on request"));
-            self.sharing.summary.unpushed.extend(left.into_iter().map(name));
+            let unpushed = |i: usize| (self.cx.name(i), Error::interrupted("stopped on request"));
+            self.summary.unpushed.extend(left.into_iter().map(unpushed));
             return true;
         }
-        if results > 0 && self.sharing.told.is_none_or(|t| t.elapsed() >= PUSHING) {
-            self.sharing.told = Some(Instant::now());
+        if results > 0 && self.told.is_none_or(|time| time.elapsed() >= PUSHING) {
+            self.told = Some(Instant::now());
             let (_, sent) = remote.traffic();
-            self.emit(Event::Pushing { results, sent });
+            log.emit(Event::Pushing { results, sent });
         }
         results == 0
     }
+
+    pub fn summary(&mut self) -> RemoteSummary {
+        std::mem::take(&mut self.summary)
+    }
+}
+
+fn push_target<'a>(cx: &RunContext<'a>) -> Option<&'a Remote> {
+    cx.options.remote.as_ref().filter(|remote| remote.settings().push)
+}
+
+fn count((results, total): &mut (usize, u64), bytes: u64) {
+    (*results, *total) = (*results + 1, *total + bytes);
 }

@@ -2,7 +2,12 @@
 
 use candle_core::{Tensor, Var};
 
-use super::{Adapter, Head, LowRank, SavedAdapter};
+use serde_json::Value;
+
+use super::{
+    adapter::{Adapter, LowRank, SavedAdapter},
+    head::Head,
+};
 use crate::base::error::Result;
 
 /// What evaluation sees of an adapter.
@@ -33,7 +38,11 @@ impl Adapter for DetachedAdapter<'_> {
         self.0.peft_type()
     }
 
-    fn facts(&self) -> Vec<(&'static str, f64)> {
+    fn wraps_no_layer(&self) -> bool {
+        self.0.wraps_no_layer()
+    }
+
+    fn facts(&self) -> Vec<(&'static str, Value)> {
         self.0.facts()
     }
 

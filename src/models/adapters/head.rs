@@ -4,16 +4,9 @@
 //! of its last token, as in ChatGLM's own model for sequence classification; of an encoder its pooled state. The loss is the
 //! cross-entropy over the labels.
 
-use std::collections::BTreeMap;
+use candle_core::{Result as Candle, Tensor, Var};
 
-use candle_core::{Device, Result as Candle, Tensor, Var};
-use serde_json::json;
-
-use super::{
-    Adapter, LowRank, SavedAdapter,
-    peft::{self, Tensors},
-    ptuning2::{self, linear},
-};
+use super::{peft::Tensors, trained_linear::linear};
 use crate::{
     base::error::{Error, Result},
     models::{
@@ -58,19 +51,19 @@ impl Head {
         self.bias.elem_count()
     }
 
-    /// Logits of [`Backbone::summaries`] (`[samples, hidden]`): `[samples, labels]`.
-    pub fn logits(&self, summaries: &Tensor) -> Result<Tensor> {
-        Ok(linear(summaries, &self.weight, &self.bias)?)
+    /// Logits of [`Backbone::pooled_output`] (`[samples, hidden]`): `[samples, labels]`.
+    pub fn logits(&self, pooled_output: &Tensor) -> Result<Tensor> {
+        Ok(linear(pooled_output, &self.weight, &self.bias)?)
     }
 
-    /// Negative log-likelihood (natural logarithm) of label `targets[i]` at row `i` of `summaries`: `[samples]`.
-    pub fn nll(&self, summaries: &Tensor, targets: &[u32]) -> Result<Tensor> {
-        let samples = summaries.dim(0)?;
+    /// Negative log-likelihood (natural logarithm) of label `targets[i]` at row `i` of `pooled_output`: `[samples]`.
+    pub fn nll(&self, pooled_output: &Tensor, targets: &[u32]) -> Result<Tensor> {
+        let samples = pooled_output.dim(0)?;
         if samples != targets.len() || targets.iter().any(|t| *t as usize >= self.labels()) {
             let (targets, labels) = (targets.len(), self.labels());
             return Err(Error::internal(format!("{samples} samples, {targets} targets, {labels} labels")));
         }
-        Ok(cross_entropy(&self.logits(summaries)?, targets)?)
+        Ok(cross_entropy(&self.logits(pooled_output)?, targets)?)
     }
 
     /// The head among an adapter's tensors, if there is one.
@@ -98,7 +91,12 @@ impl Head {
         name == backbone.head_name() || NAMES.contains(&name)
     }
 
-    fn named(&self) -> [(&'static str, &Var); 2] {
+    /// Path of the layer in saved weights.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(super) fn named(&self) -> [(&'static str, &Var); 2] {
         [("weight", &self.weight), ("bias", &self.bias)]
     }
 }
@@ -110,34 +108,7 @@ const DECODERS: &str = "score";
 const NAMES: [&str; 2] = ["classifier", DECODERS];
 
 /// Where PEFT keeps a head beside an adapter that wraps layers (LoRA), and beside one that doesn't (a prefix).
-const PLACES: [&str; 2] = ["base_model.model.", "base_model."];
-
-/// `bare` with a head in PEFT's format for sequence classification (`SEQ_CLS`). PEFT has no format for a head alone; its
-/// configuration then has `peft_type` null.
-fn save_with(bare: Option<SavedAdapter>, head: &Head, base_model: &str) -> Result<SavedAdapter> {
-    let (mut config, mut tensors) = match bare {
-        Some(bare) => {
-            let tensors = candle_core::safetensors::load_buffer(&bare.weights, &Device::Cpu)?;
-            (serde_json::from_slice(&bare.config)?, tensors.into_iter().collect::<BTreeMap<_, _>>())
-        }
-        None => {
-            let config = json!({ "peft_type": null, "base_model_name_or_path": base_model, "inference_mode": true });
-            (config, BTreeMap::new())
-        }
-    };
-    config["task_type"] = json!(peft::SEQUENCES);
-    let [wrapped, beside] = PLACES;
-    let place = if config["peft_type"] == ptuning2::PEFT_TYPE {
-        beside
-    } else {
-        config["modules_to_save"] = json!([head.name]);
-        wrapped
-    };
-    for (name, var) in head.named() {
-        tensors.insert(format!("{place}{}.{name}", head.name), var.as_detached_tensor());
-    }
-    Ok(SavedAdapter { config: peft::pretty(config)?, weights: peft::weights(&tensors)? })
-}
+pub(super) const PLACES: [&str; 2] = ["base_model.model.", "base_model."];
 
 /// `-log softmax(logits)[i, targets[i]]`: `[rows]` from `[rows, labels]`.
 fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Candle<Tensor> {
@@ -170,81 +141,12 @@ impl Backward for CrossEntropy {
     }
 }
 
-/// An adapter with a head that was trained with it; [`super::Untrained`] for a head alone.
-pub struct WithHead {
-    pub adapter: Box<dyn Adapter>,
-    pub head: Head,
-}
-
-impl Adapter for WithHead {
-    fn parameters(&self) -> Vec<(String, Var)> {
-        let head = self.head.named().map(|(name, var)| (format!("{}.{name}", self.head.name), var.clone()));
-        self.adapter.parameters().into_iter().chain(head).collect()
-    }
-
-    fn low_rank(&self, path: &str) -> Option<LowRank> {
-        self.adapter.low_rank(path)
-    }
-
-    fn prefix(&self) -> Result<Option<Vec<Tensor>>> {
-        self.adapter.prefix()
-    }
-
-    fn head(&self) -> Option<&Head> {
-        Some(&self.head)
-    }
-
-    fn method(&self) -> &'static str {
-        self.adapter.method()
-    }
-
-    fn peft_type(&self) -> Option<&'static str> {
-        self.adapter.peft_type()
-    }
-
-    fn facts(&self) -> Vec<(&'static str, f64)> {
-        self.adapter.facts()
-    }
-
-    fn save(&self, base_model: &str) -> Result<SavedAdapter> {
-        let bare = (!self.adapter.parameters().is_empty()).then(|| self.adapter.save(base_model)).transpose()?;
-        save_with(bare, &self.head, base_model)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use candle_core::Device;
-    use serde_json::{Value, json};
 
     use super::*;
-    use crate::models::{
-        Decoder, Mode, TokenTree,
-        adapters::{self, AdapterSpec, Untrained, create, load},
-        load_decoder,
-        test_models::{assert_close, assert_gradient, random, with_threads},
-    };
-
-    fn backbone() -> Decoder {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-tiny");
-        let files = ["config.json", "model.safetensors"].map(|f| (f.to_owned(), folder.join(f)));
-        load_decoder("llama", &files.into(), &Device::Cpu).unwrap()
-    }
-
-    fn spec(spec: Value) -> AdapterSpec {
-        serde_json::from_value(spec).unwrap()
-    }
-
-    fn lora() -> AdapterSpec {
-        spec(json!({ "adapter": "lora", "rank": 4, "alpha": 16.0, "target_modules": ["q_proj", "v_proj"] }))
-    }
-
-    fn with_head(spec: &AdapterSpec, backbone: &Decoder) -> WithHead {
-        let head = Head::new(3, backbone, 7).unwrap();
-        WithHead { adapter: create(spec, backbone, 7, None).unwrap(), head }
-    }
+    use crate::models::test_models::{assert_close, assert_gradient, random, with_threads};
 
     const TARGETS: [u32; 3] = [2, 0, 1];
 
@@ -274,31 +176,6 @@ mod tests {
         assert_gradient(&b, grads.get(&head.bias).unwrap(), |x| loss(&h, &w, x));
     }
 
-    /// Through the whole backbone, down to the adapter.
-    #[test]
-    fn the_adapter_gets_its_gradient_through_the_head() {
-        let backbone = backbone();
-        let mut tree = TokenTree::new();
-        let root = tree.push(None, &[1, 5, 9]);
-        let leaves = [[12, 13].as_slice(), &[40]].map(|ids| tree.push(Some(root), ids));
-        let prefix =
-            spec(json!({ "adapter": "ptuning2", "virtual_tokens": 3, "init": { "from": "normal", "std": 0.5 } }));
-        // Of LoRA the second matrix: while it is zero, the first one has no gradient.
-        for (spec, parameter) in [(lora(), 1), (prefix, 0)] {
-            let adapter = with_head(&spec, &backbone);
-            let loss = || -> Result<Tensor> {
-                let summaries = backbone.summaries(&tree, &leaves, &adapter, Mode::Eval)?;
-                Ok(adapter.head.nll(&summaries, &[2, 0])?.sum_all()?)
-            };
-            let (_, var) = adapter.parameters().swap_remove(parameter);
-            let (before, grads) = (var.copy().unwrap(), loss().unwrap().backward().unwrap());
-            assert_gradient(&before, grads.get(&var).unwrap(), |moved| {
-                var.set(moved)?;
-                Ok(loss().unwrap())
-            });
-        }
-    }
-
     #[test]
     fn threads_change_no_bit() {
         let (h, w, b) = (Var::from_tensor(&random(&[300, 64], 1)).unwrap(), random(&[5, 64], 2), random(&[5], 3));
@@ -312,37 +189,5 @@ mod tests {
             })
         };
         assert!(bits(1) == bits(3));
-    }
-
-    #[test]
-    fn saved_as_peft_does_and_read_again() {
-        let backbone = backbone();
-        let prefix = spec(json!({ "adapter": "ptuning2", "virtual_tokens": 3 }));
-        let alone = spec(json!({ "adapter": "none" }));
-        let cases = [(lora(), "base_model.model.", json!("LORA")), (prefix, "base_model.", json!("PREFIX_TUNING"))];
-        for (spec, place, kind) in cases.into_iter().chain([(alone, "base_model.model.", Value::Null)]) {
-            let adapter = with_head(&spec, &backbone);
-            let saved = adapter.save("tiny").unwrap();
-            let config: Value = serde_json::from_slice(&saved.config).unwrap();
-            assert_eq!((&config["peft_type"], &config["task_type"]), (&kind, &json!("SEQ_CLS")));
-            let tensors = candle_core::safetensors::load_buffer(&saved.weights, &Device::Cpu).unwrap();
-            assert_eq!(tensors[&format!("{place}score.weight")].dims(), [3, backbone.dims.hidden]);
-            assert_eq!(tensors[&format!("{place}score.bias")].dims(), [3]);
-
-            let loaded = load(&saved.config, &saved.weights, &backbone).unwrap();
-            let again = loaded.save("tiny").unwrap();
-            assert_eq!(again.config, saved.config);
-            // A prefix's keys are turned on their way to PEFT and back.
-            let again = candle_core::safetensors::load_buffer(&again.weights, &Device::Cpu).unwrap();
-            assert_eq!(again.len(), tensors.len());
-            tensors.iter().for_each(|(name, tensor)| assert_close(&again[name], tensor, 1e-6));
-            let other = Decoder { dims: crate::models::Dims { hidden: 8, ..backbone.dims }, ..self::backbone() };
-            if spec == AdapterSpec::None(adapters::UntrainedSpec {}) {
-                let e = load(&saved.config, &saved.weights, &other).map(drop).unwrap_err();
-                assert!(e.message.contains("score.weight") && e.help.is_some(), "{e}");
-            }
-        }
-        assert!(load(b"{}", &peft::weights(&Default::default()).unwrap(), &backbone).is_err());
-        assert!(Untrained.head().is_none());
     }
 }

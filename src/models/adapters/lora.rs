@@ -8,29 +8,90 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Adapter, CONFIG_FILE, LowRank, SavedAdapter, layer_names, matches_target,
-    peft::{self, Keys, PerLayer, Targets, Tensors},
-    unknown_target,
+    adapter::{Adapter, LowRank, SavedAdapter},
+    adapter_method::{AdapterMethod, Wrong},
+    layer_names::{layer_names, matches_target, unknown_target},
+    peft::{self, CONFIG_FILE, Keys, PerLayer, Targets, Tensors},
 };
 use crate::{
     base::error::{At, Error, Result},
-    models::{Backbone, Module, seeded},
+    models::{Backbone, BackboneShape, Module, seeded},
 };
 
+/// Low-rank updates of linear layers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub struct LoraSpec {
-    #[schemars(range(min = 1))]
+#[serde(deny_unknown_fields, default)]
+pub struct LoraOptions {
+    /// Width of the low-rank update (default 8).
     pub rank: usize,
-    /// The change is multiplied by `alpha / rank`.
+    /// The update is scaled by `alpha / rank` (default 32).
     pub alpha: f64,
-    /// Probability that an input of the change is dropped in training.
-    #[serde(default)]
-    #[schemars(range(min = 0.0, max = 0.99))]
+    /// Probability that an input of the update is dropped in training (default 0.1).
     pub dropout: f64,
-    /// Names of linear layers, or ends of their paths: `q_proj`, `self_attn.v_proj`.
-    #[schemars(length(min = 1))]
+    /// Names of the linear layers that are updated, or ends of their paths: `q_proj`, `self_attn.v_proj` (default: queries
+    /// and values, as the model's family calls them).
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "not_empty")]
     pub target_modules: Vec<String>,
+}
+
+impl Default for LoraOptions {
+    fn default() -> Self {
+        Self { rank: 8, alpha: 32.0, dropout: 0.1, target_modules: Vec::new() }
+    }
+}
+
+/// A list that is there has names: an empty one would mean the usual layers.
+fn not_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let names = Vec::deserialize(deserializer)?;
+    if names.is_empty() {
+        return Err(serde::de::Error::custom("names no layer; leave it out for the usual ones"));
+    }
+    Ok(names)
+}
+
+impl AdapterMethod for LoraOptions {
+    const KIND: &'static str = "lora";
+    const TITLE: &'static str = "LoRA";
+    const PEFT_TYPE: Option<&'static str> = Some("LORA");
+    const FACTS: &'static [&'static str] = &["rank", "alpha"];
+
+    fn check(&self) -> Result<(), Wrong> {
+        Wrong::unless_positive("rank", self.rank)?;
+        if !self.alpha.is_finite() {
+            return Err(Wrong::new("alpha", "`alpha` must be a finite number"));
+        }
+        if !(0.0..=0.99).contains(&self.dropout) {
+            return Err(Wrong::new("dropout", "`dropout` must lie between 0 and 0.99"));
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self, usual_targets: &[&str]) {
+        if self.target_modules.is_empty() {
+            self.target_modules.extend(usual_targets.iter().map(|target| (*target).to_owned()));
+        }
+    }
+
+    fn create(&self, backbone: &dyn Backbone, seed: u64, _: Option<&[u32]>) -> Result<Box<dyn Adapter>> {
+        Ok(Box::new(Lora::new(self, backbone, seed)?))
+    }
+
+    fn read(keys: &mut Keys, tensors: &mut Tensors, backbone: &dyn Backbone) -> Result<Box<dyn Adapter>> {
+        Ok(Box::new(Lora::read(keys, tensors, backbone)?))
+    }
+
+    fn trainable(&self, backbone: BackboneShape) -> u64 {
+        let changed = backbone.modules.iter().filter(|module| self.chooses(&module.path));
+        changed.map(|module| (self.rank * (module.inputs + module.outputs)) as u64).sum()
+    }
+
+    fn changes(&self, path: &str) -> bool {
+        self.chooses(path)
+    }
+
+    fn size(&mut self) -> Option<(&'static str, &mut usize)> {
+        Some(("rank", &mut self.rank))
+    }
 }
 
 /// The two matrices of one layer: `A` `[rank, inputs]`, `B` `[outputs, rank]`.
@@ -46,7 +107,7 @@ struct Pair {
 /// Low-rank changes to some linear layers.
 #[derive(Debug, Clone)]
 pub struct Lora {
-    spec: LoraSpec,
+    options: LoraOptions,
     /// In the backbone's order.
     pairs: Vec<Pair>,
     places: BTreeMap<String, usize>,
@@ -54,35 +115,35 @@ pub struct Lora {
 
 impl Lora {
     /// `A` uniform in `±1/sqrt(inputs)` (Kaiming's with a = sqrt 5, as PEFT), `B` zero: it changes nothing yet.
-    pub fn new(spec: &LoraSpec, backbone: &dyn Backbone, seed: u64) -> Result<Self> {
-        spec.check()?;
+    fn new(options: &LoraOptions, backbone: &dyn Backbone, seed: u64) -> Result<Self> {
         let modules = backbone.modules();
-        if let Some(lost) = spec.target_modules.iter().find(|t| !modules.iter().any(|m| matches_target(&m.path, t))) {
+        if let Some(lost) = options.target_modules.iter().find(|t| !modules.iter().any(|m| matches_target(&m.path, t)))
+        {
             return Err(unknown_target(lost, backbone));
         }
         let mut pairs = Vec::new();
         for Module { path, inputs, outputs } in modules {
-            if spec.chooses(&path) {
+            if options.chooses(&path) {
                 let bound = 1.0 / (inputs as f32).sqrt();
-                let a = seeded::uniform(seed, &format!("lora_A.{path}"), spec.rank * inputs, bound);
+                let a = seeded::uniform(seed, &format!("lora_A.{path}"), options.rank * inputs, bound);
                 pairs.push(Pair {
                     path,
-                    a: Var::from_vec(a, (spec.rank, inputs), backbone.device())?,
-                    b: Var::from_vec(vec![0f32; outputs * spec.rank], (outputs, spec.rank), backbone.device())?,
-                    scale: spec.alpha / spec.rank as f64,
+                    a: Var::from_vec(a, (options.rank, inputs), backbone.device())?,
+                    b: Var::from_vec(vec![0f32; outputs * options.rank], (outputs, options.rank), backbone.device())?,
+                    scale: options.alpha / options.rank as f64,
                 });
             }
         }
-        Ok(Self::of(spec.clone(), pairs))
+        Ok(Self::of(options.clone(), pairs))
     }
 
     /// From PEFT's files.
-    pub(super) fn read(keys: &mut Keys, tensors: &mut Tensors, backbone: &dyn Backbone) -> Result<Self> {
+    fn read(keys: &mut Keys, tensors: &mut Tensors, backbone: &dyn Backbone) -> Result<Self> {
         keys.unused(&UNSUPPORTED)?;
         keys.skip(&WITHOUT_EFFECT);
         check_start(keys)?;
         check_biases(keys, tensors)?;
-        let mut spec = LoraSpec {
+        let mut options = LoraOptions {
             rank: keys.take("r", "a whole number")?.unwrap_or(PEFT_DEFAULT),
             alpha: keys.take("lora_alpha", "a number")?.unwrap_or(PEFT_DEFAULT as f64),
             dropout: keys.take("lora_dropout", "a number")?.unwrap_or(0.0),
@@ -96,8 +157,8 @@ impl Lora {
             if !targets.include(&path)? {
                 continue;
             }
-            let rank = ranks.find(&path)?.map_or(Ok(spec.rank), |rank| whole("rank_pattern", rank))?;
-            let alpha = alphas.find(&path)?.unwrap_or(spec.alpha);
+            let rank = ranks.find(&path)?.map_or(Ok(options.rank), |rank| whole("rank_pattern", rank))?;
+            let alpha = alphas.find(&path)?.unwrap_or(options.alpha);
             let a = tensors.take(&name(&path, 'A'), &[rank, inputs])?;
             let b = tensors.take(&name(&path, 'B'), &[outputs, rank])?;
             let scale = alpha / if by_root { (rank as f64).sqrt() } else { rank as f64 };
@@ -112,42 +173,30 @@ impl Lora {
                 .help(format!("the layers are named: {}", layer_names(backbone).join(", "))))
             .at(CONFIG_FILE);
         }
-        spec.target_modules = match targets.plain() {
+        options.target_modules = match targets.plain() {
             Some(names) => names.to_vec(),
             None => pairs.iter().map(|p| p.path.clone()).collect(),
         };
-        spec.check().at(CONFIG_FILE)?;
-        Ok(Self::of(spec, pairs))
+        if !options.alpha.is_finite() || !(0.0..1.0).contains(&options.dropout) {
+            let (alpha, dropout) = (options.alpha, options.dropout);
+            return Err(Error::input(format!("`lora_alpha` {alpha} and `lora_dropout` {dropout}"))
+                .help("alpha is a finite number, dropout at least 0 and below 1"))
+            .at(CONFIG_FILE);
+        }
+        Ok(Self::of(options, pairs))
     }
 
-    fn of(spec: LoraSpec, pairs: Vec<Pair>) -> Self {
+    fn of(options: LoraOptions, pairs: Vec<Pair>) -> Self {
         let places = pairs.iter().enumerate().map(|(i, p)| (p.path.clone(), i)).collect();
-        Self { spec, pairs, places }
+        Self { options, pairs, places }
     }
 }
 
-impl LoraSpec {
-    fn check(&self) -> Result<()> {
-        let Self { rank, alpha, dropout, target_modules } = self;
-        if *rank > 0 && alpha.is_finite() && (0.0..1.0).contains(dropout) && !target_modules.is_empty() {
-            return Ok(());
-        }
-        let targets = target_modules.len();
-        Err(Error::input(format!(
-            "LoRA with rank {rank}, alpha {alpha}, dropout {dropout} and {targets} target modules"
-        ))
-        .help(
-            "the rank is at least 1, alpha a finite number, dropout at least 0 and below 1, `target_modules` not empty",
-        ))
-    }
-
+impl LoraOptions {
     fn chooses(&self, path: &str) -> bool {
         self.target_modules.iter().any(|t| matches_target(path, t))
     }
 }
-
-/// `peft_type` of LoRA.
-pub(super) const PEFT_TYPE: &str = "LORA";
 
 /// PEFT's rank and alpha where a file states none.
 const PEFT_DEFAULT: usize = 8;
@@ -248,24 +297,24 @@ impl Adapter for Lora {
             a: pair.a.as_tensor().clone(),
             b: pair.b.as_tensor().clone(),
             scale: pair.scale,
-            dropout: self.spec.dropout,
+            dropout: self.options.dropout,
         })
     }
 
     fn method(&self) -> &'static str {
-        "lora"
+        LoraOptions::KIND
     }
 
     fn peft_type(&self) -> Option<&'static str> {
-        Some(PEFT_TYPE)
+        LoraOptions::PEFT_TYPE
     }
 
-    fn facts(&self) -> Vec<(&'static str, f64)> {
-        vec![("rank", self.spec.rank as f64), ("alpha", self.spec.alpha)]
+    fn facts(&self) -> Vec<(&'static str, Value)> {
+        vec![("rank", json!(self.options.rank)), ("alpha", json!(self.options.alpha))]
     }
 
     fn save(&self, base_model: &str) -> Result<SavedAdapter> {
-        let LoraSpec { rank, alpha, dropout, target_modules } = &self.spec;
+        let LoraOptions { rank, alpha, dropout, target_modules } = &self.options;
         let (mut ranks, mut alphas) = (Map::new(), Map::new());
         for Pair { path, a, scale, .. } in &self.pairs {
             let own = a.dims()[0];
@@ -277,7 +326,7 @@ impl Adapter for Lora {
             }
         }
         let mut config = json!({
-            "peft_type": PEFT_TYPE,
+            "peft_type": LoraOptions::PEFT_TYPE,
             "task_type": "CAUSAL_LM",
             "base_model_name_or_path": base_model,
             "inference_mode": true,

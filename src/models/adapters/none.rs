@@ -4,13 +4,36 @@ use candle_core::Var;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Adapter, SavedAdapter};
-use crate::base::error::{Error, Result};
+use super::{
+    adapter::{Adapter, SavedAdapter},
+    adapter_method::AdapterMethod,
+};
+use crate::{
+    base::error::{Error, Result},
+    models::{Backbone, BackboneShape},
+};
 
-/// Nothing to set.
+/// The backbone as it is; nothing to set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct UntrainedSpec {}
+pub struct UntrainedOptions {}
+
+impl AdapterMethod for UntrainedOptions {
+    const KIND: &'static str = "none";
+    const TITLE: &'static str = "No adapter";
+
+    fn is_trained(&self) -> bool {
+        false
+    }
+
+    fn create(&self, _: &dyn Backbone, _: u64, _: Option<&[u32]>) -> Result<Box<dyn Adapter>> {
+        Ok(Box::new(Untrained))
+    }
+
+    fn trainable(&self, _: BackboneShape) -> u64 {
+        0
+    }
+}
 
 /// The backbone alone.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,7 +45,7 @@ impl Adapter for Untrained {
     }
 
     fn method(&self) -> &'static str {
-        "none"
+        UntrainedOptions::KIND
     }
 
     fn save(&self, _: &str) -> Result<SavedAdapter> {

@@ -5,54 +5,123 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{Result as Candle, Tensor, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
-    Adapter, CONFIG_FILE, SavedAdapter,
-    peft::{self, Keys, Tensors},
+    adapter::{Adapter, SavedAdapter},
+    adapter_method::{AdapterMethod, Wrong},
+    peft::{self, CONFIG_FILE, Keys, Tensors},
+    trained_linear::linear,
 };
 use crate::{
     base::error::{At, Error, Result},
     models::{
-        Backbone, Dims,
+        Backbone, BackboneShape, Dims,
         autograd::{Backward, Input, record},
-        ops::{
-            gemm,
-            rotary::{Rotary, rotate, rotate_back},
-        },
+        ops::rotary::{Rotary, rotate, rotate_back},
         seeded,
     },
 };
 
+/// Keys and values before those of every layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub struct PrefixTuningSpec {
-    /// Length of the prefix.
-    #[schemars(range(min = 1))]
+#[serde(deny_unknown_fields, default)]
+pub struct PrefixOptions {
+    /// Keys and values before every layer's own (default 32).
     pub virtual_tokens: usize,
-    /// Hidden width of a two-layer perceptron that the prefix is computed by; without it, the keys and values themselves
-    /// are trained.
-    #[serde(default)]
+    /// Width of a hidden layer through which the keys and values are computed; left out, they are trained themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub projection: Option<usize>,
-    #[serde(default)]
+    /// Where keys and values start (default `normal`).
     pub init: PrefixInit,
+    /// With `init = "normal"`: standard deviation (default 1, as the reference's embedding starts).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_std: Option<f64>,
+    /// With `init = "text"`: the text whose keys and values are the start, repeated or cut to `virtual_tokens`; left out, it
+    /// is what the training prompts have in common (chat template and instruction).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_text: Option<String>,
 }
 
 /// What the prefix is before training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, tag = "from", rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum PrefixInit {
     /// Normally distributed numbers.
-    Normal { std: f64 },
-    /// The keys and values that the frozen model computes for a text, repeated or cut to the prefix's length (Li & Liang
-    /// 2021 found activations of real words to help where data are few).
-    Text { text: String },
+    Normal,
+    /// The keys and values that the frozen model computes for a text (Li & Liang 2021 found activations of real words to
+    /// help where data are few).
+    Text,
 }
 
-impl Default for PrefixInit {
-    /// As the reference's embedding starts.
+impl Default for PrefixOptions {
     fn default() -> Self {
-        Self::Normal { std: 1.0 }
+        Self { virtual_tokens: 32, projection: None, init: PrefixInit::Normal, init_std: None, init_text: None }
+    }
+}
+
+impl AdapterMethod for PrefixOptions {
+    const KIND: &'static str = "ptuning2";
+    const TITLE: &'static str = "P-Tuning v2";
+    const PEFT_TYPE: Option<&'static str> = Some("PREFIX_TUNING");
+    const FACTS: &'static [&'static str] = &["virtual_tokens"];
+
+    fn check(&self) -> Result<(), Wrong> {
+        Wrong::unless_positive("virtual_tokens", self.virtual_tokens)?;
+        Wrong::unless_positive("projection", self.projection.unwrap_or(1))?;
+        let wrong = |key, message: &str| Err(Wrong::new(key, message));
+        match self.init {
+            PrefixInit::Normal if self.init_text.is_some() => {
+                wrong("init_text", "`init_text` says something only with `init = \"text\"`")
+            }
+            PrefixInit::Text if self.init_std.is_some() => {
+                wrong("init_std", "`init_std` says something only with `init = \"normal\"`")
+            }
+            PrefixInit::Text if self.projection.is_some() => {
+                wrong("init", "a prefix with `projection` can't start from a text: leave one of the two out")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn complete(&mut self, _: &[&str]) {
+        match self.init {
+            PrefixInit::Normal => self.init_std = Some(self.std()),
+            PrefixInit::Text => self.init_text = Some(self.init_text.take().unwrap_or_default()),
+        }
+    }
+
+    fn init_text(&self) -> Option<&str> {
+        (self.init == PrefixInit::Text).then(|| self.init_text.as_deref().unwrap_or_default())
+    }
+
+    fn create(&self, backbone: &dyn Backbone, seed: u64, init_ids: Option<&[u32]>) -> Result<Box<dyn Adapter>> {
+        Ok(Box::new(PrefixTuning::new(self, backbone, seed, init_ids)?))
+    }
+
+    fn read(keys: &mut Keys, tensors: &mut Tensors, backbone: &dyn Backbone) -> Result<Box<dyn Adapter>> {
+        Ok(Box::new(PrefixTuning::read(keys, tensors, backbone)?))
+    }
+
+    fn trainable(&self, backbone: BackboneShape) -> u64 {
+        let width = width(*backbone.dims) as u64;
+        let inner = |hidden: usize| 2 * width * hidden as u64 + hidden as u64 + width;
+        self.virtual_tokens as u64 * width + self.projection.map_or(0, inner)
+    }
+
+    /// The table, and each layer's part of it.
+    fn applied(&self, backbone: BackboneShape) -> u64 {
+        (2 * self.virtual_tokens * width(*backbone.dims)) as u64
+    }
+
+    fn size(&mut self) -> Option<(&'static str, &mut usize)> {
+        Some(("virtual_tokens", &mut self.virtual_tokens))
+    }
+}
+
+impl PrefixOptions {
+    fn std(&self) -> f64 {
+        self.init_std.unwrap_or(1.0)
     }
 }
 
@@ -79,9 +148,6 @@ enum Encoder {
     },
 }
 
-/// `peft_type` of a prefix.
-pub(super) const PEFT_TYPE: &str = "PREFIX_TUNING";
-
 /// PEFT's name for [`Encoder::Table`].
 const TABLE: &str = "prompt_embeddings";
 
@@ -90,28 +156,21 @@ fn width(dims: Dims) -> usize {
 }
 
 impl PrefixTuning {
-    /// `init_ids` are the tokens of [`PrefixInit::Text`].
-    pub fn new(spec: &PrefixTuningSpec, backbone: &dyn Backbone, seed: u64, init_ids: Option<&[u32]>) -> Result<Self> {
+    /// `init_ids` are the tokens of [`PrefixOptions::init_text`].
+    fn new(options: &PrefixOptions, backbone: &dyn Backbone, seed: u64, init_ids: Option<&[u32]>) -> Result<Self> {
         let (dims, device) = (backbone.dims(), backbone.device());
-        let (rows, width) = (spec.virtual_tokens, width(dims));
-        if rows == 0 || spec.projection == Some(0) {
-            return Err(Error::input("`virtual_tokens` and `projection` must be at least 1"));
-        }
-        let table = match (&spec.init, spec.projection, init_ids) {
-            (PrefixInit::Normal { std }, _, _) => {
-                let numbers = seeded::normal(seed, "prefix_encoder.embedding", rows * width, *std as f32);
+        let (rows, width) = (options.virtual_tokens, width(dims));
+        let table = match (options.init_text(), init_ids) {
+            (None, _) => {
+                let numbers = seeded::normal(seed, "prefix_encoder.embedding", rows * width, options.std() as f32);
                 Tensor::from_vec(numbers, (rows, width), device)?
             }
-            (PrefixInit::Text { .. }, Some(_), _) => {
-                return Err(Error::input("a prefix with `projection` can't start from a text")
-                    .help("leave out `projection`, or use `init = { from = \"normal\", std = ... }`"));
-            }
-            (PrefixInit::Text { .. }, None, Some(ids)) if !ids.is_empty() => from_text(backbone, ids, rows)?,
-            (PrefixInit::Text { text }, None, _) => {
+            (Some(_), Some(ids)) if !ids.is_empty() => from_text(backbone, ids, rows)?,
+            (Some(text), _) => {
                 return Err(Error::input(format!("the text that the prefix starts from has no tokens: `{text}`")));
             }
         };
-        let encoder = match spec.projection {
+        let encoder = match options.projection {
             None => Encoder::Table(Var::from_tensor(&table)?),
             Some(hidden) => {
                 let linear = |name: &str, outputs: usize, inputs: usize| -> Result<(Var, Var)> {
@@ -135,7 +194,7 @@ impl PrefixTuning {
     }
 
     /// From PEFT's files. With a projection, too, PEFT saves the table that it computes.
-    pub(super) fn read(keys: &mut Keys, tensors: &mut Tensors, backbone: &dyn Backbone) -> Result<Self> {
+    fn read(keys: &mut Keys, tensors: &mut Tensors, backbone: &dyn Backbone) -> Result<Self> {
         let dims = backbone.dims();
         let rows = keys.take("num_virtual_tokens", "a number of tokens")?;
         let rows: usize = rows.ok_or_else(|| Error::input("`num_virtual_tokens` is missing")).at(CONFIG_FILE)?;
@@ -237,25 +296,29 @@ impl Adapter for PrefixTuning {
     }
 
     fn method(&self) -> &'static str {
-        "ptuning2"
+        PrefixOptions::KIND
     }
 
     fn peft_type(&self) -> Option<&'static str> {
-        Some(PEFT_TYPE)
+        PrefixOptions::PEFT_TYPE
     }
 
-    fn facts(&self) -> Vec<(&'static str, f64)> {
+    fn wraps_no_layer(&self) -> bool {
+        true
+    }
+
+    fn facts(&self) -> Vec<(&'static str, Value)> {
         let rows = match &self.encoder {
             Encoder::Table(table) => table,
             Encoder::Projected { embedding, .. } => embedding,
         };
-        vec![("virtual_tokens", rows.dims()[0] as f64)]
+        vec![("virtual_tokens", json!(rows.dims()[0]))]
     }
 
     fn save(&self, base_model: &str) -> Result<SavedAdapter> {
         let table = self.table()?.detach();
         let config = peft::pretty(json!({
-            "peft_type": PEFT_TYPE,
+            "peft_type": PrefixOptions::PEFT_TYPE,
             "task_type": "CAUSAL_LM",
             "base_model_name_or_path": base_model,
             "inference_mode": true,
@@ -328,29 +391,5 @@ impl Backward for Part {
         gradients[self.layer] = Some(grad.clone());
         let all: Option<Vec<&Tensor>> = gradients.iter().map(Option::as_ref).collect();
         Ok(vec![all.map(|all| Tensor::stack(&all, 0)).transpose()?])
-    }
-}
-
-/// A trained `x W^T + b`; `[rows, inputs]` to `[rows, outputs]`.
-pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Candle<Tensor> {
-    let out = bias.detach().broadcast_as((x.dim(0)?, weight.dim(0)?))?.force_contiguous()?;
-    gemm::add(&out, &x.detach(), &weight.detach().t()?, 1.0)?;
-    record(&[x, weight, bias], out, TrainedLinear)
-}
-
-struct TrainedLinear;
-
-impl Backward for TrainedLinear {
-    fn name(&self) -> &'static str {
-        "trained-linear"
-    }
-
-    fn backward(&self, inputs: &[Input], _: &Tensor, grad: &Tensor) -> Candle<Vec<Option<Tensor>>> {
-        let [x, weight, _] = inputs else { candle_core::bail!("three inputs expected") };
-        Ok(vec![
-            Some(gemm::product(grad, &weight.tensor, 1.0)?),
-            Some(gemm::product(&grad.t()?, &x.tensor, 1.0)?),
-            Some(grad.sum(0)?),
-        ])
     }
 }

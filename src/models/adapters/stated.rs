@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::Adapter;
+use super::adapter::Adapter;
 use crate::base::error::{Error, Result};
 
 /// What reports call an adapter, so that it had better be.
@@ -15,9 +16,9 @@ pub struct Stated {
     pub adapter: String,
     /// Whether it comes with a classification head.
     pub head: bool,
-    /// Hyper-parameters that the pipeline states itself, under their names.
+    /// Options that the pipeline states itself, under their names ([`Adapter::facts`]).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub numbers: BTreeMap<String, f64>,
+    pub options: BTreeMap<String, Value>,
 }
 
 impl Stated {
@@ -26,16 +27,16 @@ impl Stated {
     pub fn check(&self, adapter: &dyn Adapter) -> Result<()> {
         let head = |has: bool| if has { "a classification head" } else { "no classification head" };
         let facts = adapter.facts();
-        let other = |name: &str| facts.iter().find(|(fact, _)| *fact == name).map(|(_, number)| *number);
+        let other = |name: &str| facts.iter().find(|(fact, _)| *fact == name).map(|(_, value)| value);
         let contradiction = if self.adapter != adapter.method() {
             let peft_type = adapter.peft_type().map(|name| format!(" (`peft_type` {name})")).unwrap_or_default();
             let is = format!("of the kind `{}`{peft_type}", adapter.method());
-            Some((format!("`adapter = \"{}\"`", self.adapter), is))
+            Some((format!("`kind = \"{}\"`", self.adapter), is))
         } else if self.head != adapter.head().is_some() {
             Some((head(self.head).to_owned(), format!("one with {}", head(adapter.head().is_some()))))
         } else {
-            self.numbers.iter().find_map(|(name, stated)| {
-                let own = other(name).filter(|own| (own - stated).abs() > 1e-9 * stated.abs())?;
+            self.options.iter().find_map(|(name, stated)| {
+                let own = other(name).filter(|own| !same(own, stated))?;
                 Some((format!("`{name} = {stated}`"), format!("one with {own}")))
             })
         };
@@ -44,5 +45,13 @@ impl Stated {
             Some((stated, is)) => Err(Error::input(format!("the method says {stated}, but the adapter is {is}"))
                 .help("reports would call it what it isn't: correct the method, or give the stage another adapter")),
         }
+    }
+}
+
+/// Numbers may be written in several ways.
+fn same(own: &Value, stated: &Value) -> bool {
+    match (own.as_f64(), stated.as_f64()) {
+        (Some(own), Some(stated)) => (own - stated).abs() <= 1e-9 * stated.abs(),
+        _ => own == stated,
     }
 }

@@ -19,7 +19,7 @@ use cudarc::driver::{
     },
 };
 
-use super::{Counts, Peak};
+use super::usage::{Counts, Peak};
 use crate::base::{
     error::{Error, Result},
     machine::Gpu,

@@ -4,7 +4,7 @@
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
 
-use super::{values, values_mut};
+use super::operands::{values, values_mut};
 
 /// The numbers of one step that all parameters share.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@
 //! computes the probabilities again. Each key/value head is one task, with its blocks in a fixed order, so that the
 //! gradients of shared keys are summed in that order.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -13,136 +13,14 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 use rayon::prelude::*;
 
 use super::{
-    Precision, Shared, buffers,
-    gemm::{multiply, row_major, transposed},
-    math, values,
+    attention_mask::{AttentionMask, Block},
+    buffers,
+    gemm::multiply,
+    heads::Heads,
+    math,
+    operands::{Shared, values},
+    strides::{row_major, transposed},
 };
-use crate::models::TokenTree;
-
-/// Queries of a segment that are worked off together: few enough that little of the triangle above the diagonal is
-/// computed in vain, enough for a matrix product.
-const BLOCK: usize = 32;
-
-/// The heads of one layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heads {
-    pub queries: usize,
-    /// Key/value heads.
-    pub keys: usize,
-    pub dim: usize,
-    pub precision: Precision,
-}
-
-impl Heads {
-    /// Width of a row of queries, keys and values.
-    pub fn row(&self) -> usize {
-        (self.queries + 2 * self.keys) * self.dim
-    }
-
-    /// Heads of queries that share keys and values.
-    pub fn group(&self) -> usize {
-        self.queries / self.keys
-    }
-}
-
-/// Which tokens see which.
-#[derive(Debug)]
-pub struct AttentionMask {
-    pub(super) blocks: Vec<Block>,
-    pub(super) tokens: usize,
-    /// The first token that asks.
-    pub(super) from: usize,
-    #[cfg(feature = "cuda")]
-    pub(super) cuda: super::cuda::attention_kernels::Cached,
-}
-
-#[derive(Debug)]
-pub(super) struct Block {
-    pub(super) queries: Range<usize>,
-    /// Runs of tokens that are seen, in order. Where the block is causal, the last run ends with its last query.
-    pub(super) seen: Vec<Range<usize>>,
-    /// Tokens in `seen`.
-    pub(super) keys: usize,
-    /// A query doesn't see the queries after it.
-    pub(super) causal: bool,
-}
-
-impl AttentionMask {
-    /// Queries are the tokens of `tree` at `from` and later.
-    pub fn new(tree: &TokenTree, from: usize) -> Arc<Self> {
-        let mut blocks = Vec::new();
-        for segment in tree.segments() {
-            let end = segment.start + segment.len;
-            let mut start = segment.start.max(from);
-            if start >= end {
-                continue;
-            }
-            let mut ancestors = Vec::new();
-            let mut above = segment.parent;
-            while let Some(parent) = above {
-                let parent = tree.segments()[parent];
-                ancestors.push(parent.start..parent.start + parent.len);
-                above = parent.parent;
-            }
-            ancestors.reverse();
-            while start < end {
-                let stop = (start + BLOCK).min(end);
-                let mut seen = ancestors.clone();
-                seen.push(segment.start..stop);
-                let keys = seen.iter().map(ExactSizeIterator::len).sum();
-                blocks.push(Block { queries: start..stop, seen, keys, causal: true });
-                start = stop;
-            }
-        }
-        Self::of(blocks, tree, from)
-    }
-
-    fn of(blocks: Vec<Block>, tree: &TokenTree, from: usize) -> Arc<Self> {
-        Arc::new(Self {
-            blocks,
-            tokens: tree.len(),
-            from,
-            #[cfg(feature = "cuda")]
-            cuda: Default::default(),
-        })
-    }
-
-    /// Every token of a segment sees all of its segment, and nothing else.
-    pub fn two_sided(tree: &TokenTree) -> Arc<Self> {
-        Self::of_segments(tree, usize::MAX)
-    }
-
-    /// As [`AttentionMask::two_sided`], for the first token of each segment alone. Other rows of the result are zero.
-    pub fn first_of_each(tree: &TokenTree) -> Arc<Self> {
-        Self::of_segments(tree, 1)
-    }
-
-    /// The first `asking` tokens of each segment see all of it.
-    fn of_segments(tree: &TokenTree, asking: usize) -> Arc<Self> {
-        let blocks = tree.segments().iter().flat_map(|segment| {
-            let (start, len) = (segment.start, segment.len);
-            let end = start + len.min(asking);
-            (start..end).step_by(BLOCK).map(move |from| Block {
-                queries: from..(from + BLOCK).min(end),
-                seen: std::iter::once(start..start + len).collect(),
-                keys: len,
-                causal: false,
-            })
-        });
-        Self::of(blocks.collect(), tree, 0)
-    }
-
-    /// The length of the prefix, where the operands have the shapes that they should.
-    pub(super) fn check(&self, heads: Heads, qkv: &Layout, prefix: &Layout) -> Result<usize> {
-        if qkv.dims() != [self.tokens, heads.row()] {
-            candle_core::bail!("attention: {:?} isn't [{}, {}]", qkv.dims(), self.tokens, heads.row())
-        }
-        match prefix.dims() {
-            [2, tokens, width] if *width == heads.keys * heads.dim => Ok(*tokens),
-            other => candle_core::bail!("attention: {other:?} isn't a prefix [2, tokens, {}]", heads.keys * heads.dim),
-        }
-    }
-}
 
 /// `[tokens, queries | keys | values]` and the prefix's `[2, virtual_tokens, keys * dim]`, as slices.
 struct Operands<'a> {
@@ -208,17 +86,17 @@ impl Operands<'_> {
         let tasks = mask.blocks.len() * keys;
         (0..tasks).into_par_iter().for_each_init(
             || (Gathered::default(), Vec::new()),
-            |(gathered, seen), task| {
+            |(gathered, out_rows), task| {
                 let (block, head) = (&mask.blocks[task / keys], task % keys);
                 self.gather(block, head, gathered);
                 let (m, n) = (block.queries.len() * group, self.virtual_tokens + block.keys);
-                seen.resize(m * dim, 0.0);
+                out_rows.resize(m * dim, 0.0);
                 let (p, v) = (&gathered.p, &gathered.v);
-                multiply((m, dim, n), seen, row_major(dim), false, p, row_major(n), v, row_major(dim), 1.0);
-                for (i, seen) in block.queries.clone().zip(seen.chunks_exact(group * dim)) {
+                multiply((m, dim, n), out_rows, row_major(dim), false, p, row_major(n), v, row_major(dim), 1.0);
+                for (i, from) in block.queries.clone().zip(out_rows.chunks_exact(group * dim)) {
                     // SAFETY: each query row and head belongs to one task.
                     let row = unsafe { target.slice((i - mask.from) * width + head * group * dim, group * dim) };
-                    row.copy_from_slice(seen);
+                    row.copy_from_slice(from);
                 }
             },
         );
@@ -423,6 +301,7 @@ mod tests {
 
     use super::*;
     use crate::models::test_models::{assert_close, assert_gradient, random, with_threads};
+    use crate::models::{ops::precision::Precision, tree::TokenTree};
 
     const HEADS: Heads = Heads { queries: 4, keys: 2, dim: 8, precision: Precision::F32 };
 

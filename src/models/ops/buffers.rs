@@ -26,7 +26,7 @@ struct Buffers {
 
 struct Free {
     buffer: Vec<f32>,
-    /// Whether it lay here at the last [`sweep`] already.
+    /// Whether it lay here at the last [`free_unused`] already.
     stale: bool,
 }
 
@@ -81,7 +81,7 @@ impl Pool {
         }
     }
 
-    fn sweep(&self) {
+    fn free_unused(&self) {
         let free = &mut lock(&self.0).free;
         free.retain(|b| !b.stale);
         free.iter_mut().for_each(|b| b.stale = true);
@@ -142,8 +142,8 @@ pub fn begin_row(tokens: usize) {
 
 /// Frees the buffers that nobody has taken since the last call. To be called after each step of a kind, so that what is held
 /// is what one step needs, whatever sizes there were before.
-pub fn sweep() {
-    POOL.sweep();
+pub fn free_unused() {
+    POOL.free_unused();
 }
 
 /// Moves the numbers out of a tensor.
@@ -231,11 +231,11 @@ mod tests {
         let pool = Pool::new();
         pool.give_back(vec![0.0; 20_000]);
         pool.give_back(vec![0.0; 90_000]);
-        pool.sweep();
+        pool.free_unused();
         assert_eq!(lock(&pool.0).free.len(), 2, "they were in use in the step that ends");
         let taken = pool.take(90_000);
         pool.give_back(taken);
-        pool.sweep();
+        pool.free_unused();
         assert_eq!(lock(&pool.0).free.iter().map(Free::capacity).collect::<Vec<_>>(), [90_000]);
     }
 }

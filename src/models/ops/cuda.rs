@@ -5,6 +5,7 @@
 //! operands are rounded to bf16 and their sums are f32. No kernel uses atomics, so the bits depend on the kind of device alone.
 
 pub mod attention_kernels;
+pub mod attention_lists;
 pub mod cublas;
 pub mod nll_kernels;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{buffers, math, values};
+use super::{buffers, math, operands::values};
 
 /// Numbers that one task of the pool masks; a multiple of those that share hashes.
 const TASK: usize = 1 << 15;

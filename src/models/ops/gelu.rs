@@ -5,7 +5,10 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{GRAIN, buffers, math, values};
+use super::{
+    buffers, math,
+    operands::{GRAIN, values},
+};
 
 struct Forward;
 struct Backward;

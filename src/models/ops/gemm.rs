@@ -7,34 +7,16 @@ mod simd;
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor};
-use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 
 use self::kernel::Product;
-use super::buffers;
+use super::{buffers, numbers::Numbers, strides::Strides};
 
 /// Products with fewer multiplications than this aren't worth a second thread.
 const PARALLEL_FROM: usize = 1 << 19;
 
 /// Columns and rows are shared out in multiples of this, which is a multiple of every tile's width and height.
 const UNIT: usize = 48;
-
-/// A matrix in memory: element `(i, j)` lies at `offset + i * rows + j * columns`.
-#[derive(Clone, Copy)]
-pub struct Strides {
-    pub rows: usize,
-    pub columns: usize,
-}
-
-/// Row-major, with `width` numbers from row to row.
-pub fn row_major(width: usize) -> Strides {
-    Strides { rows: width, columns: 1 }
-}
-
-/// The transpose of a row-major matrix.
-pub fn transposed(width: usize) -> Strides {
-    Strides { rows: 1, columns: width }
-}
 
 fn extent(rows: usize, columns: usize, s: Strides) -> usize {
     if rows == 0 || columns == 0 { 0 } else { (rows - 1) * s.rows + (columns - 1) * s.columns + 1 }
@@ -108,52 +90,6 @@ fn checked<'a>(
     assert!(extent(m, k, a_strides) <= a.len(), "left side of a product is too small");
     assert!(extent(k, n, b_strides) <= b.len(), "right side of a product is too small");
     Product { shape, c: dst.as_mut_ptr(), c_strides, accumulate, a: a.as_ptr(), a_strides, b, b_strides, scale }
-}
-
-/// A frozen matrix in the format that it is kept in.
-#[derive(Clone, Copy)]
-pub enum Numbers<'a> {
-    F32(&'a [f32]),
-    Bf16(&'a [bf16]),
-    F16(&'a [f16]),
-}
-
-impl<'a> Numbers<'a> {
-    pub fn of(storage: &'a CpuStorage) -> Result<Self> {
-        match storage {
-            CpuStorage::F32(all) => Ok(Self::F32(all)),
-            CpuStorage::BF16(all) => Ok(Self::Bf16(all)),
-            CpuStorage::F16(all) => Ok(Self::F16(all)),
-            other => candle_core::bail!(
-                "no products with a matrix of {}",
-                candle_core::backend::BackendStorage::dtype(other).as_str()
-            ),
-        }
-    }
-
-    pub fn len(self) -> usize {
-        match self {
-            Self::F32(all) => all.len(),
-            Self::Bf16(all) => all.len(),
-            Self::F16(all) => all.len(),
-        }
-    }
-
-    pub fn slice(self, from: usize, to: usize) -> Self {
-        match self {
-            Self::F32(all) => Self::F32(&all[from..to]),
-            Self::Bf16(all) => Self::Bf16(&all[from..to]),
-            Self::F16(all) => Self::F16(&all[from..to]),
-        }
-    }
-
-    fn convert(self, to: &mut [f32]) {
-        match self {
-            Self::F32(all) => to.copy_from_slice(all),
-            Self::Bf16(all) => to.iter_mut().zip(all).for_each(|(y, x)| *y = x.to_f32()),
-            Self::F16(all) => all.convert_to_f32_slice(to),
-        }
-    }
 }
 
 struct Gemm {

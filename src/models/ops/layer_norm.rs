@@ -5,7 +5,10 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{buffers, math, rows_per_task, values};
+use super::{
+    buffers, math,
+    operands::{rows_per_task, values},
+};
 
 struct Forward {
     eps: f32,

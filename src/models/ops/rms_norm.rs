@@ -5,7 +5,10 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{buffers, f32_alone, math, rows_per_task, values};
+use super::{
+    buffers, math,
+    operands::{f32_alone, rows_per_task, values},
+};
 
 struct Forward {
     eps: f32,

@@ -5,7 +5,10 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Result, Tensor};
 use rayon::prelude::*;
 
-use super::{math, rows_per_task, values, values_mut};
+use super::{
+    math,
+    operands::{rows_per_task, values, values_mut},
+};
 
 /// Which numbers of a head form a rotated pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

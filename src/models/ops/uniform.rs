@@ -5,7 +5,7 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Tensor};
 use rayon::prelude::*;
 
-use super::values_mut;
+use super::operands::values_mut;
 use crate::models::seeded::uniform;
 
 /// Numbers that one key stands for.

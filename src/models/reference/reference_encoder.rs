@@ -5,12 +5,15 @@ use candle_core::{D, DType, Result as Candle, Tensor};
 use super::{linears, plain};
 use crate::{
     base::error::Result,
-    models::{Encoder, adapters::Adapter, encoder::Norm},
+    models::{
+        adapters::Adapter,
+        encoder::{Encoder, Norm},
+    },
 };
 
 /// What a classification head reads of each sample of a batch padded on the right: `[batch, hidden]`; without dropout.
 /// `ids` and `mask` (1 for tokens, 0 for padding) are `[batch, seq]`.
-pub fn summaries(model: &Encoder, adapter: &dyn Adapter, ids: &Tensor, mask: &Tensor) -> Result<Tensor> {
+pub fn pooled_output(model: &Encoder, adapter: &dyn Adapter, ids: &Tensor, mask: &Tensor) -> Result<Tensor> {
     let (rows, seq) = ids.dims2()?;
     let dims = model.dims;
     let prefixes = adapter.prefix()?;
@@ -40,8 +43,8 @@ pub fn summaries(model: &Encoder, adapter: &dyn Adapter, ids: &Tensor, mask: &Te
         }
         let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? / (dims.head_dim as f64).sqrt())?;
         let p = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?;
-        let seen = p.matmul(&v)?.transpose(1, 2)?.contiguous()?.flatten_from(2)?;
-        x = norm(&(x + linears(&seen, &layer.output, adapter)?)?, &layer.mlp_norm)?;
+        let attn_output = p.matmul(&v)?.transpose(1, 2)?.contiguous()?.flatten_from(2)?;
+        x = norm(&(x + linears(&attn_output, &layer.output, adapter)?)?, &layer.mlp_norm)?;
         let inner = linears(&x, &layer.up, adapter)?.gelu_erf()?;
         let end = model.layers.get(i + 1).map_or(&model.norm, |next| &next.norm);
         x = norm(&(x + linears(&inner, &layer.down, adapter)?)?, end)?;

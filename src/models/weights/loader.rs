@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Weights, model_config::Config};
-use crate::{base::error::Result, models::Dtype};
+use super::{model_config::Config, open::Weights};
+use crate::{base::error::Result, models::spec::Dtype};
 
 /// Hands a family the tensors that it asks for.
 pub struct Loader<'a> {

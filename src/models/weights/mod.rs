@@ -1,19 +1,23 @@
 //! Weight files as their publishers write them, under the tensor names of the reference implementation.
 
 mod account;
-mod gguf_config;
-mod gguf_tensors;
+pub mod config_bounds;
+mod config_expect;
+mod config_values;
+mod gguf;
 pub mod harmless;
-mod loader;
+pub mod loader;
 pub mod model_config;
-mod open;
-mod pickle;
+mod model_files;
+mod number_format;
+pub mod open;
 mod random_weights;
 mod safetensors;
+mod shard_choice;
 mod shard_index;
 mod shards;
 mod stored;
 mod torch;
+mod weight_file;
 mod weight_files;
-
-pub use self::{loader::Loader, open::Weights};
+mod weight_format;

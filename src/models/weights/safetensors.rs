@@ -4,7 +4,15 @@ use std::{collections::BTreeMap, path::Path};
 
 use safetensors::tensor::{Dtype, Metadata};
 
-use super::stored::{Number, Stored, WeightFile, damaged, read_or_damaged, row_major};
+use super::{
+    model_files::Files,
+    number_format::Number,
+    shard_choice,
+    shards::Shards,
+    stored::{Stored, row_major},
+    weight_file::{WeightFile, damaged, read_or_damaged},
+    weight_format::{ChosenFiles, OpenedWeights, WeightFormat},
+};
 use crate::base::{
     error::{At, Result},
     strict_json,
@@ -18,8 +26,25 @@ const PREFIX: u64 = 8;
 /// Far above what describes the tensors of any file. (The format allows 100 MB, which would take gigabytes to read.)
 const LARGEST_HEADER: u64 = 16 << 20;
 
+/// `.safetensors`, one file or several with an index.
+pub struct Safetensors;
+
+impl WeightFormat for Safetensors {
+    fn has(&self, name: &str) -> bool {
+        name.ends_with(".safetensors")
+    }
+
+    fn choose(&self, files: &Files) -> Result<Option<ChosenFiles>> {
+        shard_choice::choose(files, ".safetensors.index.json", |name| self.has(name))
+    }
+
+    fn open(&self, chosen: ChosenFiles) -> Result<OpenedWeights> {
+        Ok(OpenedWeights { tensors: Box::new(Shards::open(chosen, list)?), config: None })
+    }
+}
+
 /// The tensors of one file, by name.
-pub fn list(name: &str, path: &Path) -> Result<BTreeMap<String, Stored>> {
+fn list(name: &str, path: &Path) -> Result<BTreeMap<String, Stored>> {
     let file = WeightFile::open(name, path)?;
     let prefix = read_or_damaged(&file, 0, PREFIX as usize, WHAT)?;
     let header = prefix.iter().rev().fold(0u64, |n, byte| n << 8 | u64::from(*byte));

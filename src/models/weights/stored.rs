@@ -1,64 +1,16 @@
 //! A tensor's numbers in an open file, read block by block and converted as they come.
-//!
-//! Files are read rather than mapped: pages of a map count as memory of the process, and a file that shrinks would kill it.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path, sync::Arc};
+use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor, WithDType};
-use half::{bf16, f16, slice::HalfFloatSliceExt};
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
 use rayon::prelude::*;
 
-use crate::base::error::{At, Error, IoAt, Result};
-
-/// Numbers that are read and converted at once.
-const BLOCK: usize = 1 << 18;
-
-/// An open weight file.
-#[derive(Debug)]
-pub struct WeightFile {
-    /// Inside the artifact, for messages.
-    pub name: String,
-    pub len: u64,
-    file: File,
-}
-
-impl WeightFile {
-    pub fn open(name: &str, path: &Path) -> Result<Arc<Self>> {
-        let file = File::open(path).io_at("open", path)?;
-        let len = file.metadata().io_at("read", path)?.len();
-        Ok(Arc::new(Self { name: name.to_owned(), len, file }))
-    }
-
-    pub fn read(&self, at: u64, len: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; len];
-        self.file.read_exact_at(&mut bytes, at)?;
-        Ok(bytes)
-    }
-
-    pub fn reader(&self) -> &File {
-        &self.file
-    }
-}
-
-/// How a file keeps its numbers; all of them little-endian.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Number {
-    F32,
-    F16,
-    Bf16,
-    /// Nothing that weights can be read from: its name and its size in bytes.
-    Other(&'static str, usize),
-}
-
-impl Number {
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-            Self::Other(_, bytes) => bytes,
-        }
-    }
-}
+use super::{
+    number_format::{BLOCK, Number, Target},
+    weight_file::WeightFile,
+};
+use crate::base::error::{Error, Result};
 
 /// A tensor in a file. Whoever makes one has checked that all of its numbers lie inside.
 #[derive(Debug, Clone)]
@@ -90,7 +42,10 @@ pub fn extent(shape: &[usize], strides: &[usize]) -> Option<usize> {
 }
 
 impl Stored {
-    /// The tensor in `dtype` (f32, bf16 or f16).
+    /// The tensor, of `shape`, in `dtype` (f32, bf16 or f16).
+    ///
+    /// # Errors
+    /// If the file can't be read, or its numbers can't be had in `dtype`.
     pub fn load(&self, dtype: DType, device: &Device) -> Result<Tensor> {
         let shape = self.shape.as_slice();
         Ok(match dtype {
@@ -107,6 +62,9 @@ impl Stored {
     }
 
     /// Whether `other` has the same shape and, as f32, the same numbers. Zeros of different sign differ, and a NaN equals itself.
+    ///
+    /// # Errors
+    /// If a file can't be read.
     pub fn equals(&self, other: &Self) -> Result<bool> {
         if self.shape != other.shape {
             return Ok(false);
@@ -147,36 +105,12 @@ impl Stored {
     fn block(&self, from: usize, len: usize) -> Result<Vec<f32>> {
         let size = self.number.bytes();
         let bytes = self.file.read(self.at + (from * size) as u64, len * size).map_err(Error::environment)?;
-        match self.number {
-            Number::F32 => Ok(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
-            Number::Bf16 => Ok(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect()),
-            Number::F16 => {
-                let halves: Vec<f16> = bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b)).collect();
-                Ok(halves.to_f32_vec())
-            }
-            Number::Other(name, _) => Err(Error::input(format!("its numbers are of type {name}"))
-                .help("weights in float32, float16 and bfloat16 can be read; quantised files can't")),
-        }
+        self.number.decode(&bytes)
     }
 }
 
 fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits()))
-}
-
-/// A tensor of `numbers` in `dtype` (f32, bf16 or f16).
-pub fn from_numbers(numbers: Vec<f32>, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
-    fn encoded<T: Target>(numbers: &[f32], shape: &[usize], device: &Device) -> Result<Tensor> {
-        let mut to = vec![T::zero(); numbers.len()];
-        to.par_chunks_mut(BLOCK).zip(numbers.par_chunks(BLOCK)).try_for_each(|(to, from)| T::encode(from, to))?;
-        Ok(Tensor::from_vec(to, shape, device)?)
-    }
-    match dtype {
-        DType::F32 => Ok(Tensor::from_vec(numbers, shape, device)?),
-        DType::BF16 => encoded::<bf16>(&numbers, shape, device),
-        DType::F16 => encoded::<f16>(&numbers, shape, device),
-        other => Err(Error::internal(format!("weights in {}", other.as_str()))),
-    }
 }
 
 /// The elements in row-major order.
@@ -189,51 +123,6 @@ fn gather(all: &[f32], shape: &[usize], strides: &[usize], out: &mut Vec<f32>) {
         }
         _ => out.push(all[0]),
     }
-}
-
-/// A format that weights are computed in.
-trait Target: WithDType {
-    /// Writes `from`, rounded to nearest, into `to`, which is as long.
-    fn encode(from: &[f32], to: &mut [Self]) -> Result<()>;
-}
-
-impl Target for f32 {
-    fn encode(from: &[f32], to: &mut [Self]) -> Result<()> {
-        to.copy_from_slice(from);
-        Ok(())
-    }
-}
-
-impl Target for bf16 {
-    fn encode(from: &[f32], to: &mut [Self]) -> Result<()> {
-        to.convert_from_f32_slice(from);
-        fits(from, to, |x| x.is_finite())
-    }
-}
-
-impl Target for f16 {
-    fn encode(from: &[f32], to: &mut [Self]) -> Result<()> {
-        to.convert_from_f32_slice(from);
-        fits(from, to, |x| x.is_finite())
-    }
-}
-
-fn fits<T: WithDType>(from: &[f32], to: &[T], finite: impl Fn(&T) -> bool) -> Result<()> {
-    match from.iter().zip(to).find(|(from, to)| from.is_finite() && !finite(to)) {
-        None => Ok(()),
-        Some((from, _)) => Err(Error::input(format!("{from} is too large for {}", T::DTYPE.as_str()))
-            .help("choose `dtype = \"bf16\"` or `\"f32\"` for this model")),
-    }
-}
-
-/// Bytes that must be there, or the file is cut short.
-pub fn read_or_damaged(file: &WeightFile, at: u64, len: usize, what: &str) -> Result<Vec<u8>> {
-    file.read(at, len).map_err(|e| damaged(what, e)).at(&file.name)
-}
-
-/// `what` names the format: `a whole safetensors file`.
-pub fn damaged(what: &str, e: impl std::fmt::Display) -> Error {
-    Error::input(format!("not {what} ({e})")).help("the file is cut short or damaged: fetch it again")
 }
 
 #[cfg(test)]

@@ -1,29 +1,49 @@
 //! PyTorch's files (`torch.save` since 1.6): a zip archive, uncompressed, with a pickle that describes the tensors and one
 //! entry for each storage.
 
-use std::{collections::BTreeMap, io::BufReader, path::Path, sync::Arc};
+mod pickle;
+mod pickle_calls;
+mod pickle_op;
+mod pickle_stack;
+mod pickle_steps;
+mod pickle_value;
+mod zip_entries;
 
-use zip::{CompressionMethod, ZipArchive};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use self::{
+    pickle_value::Described,
+    zip_entries::{Entry, WHAT, bytes, entries},
+};
 use super::{
-    pickle::{self, Described},
-    stored::{Stored, WeightFile, damaged, extent},
+    model_files::{Files, base},
+    shard_choice,
+    shards::Shards,
+    stored::{Stored, extent},
+    weight_file::{WeightFile, damaged},
+    weight_format::{ChosenFiles, OpenedWeights, WeightFormat},
 };
 use crate::base::error::{At, Error, Result};
 
-const WHAT: &str = "a whole PyTorch file";
+/// `pytorch_model*.bin`, one file or several with an index.
+pub struct Torch;
 
-/// Far above what describes the tensors of any file.
-const LARGEST_PICKLE: u64 = 32 << 20;
+impl WeightFormat for Torch {
+    fn has(&self, name: &str) -> bool {
+        base(name).starts_with("pytorch_model") && name.ends_with(".bin")
+    }
 
-/// An entry's place in the file.
-struct Entry {
-    start: u64,
-    size: u64,
+    fn choose(&self, files: &Files) -> Result<Option<ChosenFiles>> {
+        shard_choice::choose(files, ".bin.index.json", |name| self.has(name))
+    }
+
+    fn open(&self, chosen: ChosenFiles) -> Result<OpenedWeights> {
+        Ok(OpenedWeights { tensors: Box::new(Shards::open(chosen, list)?), config: None })
+    }
 }
 
 /// The tensors of one file, by name.
-pub fn list(name: &str, path: &Path) -> Result<BTreeMap<String, Stored>> {
+fn list(name: &str, path: &Path) -> Result<BTreeMap<String, Stored>> {
     read(&WeightFile::open(name, path)?).at(name)
 }
 
@@ -54,40 +74,6 @@ fn read(file: &Arc<WeightFile>) -> Result<BTreeMap<String, Stored>> {
         Ok((name, stored))
     };
     described.into_iter().map(place).collect()
-}
-
-/// Every entry of the archive, by name.
-fn entries(file: &WeightFile) -> Result<BTreeMap<String, Entry>> {
-    let mut archive = ZipArchive::new(BufReader::new(file.reader())).map_err(|e| damaged(WHAT, e))?;
-    if archive.has_duplicate_names() {
-        return Err(damaged(WHAT, "an entry of the archive is there twice"));
-    }
-    let mut entries = BTreeMap::new();
-    for i in 0..archive.len() {
-        let name = match archive.name_for_index(i) {
-            Some(name) => name.map_err(|e| damaged(WHAT, e))?.into_owned(),
-            None => continue,
-        };
-        let entry = archive.by_index_raw(i).map_err(|e| damaged(WHAT, e))?;
-        let plain = entry.compression() == CompressionMethod::Stored && entry.size() == entry.compressed_size();
-        if entry.encrypted() || !plain {
-            return Err(Error::input(format!("its entry `{name}` is compressed or encrypted"))
-                .help("PyTorch writes neither: fetch the file again, or save it again in PyTorch"));
-        }
-        let (start, size) = (entry.data_start().unwrap_or(u64::MAX), entry.size());
-        if start.checked_add(size).is_none_or(|end| end > file.len) {
-            return Err(damaged(WHAT, format!("its entry `{name}` lies beyond its end")));
-        }
-        entries.insert(name, Entry { start, size });
-    }
-    Ok(entries)
-}
-
-fn bytes(file: &WeightFile, entry: &Entry) -> Result<Vec<u8>> {
-    if entry.size > LARGEST_PICKLE {
-        return Err(damaged(WHAT, format!("a description of {} bytes", entry.size)));
-    }
-    file.read(entry.start, entry.size as usize).map_err(|e| damaged(WHAT, e))
 }
 
 /// Where a tensor's numbers lie, all of them inside its storage.

@@ -1,133 +1,62 @@
 //! Which of a model's files hold its weights. Where more than one answer is possible, none is chosen.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+use super::{
+    account::some_of,
+    gguf::Gguf,
+    model_config::Config,
+    model_files::{Files, ambiguous, base, listed},
+    safetensors::Safetensors,
+    torch::Torch,
+    weight_format::{ChosenFiles, WeightFormat},
 };
-
-use super::{account::some_of, model_config::Config, safetensors, shard_index::Index, stored::Stored, torch};
 use crate::base::{
     error::{Error, Result},
     strict_json,
 };
 
-/// Files by the names they have in the artifact.
-pub type Files = BTreeMap<String, PathBuf>;
-
-/// A format of weight files.
-pub struct Format {
-    /// How the name of an index ends.
-    index: &'static str,
-    /// Start and end of a weight file's name.
-    name: (&'static str, &'static str),
-    pub list: fn(&str, &Path) -> Result<BTreeMap<String, Stored>>,
-}
-
-/// In order of preference: where there are files of the first, the second's aren't looked at.
-const FORMATS: [Format; 2] = [
-    Format { index: ".safetensors.index.json", name: ("", ".safetensors"), list: safetensors::list },
-    Format { index: ".bin.index.json", name: ("pytorch_model", ".bin"), list: torch::list },
-];
-
-/// Where a model's weights are.
-pub enum Chosen<'a> {
-    Gguf { name: &'a str, path: &'a Path },
-    Shards { format: &'static Format, index: Option<Index>, names: BTreeSet<String> },
-}
+/// One line per format, in order of preference: where there are files of one, those of later ones aren't looked at.
+const FORMATS: &[&dyn WeightFormat] = &[&Gguf, &Safetensors, &Torch];
 
 /// Far above any `config.json`.
 const LARGEST_CONFIG: u64 = 4 << 20;
 
 /// `config.json`, where there is one.
+///
+/// # Errors
+/// If there are several, or it can't be read.
 pub fn config(files: &Files) -> Result<Option<Config>> {
     let found: Vec<_> = files.iter().filter(|(name, _)| base(name) == "config.json").collect();
     match found.as_slice() {
         [] => Ok(None),
         [(name, path)] => Ok(Some(Config::new(*name, strict_json::object(name, path, LARGEST_CONFIG)?))),
-        many => Err(Error::input(format!("several files describe the model: {}", some_of(many.iter().map(first))))
-            .help("leave all but one out of the model's `source`")),
+        many => Err(Error::input(format!(
+            "several files describe the model: {}",
+            some_of(many.iter().map(|(name, _)| name.as_str()))
+        ))
+        .help("leave all but one out of the model's `source`")),
     }
 }
 
-pub fn choose(files: &Files) -> Result<Chosen<'_>> {
+/// The weights among `files`, and their format.
+///
+/// # Errors
+/// If there are none, or more than one choice is possible.
+pub fn choose(files: &Files) -> Result<(&'static dyn WeightFormat, ChosenFiles)> {
     refuse_adapters(files)?;
-    let ggufs: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".gguf")).collect();
-    let others = FORMATS.iter().flat_map(|format| files.keys().filter(|name| format.has(name)));
-    match ggufs.as_slice() {
-        [] => shards(files),
-        [(name, path)] if others.clone().next().is_none() => Ok(Chosen::Gguf { name, path }),
-        many => Err(ambiguous(many.iter().map(first).chain(others.map(String::as_str)))),
+    let of_format = |format: &'static dyn WeightFormat| {
+        files.keys().filter(|name| format.has(name)).map(move |name| (format, name.as_str()))
+    };
+    let all: Vec<_> = FORMATS.iter().flat_map(|format| of_format(*format)).collect();
+    if all.len() > 1 && all.iter().any(|(format, _)| format.stands_alone()) {
+        return Err(ambiguous(all.into_iter().map(|(_, name)| name)));
     }
-}
-
-fn first<'a>((name, _): &(&'a String, &PathBuf)) -> &'a str {
-    name
-}
-
-fn shards(files: &Files) -> Result<Chosen<'_>> {
-    for format in &FORMATS {
-        let indices: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(format.index)).collect();
-        let index = match indices.as_slice() {
-            [] => None,
-            [(name, path)] => Some(Index::read(name, path)?),
-            many => return Err(ambiguous(many.iter().map(first))),
-        };
-        let present: BTreeSet<_> = files.keys().filter(|name| format.has(name)).cloned().collect();
-        match index {
-            Some(index) => {
-                let names = index.files();
-                let beside: Vec<_> = present.difference(&names).map(String::as_str).collect();
-                if !beside.is_empty() {
-                    let place = &index.name;
-                    return Err(Error::input(format!("{place} doesn't know of {}", some_of(beside)))
-                        .help("leave out of the model's `source` what isn't part of the model"));
-                }
-                if let Some(missing) = names.difference(&present).next() {
-                    return Err(Error::input(format!(
-                        "{} names `{missing}`, which isn't among the model's files: {}",
-                        index.name,
-                        listed(files)
-                    ))
-                    .help("add the file to the model's `source`"));
-                }
-                return Ok(Chosen::Shards { format, index: Some(index), names });
-            }
-            None if !present.is_empty() => {
-                check_numbers(&present, files)?;
-                return Ok(Chosen::Shards { format, index: None, names: present });
-            }
-            None => (),
+    for format in FORMATS {
+        if let Some(chosen) = format.choose(files)? {
+            return Ok((*format, chosen));
         }
     }
     Err(Error::input(format!("no weights among the model's files: {}", listed(files)))
         .help("a model needs .safetensors or pytorch_model*.bin with config.json, or one .gguf"))
-}
-
-/// Without an index there is one file, or the names of several count them: `model-00001-of-00007.safetensors`.
-fn check_numbers(names: &BTreeSet<String>, files: &Files) -> Result<()> {
-    if let Some(missing) = names.iter().find_map(|name| missing_beside(name, names)) {
-        return Err(Error::input(format!("the shard `{missing}` isn't among the model's files: {}", listed(files)))
-            .help("add the file to the model's `source`"));
-    }
-    let counts = names.iter().all(|name| siblings(name).is_some_and(|siblings| siblings.len() == names.len()));
-    if names.len() > 1 && !counts { Err(ambiguous(names.iter().map(String::as_str))) } else { Ok(()) }
-}
-
-/// The first file that `name` says there is beside it, and isn't.
-fn missing_beside(name: &str, names: &BTreeSet<String>) -> Option<String> {
-    siblings(name)?.into_iter().find(|sibling| !names.contains(sibling))
-}
-
-/// The names of a model's files by one of them.
-fn siblings(name: &str) -> Option<Vec<String>> {
-    const MOST: usize = 10_000;
-    let (start, rest) = name.rsplit_once("-of-")?;
-    let (stem, number) = start.rsplit_once('-')?;
-    let (count, end) = rest.split_once('.')?;
-    number.parse::<usize>().ok()?;
-    let width = number.len();
-    let last = count.parse::<usize>().ok().filter(|last| *last <= MOST)?;
-    Some((1..=last).map(|i| format!("{stem}-{i:0width$}-of-{count}.{end}")).collect())
 }
 
 fn refuse_adapters(files: &Files) -> Result<()> {
@@ -142,28 +71,10 @@ fn refuse_adapters(files: &Files) -> Result<()> {
     }
 }
 
-fn ambiguous<'a>(names: impl IntoIterator<Item = &'a str>) -> Error {
-    Error::input(format!("several files may be the model's weights: {}", some_of(names)))
-        .help("keep in the model's `source` those that are meant, with their index where they are shards of one model")
-}
-
-fn base(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
-}
-
-fn listed(files: &Files) -> String {
-    files.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
-}
-
-impl Format {
-    fn has(&self, name: &str) -> bool {
-        let (start, end) = self.name;
-        base(name).starts_with(start) && name.ends_with(end)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn files(names: &[&str]) -> Files {
@@ -178,10 +89,7 @@ mod tests {
 
     #[test]
     fn one_file_or_a_counted_set_is_chosen() {
-        let names = |names: &[&str]| match choose(&files(names)).unwrap() {
-            Chosen::Gguf { name, .. } => vec![name.to_owned()],
-            Chosen::Shards { names, .. } => names.into_iter().collect(),
-        };
+        let names = |names: &[&str]| choose(&files(names)).unwrap().1.files.into_keys().collect::<Vec<_>>();
         assert_eq!(names(&["config.json", "any.safetensors", "tokenizer.json"]), ["any.safetensors"]);
         assert_eq!(names(&["model.safetensors", "pytorch_model.bin"]), ["model.safetensors"]);
         assert_eq!(names(&["pytorch_model.bin", "training_args.bin"]), ["pytorch_model.bin"]);

@@ -15,17 +15,16 @@ use crate::{
     eval::{MethodContext, ModelContext, TaskContext, bootstrap::Bootstrap},
     models::{
         AdapterSpec,
-        adapters::{Stated, UntrainedSpec},
+        adapters::{Stated, UntrainedOptions},
         numerics, usual_targets,
     },
     stages::{
         answer_words::without_words,
         device::on_device,
         lookup::{both, definition, diagnostic_at, json, span},
-        tables::ModelTable,
+        tables::{Method, ModelTable},
         train::Train,
     },
-    train::Method,
 };
 
 /// Bytes, where the model's sizes are unknown: a backbone of 135 M parameters in f32 (0.6 GiB) and the activations of one
@@ -39,7 +38,7 @@ const MEMORY: u64 = 1024 << 20;
 pub(super) fn resolve(cx: &ResolveContext, table: EvaluateTable) -> Result<Resolved<EvaluateParams>, Vec<Diagnostic>> {
     let model = definition::<ModelTable>(cx, "model", &table.model);
     let task = task_definition::task(cx.spec, &table.task, span(cx, "task"));
-    let method = table.method.as_deref().map(|name| definition::<Method>(cx, "method", name)).transpose();
+    let method = table.method.as_deref().map(|name| Method::find(cx, name, span(cx, "method"))).transpose();
     let ((model, task), method) = both(both(model, task), method)?;
     let mut diagnostics = diagnostics(cx, &table, method.as_ref());
     let name = table.method.as_deref().unwrap_or("zero-shot");
@@ -49,8 +48,8 @@ pub(super) fn resolve(cx: &ResolveContext, table: EvaluateTable) -> Result<Resol
     }
     let targets =
         usual_targets(&model.family).map_err(|e| vec![diagnostic_at(cx, ["model", &table.model, "family"], e)])?;
-    let adapter = method.as_ref().map_or(AdapterSpec::None(UntrainedSpec {}), |m| m.adapter.clone());
-    let adapter = adapter.with_usual_targets(targets);
+    let adapter = method.as_ref().map_or_else(|| UntrainedOptions {}.into(), |m| m.adapter.clone());
+    let adapter = adapter.completed(targets);
     let unkeyed = json(&adapter)?;
     let memory = memory(cx, &table, &model, adapter)?;
     let work = memory.as_ref().map(|m| EvaluationWork {
@@ -120,13 +119,13 @@ fn params(
     }
 }
 
-/// What the adapter has to be. One that this pipeline trains has the method's numbers, or a result that was accepted in its
+/// What the adapter has to be. One that this pipeline trains has the method's options, or a result that was accepted in its
 /// place: its differences are told where it is used.
 fn stated(cx: &ResolveContext, method: &Method) -> Stated {
     let trained = |stage: &str| cx.spec.stages.iter().any(|s| s.name == stage && s.kind == Train::NAME);
     let mut sources = cx.action.inputs.iter().filter(|i| i.role == "adapter").flat_map(|i| &i.stages);
-    let numbers = if sources.all(|s| trained(&s.stage)) { BTreeMap::new() } else { method.stated.numbers.clone() };
-    Stated { numbers, ..method.stated.clone() }
+    let options = if sources.all(|s| trained(&s.stage)) { BTreeMap::new() } else { method.stated.options.clone() };
+    Stated { options, ..method.stated.clone() }
 }
 
 /// What the table's keys say against one another.

@@ -7,7 +7,7 @@ use crate::{
     base::error::{Error, Result},
     data::{
         frame,
-        tokenizer::{Convention, TextModel},
+        tokenizer::{Convention, PretrainedTokenizer},
     },
     engine::Context,
     estimate::footprint::Lengths,
@@ -65,7 +65,8 @@ pub(super) fn predict(
         }
         AnswerMode::Generate => {
             let tokenizer =
-                TextModel::load(&cx.input("model")?.files, Convention::of(&params.backbone.family).as_ref())?.tokenizer;
+                PretrainedTokenizer::load(&cx.input("model")?.files, Convention::of(&params.backbone.family).as_ref())?
+                    .tokenizer;
             let longest = Lengths::of(tokens, &params.split)?.room(params.max_new_tokens);
             let answers = generate::generate(backbone, adapter, samples, tokens.answers.end, longest, done)?;
             let texts = answers.iter().map(|ids| tokenizer.decode(ids)).collect::<Result<Vec<_>>>()?;
@@ -81,7 +82,7 @@ pub(super) fn predict(
 fn scored(scores: &[Vec<f64>]) -> Predictions {
     Predictions {
         labels: scores.iter().map(|s| Some(rank::best(s) as u32)).collect(),
-        evidence: Evidence::Scores(scores.iter().map(|s| rank::normalise(s)).collect()),
+        evidence: Evidence::Scores(scores.iter().map(|s| rank::log_softmax(s)).collect()),
     }
 }
 

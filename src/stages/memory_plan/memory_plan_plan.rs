@@ -12,9 +12,8 @@ use crate::{
     report::Named,
     stages::{
         lookup::{both, definition, definition_at, diagnostic_at, span},
-        tables::ModelTable,
+        tables::{Method, ModelTable},
     },
-    train::Method,
 };
 
 /// The description of a memory plan.
@@ -29,7 +28,7 @@ pub(super) fn resolve(
     let (model, (methods, tasks)) = both(model, both(methods(cx, &table.methods), tasks(cx)))?;
     let targets =
         usual_targets(&model.family).map_err(|e| vec![diagnostic_at(cx, ["model", &table.model, "family"], e)])?;
-    let methods = methods.into_iter().map(|m| PlannedMethod { adapter: m.adapter.with_usual_targets(targets), ..m });
+    let methods = methods.into_iter().map(|m| PlannedMethod { adapter: m.adapter.completed(targets), ..m });
     let mut missing = Vec::new();
     if model.config.is_empty() {
         missing.push(
@@ -59,13 +58,13 @@ fn methods(cx: &ResolveContext, names: &[Spanned<String>]) -> Result<Vec<Planned
     let mut found = Vec::new();
     let mut diagnostics = Vec::new();
     for name in names {
-        match definition_at::<Method>(cx, "method", name, name.span) {
+        match Method::find(cx, name, name.span) {
             Ok(method) => found.push(PlannedMethod {
                 method: Named { name: name.value.clone(), title: method.title },
                 adapter: method.adapter,
                 batch_size: method.training.batch_size,
-                accumulation: method.training.accumulation,
-                checkpointing: method.runtime.checkpointing,
+                gradient_accumulation_steps: method.training.gradient_accumulation_steps,
+                gradient_checkpointing: method.runtime.gradient_checkpointing,
             }),
             Err(more) => diagnostics.extend(more),
         }

@@ -64,8 +64,8 @@ fn row(
         method: method.method.name.clone(),
         adapter: method.adapter.clone(),
         batch_size: method.batch_size,
-        accumulation: method.accumulation,
-        checkpointing: method.checkpointing,
+        gradient_accumulation_steps: method.gradient_accumulation_steps,
+        gradient_checkpointing: method.gradient_checkpointing,
         prompts: prompts("train"),
     };
     let evaluation = EvaluationMemory {

@@ -61,7 +61,7 @@ pub struct PlannedMethod {
     pub method: Named,
     pub adapter: AdapterSpec,
     pub batch_size: usize,
-    pub accumulation: usize,
+    pub gradient_accumulation_steps: usize,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub checkpointing: bool,
+    pub gradient_checkpointing: bool,
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::machine::Resources,
     config::Diagnostic,
-    data::{Recipe, task_definition},
+    data::{PreparationSpec, task_definition},
     engine::{ResolveContext, Resolved, Usual},
     stages::lookup::span,
 };
@@ -26,10 +26,11 @@ pub struct PrepareTable {
 ///
 /// # Errors
 /// All that is wrong with the task, its card and its scheme.
-pub(super) fn resolve(cx: &ResolveContext, table: &PrepareTable) -> Result<Resolved<Recipe>, Vec<Diagnostic>> {
+pub(super) fn resolve(cx: &ResolveContext, table: &PrepareTable) -> Result<Resolved<PreparationSpec>, Vec<Diagnostic>> {
     let span = span(cx, "task").unwrap_or(cx.action.params.span);
     let found = task_definition::task(cx.spec, &table.task, Some(span))?;
-    let recipe = Recipe::new(&found.task.dataset, &found.card, &found.task.scheme, &found.scheme, found.task.limit);
+    let recipe =
+        PreparationSpec::new(&found.task.dataset, &found.card, &found.task.scheme, &found.scheme, found.task.limit);
     Ok(Resolved {
         resources: Resources { memory: 512 << 20, ..Resources::default() },
         work: Some(Arc::new(Usual(2.0))),

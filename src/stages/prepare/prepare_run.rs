@@ -2,7 +2,7 @@
 
 use crate::{
     base::error::{IoAt, Result},
-    data::{Recipe, Summary, preparation, write_examples},
+    data::{EXAMPLES_FILE, PreparationSpec, Summary, write_examples},
     engine::Context,
 };
 
@@ -13,7 +13,7 @@ pub const RAW: &str = "raw";
 ///
 /// # Errors
 /// If the files aren't what the recipe says, and where the user asked to stop.
-pub(super) fn run(cx: &Context, recipe: &Recipe) -> Result<()> {
+pub(super) fn run(cx: &Context, recipe: &PreparationSpec) -> Result<()> {
     let raw = cx.input(RAW)?;
     let prepared = recipe.prepare(|name| {
         cx.checkpoint_reached()?;
@@ -21,7 +21,7 @@ pub(super) fn run(cx: &Context, recipe: &Recipe) -> Result<()> {
         std::fs::read(path).io_at("read", path)
     })?;
     cx.progress.message(&outline(&prepared.summary));
-    write_examples(&cx.out.join(preparation::EXAMPLES_FILE), &prepared.examples)?;
+    write_examples(&cx.out.join(EXAMPLES_FILE), &prepared.examples)?;
     prepared.summary.write(&cx.out.join(Summary::FILE))
 }
 

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     base::error::Result,
     config::Diagnostic,
-    data::{Recipe, Summary, preparation},
+    data::{EXAMPLES_FILE, PreparationSpec, Summary},
     engine::{Context, ResolveContext, Resolved, TypedStage},
 };
 
@@ -19,17 +19,17 @@ impl TypedStage for Prepare {
     const NAME: &'static str = "prepare";
     const VERSION: u32 = 3;
     type Table = PrepareTable;
-    type Params = Recipe;
+    type Params = PreparationSpec;
 
-    fn resolve(cx: &ResolveContext, table: PrepareTable) -> Result<Resolved<Recipe>, Vec<Diagnostic>> {
+    fn resolve(cx: &ResolveContext, table: PrepareTable) -> Result<Resolved<PreparationSpec>, Vec<Diagnostic>> {
         prepare_plan::resolve(cx, &table)
     }
 
-    fn outputs(_: &Recipe) -> Option<Vec<String>> {
-        Some(vec![preparation::EXAMPLES_FILE.to_owned(), Summary::FILE.to_owned()])
+    fn outputs(_: &PreparationSpec) -> Option<Vec<String>> {
+        Some(vec![EXAMPLES_FILE.to_owned(), Summary::FILE.to_owned()])
     }
 
-    fn run(cx: &Context, recipe: Recipe) -> Result<()> {
+    fn run(cx: &Context, recipe: PreparationSpec) -> Result<()> {
         prepare_run::run(cx, &recipe)
     }
 }

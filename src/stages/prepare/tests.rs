@@ -9,7 +9,7 @@ use super::{Prepare, prepare_run::RAW};
 use crate::{
     base::{digest::Digest, error::Result},
     config::{Diagnostic, LoadOptions, Vocabulary, load},
-    data::{Summary, preparation, read_examples},
+    data::{EXAMPLES_FILE, Summary, read_examples},
     engine::{Artifact, Context, Job, ResolveContext, Resolved, StageKind, Unwatched},
 };
 
@@ -134,13 +134,13 @@ fn run(params: serde_json::Value, raw: BTreeMap<String, PathBuf>, out: &Path) ->
 #[test]
 fn a_run_leaves_table_and_summary_with_the_same_bytes_every_time() {
     let raw = BTreeMap::from([("ratings.txt".to_owned(), fixtures().join("ratings.txt"))]);
-    let files = [Summary::FILE, preparation::EXAMPLES_FILE];
+    let files = [Summary::FILE, EXAMPLES_FILE];
     let bytes: Vec<_> = (0..2)
         .map(|_| {
             let out = tempfile::tempdir().unwrap();
             run(params(TWO, |t| t), raw.clone(), out.path()).unwrap();
             let summary = Summary::read_from(&out.path().join(Summary::FILE)).unwrap();
-            let examples = read_examples(&out.path().join(preparation::EXAMPLES_FILE)).unwrap();
+            let examples = read_examples(&out.path().join(EXAMPLES_FILE)).unwrap();
             assert_eq!(summary.kept[0].examples, 8);
             assert_eq!(summary.kept.iter().map(|s| s.examples).sum::<u64>(), examples.len() as u64);
             assert!(examples.iter().all(|e| summary.labels[e.label_id as usize] == e.label && e.value.is_some()));

@@ -17,7 +17,7 @@ pub fn choices(spec: &Spec, tables: &serde_json::Value, whole: &Node, faults: &m
             ),
             (None, _) => faults.push(
                 Diagnostic::new(format!("the pipeline has no value `{path}`")).at(span).help(
-                    "write the path of a key of a definition or a stage, such as `method.lora.alpha` or `stages.tokens.max_tokens`",
+                    "write the path of a key of a definition or a stage, such as `method.lora.adapter.alpha` or `stages.tokens.max_tokens`",
                 ),
             ),
         }
@@ -42,7 +42,7 @@ fn leaves(tables: &serde_json::Value) -> Vec<(String, &serde_json::Value)> {
     found
 }
 
-/// The value of `method.lora.alpha`, `stages.tokens.max_tokens` and the like, as people write it.
+/// The value of `method.lora.adapter.alpha`, `stages.tokens.max_tokens` and the like, as people write it.
 fn value_at(spec: &Spec, path: &str) -> Option<String> {
     let (kind, rest) = path.split_once('.')?;
     if (kind, rest) == ("pipeline", "seeds") {

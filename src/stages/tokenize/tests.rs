@@ -17,10 +17,9 @@ use crate::{
     },
     config::{self, Node},
     data::{
-        self, Example, Split, TOKENS_FILE, TOKENS_INFO_FILE, TokensInfo, frame,
-        preparation::EXAMPLES_FILE,
+        self, EXAMPLES_FILE, Example, Split, TOKENS_FILE, TOKENS_INFO_FILE, TokensInfo, frame,
         prompt::INSTRUCTION,
-        tokenizer::{TextModel, test_tokenizer::metadata},
+        tokenizer::{PretrainedTokenizer, test_tokenizer::metadata},
     },
     engine::{Artifact, Context, Job, ResolveContext, StageKind, Unwatched},
 };
@@ -113,7 +112,7 @@ fn writes_ids_and_what_they_have_in_common() {
         "<|start|>user\nClassify the sentiment of the sentence to Good or Awful: the <|eot|> 好 1<|eot|>\n<|start|>assistant\n"
     );
     assert_eq!((info.end_id, info.truncated, info.max_tokens), (2, 0, Some(512 - 5 - 1)));
-    let model = TextModel::load(&w.job.inputs["model"][0].files, None).unwrap();
+    let model = PretrainedTokenizer::load(&w.job.inputs["model"][0].files, None).unwrap();
     assert_eq!(info.labels[1].label, "bad");
     assert_eq!(model.tokenizer.decode(&info.labels[1].ids).unwrap(), "Awful");
     let ids = frame::u32_lists(&table, "input_ids").unwrap();

@@ -10,14 +10,13 @@ use super::tokenize_table::TokenizeParams;
 use crate::{
     base::error::{At, Error, IoAt, Result},
     data::{
-        self, Example, LengthStats, Split, TOKENS_FILE, TOKENS_INFO_FILE, TokensInfo,
+        self, EXAMPLES_FILE, Example, LengthStats, Split, TOKENS_FILE, TOKENS_INFO_FILE, TokensInfo, answers,
         chat::Chat,
         frame,
-        preparation::EXAMPLES_FILE,
         prompt::{Instruction, SENTENCE, answer_words},
-        prompter::{Prompt, Prompter, answers, prompt_limit},
+        prompter::{Prompt, Prompter, prompt_limit},
         read_examples,
-        tokenizer::TextModel,
+        tokenizer::PretrainedTokenizer,
     },
     engine::{Artifact, Context},
 };
@@ -40,7 +39,7 @@ pub(super) fn run(cx: &Context, params: &TokenizeParams) -> Result<()> {
     let labels = labels(examples)?;
     let examples = read(examples.file(EXAMPLES_FILE)?, &labels)?;
 
-    let model = TextModel::load(&cx.input("model")?.files, params.convention.as_ref())?;
+    let model = PretrainedTokenizer::load(&cx.input("model")?.files, params.convention.as_ref())?;
     let chat = Chat::new(&model, params.chat_template.as_deref(), params.chat_date.as_deref())?;
     let words = answer_words(&labels, params.words.iter().map(|(l, w)| (l.as_str(), w.as_str())))?;
     let answers = answers(&chat, &labels, &words)?;

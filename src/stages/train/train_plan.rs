@@ -16,9 +16,8 @@ use crate::{
         answer_words::without_words,
         device::on_device,
         lookup::{both, definition, diagnostic_at, json, span},
-        tables::ModelTable,
+        tables::{Method, ModelTable},
     },
-    train::Method,
 };
 
 /// Bytes, where the model's table has no `config` and its sizes are unknown: a backbone of 135 M parameters in f32 (0.65 GiB
@@ -32,12 +31,12 @@ const MEMORY: u64 = 1280 << 20;
 /// All that is wrong with the stage.
 pub(super) fn resolve(cx: &ResolveContext, table: TrainTable) -> Result<Resolved<TrainParams>, Vec<Diagnostic>> {
     let model = definition::<ModelTable>(cx, "model", &table.model);
-    let method = definition::<Method>(cx, "method", &table.method);
+    let method = Method::find(cx, &table.method, span(cx, "method"));
     let (model, method) = both(model, method)?;
     if !method.is_trained() {
         return Err(vec![
             Diagnostic::new(format!(
-                "the method `{}` has `adapter = \"none\"`: there is nothing to train",
+                "the method `{}` has an adapter of the kind `none`: there is nothing to train",
                 table.method
             ))
             .at(span(cx, "method"))
@@ -54,7 +53,7 @@ pub(super) fn resolve(cx: &ResolveContext, table: TrainTable) -> Result<Resolved
     let params = TrainParams {
         base_model: table.model,
         backbone: model.backbone(),
-        adapter: method.adapter.with_usual_targets(targets),
+        adapter: method.adapter.completed(targets),
         head: method.head,
         training: method.training,
         seed: table.seed,
@@ -66,8 +65,8 @@ pub(super) fn resolve(cx: &ResolveContext, table: TrainTable) -> Result<Resolved
         method: table.method,
         adapter: params.adapter.clone(),
         batch_size: params.training.batch_size,
-        accumulation: params.training.accumulation,
-        checkpointing: method.runtime.checkpointing,
+        gradient_accumulation_steps: params.training.gradient_accumulation_steps,
+        gradient_checkpointing: method.runtime.gradient_checkpointing,
         prompts: Prompts::of(cx.spec, cx.action, "train"),
     });
     let work = memory.as_ref().map(|m| TrainingWork {
@@ -75,7 +74,7 @@ pub(super) fn resolve(cx: &ResolveContext, table: TrainTable) -> Result<Resolved
         prompts: m.prompts.clone(),
         batch_size: m.batch_size,
         length: params.training.length,
-        checkpointing: m.checkpointing,
+        gradient_checkpointing: m.gradient_checkpointing,
     });
     Ok(Resolved {
         unkeyed: json(&method.runtime)?,

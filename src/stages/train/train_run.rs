@@ -6,7 +6,7 @@ use crate::{
         digest::Digest,
         error::{Error, IoAt, Result},
     },
-    data::tokenizer::{Convention, TextModel},
+    data::tokenizer::{Convention, PretrainedTokenizer},
     engine::{Artifact, Context},
     estimate::{
         footprint::measure_memory,
@@ -38,7 +38,7 @@ pub(super) fn run(cx: &Context, params: &TrainParams) -> Result<()> {
     }
     let seed = params.seed as u64;
     let init_ids = init_ids(params, model, &samples)?;
-    let mut adapter = adapters::create(&params.adapter, backbone.as_ref(), seed, init_ids.as_deref())?;
+    let mut adapter = params.adapter.create(backbone.as_ref(), seed, init_ids.as_deref())?;
     if params.head {
         let head = Head::new(tokens.answers.labels.len(), backbone.as_ref(), seed)?;
         adapter = Box::new(WithHead { adapter, head });
@@ -46,7 +46,7 @@ pub(super) fn run(cx: &Context, params: &TrainParams) -> Result<()> {
     let training = Training {
         backbone: backbone.as_ref(),
         adapter: adapter.as_ref(),
-        adapter_name: &train::adapter_name(&params.adapter, params.head),
+        adapter_name: &params.adapter.trained_name(params.head),
         samples: &samples,
         dev: &dev,
         answers: &tokens.answers,
@@ -63,7 +63,7 @@ pub(super) fn run(cx: &Context, params: &TrainParams) -> Result<()> {
     let (tokens, predicting) = training.largest_row();
     let row = Row { tokens, predicting };
     let shape = ModelShape::of_loaded(&params.backbone, params.device, backbone.as_ref())?;
-    let planned = shape.training(&params.adapter, row, runtime.checkpointing);
+    let planned = shape.training(&params.adapter, row, runtime.gradient_checkpointing);
     measure_memory(&planned, backbone.device(), cx.progress);
     write(cx, adapter.as_ref(), &params.base_model, &summary)
         .map_err(|e| about(e, &params.base_model, Some(training.adapter_name)))
@@ -75,7 +75,7 @@ fn init_ids(params: &TrainParams, model: &Artifact, samples: &[Sample]) -> Resul
         None => Ok(None),
         Some(text) if !text.is_empty() => {
             let convention = Convention::of(&params.backbone.family);
-            TextModel::load(&model.files, convention.as_ref())?.tokenizer.encode_words(text).map(Some)
+            PretrainedTokenizer::load(&model.files, convention.as_ref())?.tokenizer.encode_words(text).map(Some)
         }
         Some(_) => {
             let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
@@ -84,7 +84,7 @@ fn init_ids(params: &TrainParams, model: &Artifact, samples: &[Sample]) -> Resul
                 return Err(Error::input(
                     "`init = \"text\"` starts from what the prompts have in common, but they have nothing",
                 )
-                .help("give the method an `init_text`"));
+                .help("give the adapter an `init_text`"));
             }
             Ok(Some(prompts[0][..shared].to_vec()))
         }

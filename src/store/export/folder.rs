@@ -15,7 +15,7 @@ use crate::base::{
 use crate::{
     base::digest::Digest,
     store::{
-        ActionResult,
+        action_result::ActionResult,
         manifest::{Made, Manifest},
     },
 };
@@ -59,10 +59,10 @@ impl Folder {
     }
 
     /// Notes that all files of a result of `by` are in place. `changed` are folders that got names.
-    pub fn claim(&mut self, by: &str, outcome: &ActionResult, changed: BTreeSet<PathBuf>) {
+    pub fn claim(&mut self, by: &str, result: &ActionResult, changed: BTreeSet<PathBuf>) {
         self.changed.extend(changed);
         self.makers.insert(by.to_owned());
-        for file in &outcome.files {
+        for file in &result.files {
             self.claimed.insert(file.name.clone(), Made { by: by.to_owned(), blake3: file.digest });
         }
     }

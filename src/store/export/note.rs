@@ -11,7 +11,7 @@ use crate::base::{
     durable,
     error::{Error, Result},
 };
-use crate::{base::digest::Digest, store::Store};
+use crate::{base::digest::Digest, store::opened::Store};
 
 impl Store {
     /// The folders that `owner` last exported to from `root`.

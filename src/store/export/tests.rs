@@ -214,10 +214,10 @@ fn the_pipeline_and_folders_are_never_replaced() {
 #[test]
 fn a_damaged_blob_is_not_exported() {
     let project = Project::new();
-    let outcome = project.result("p::a", &[("x", "1")]);
-    let blob = project.store.blob(&outcome.files[0].digest);
+    let result = project.result("p::a", &[("x", "1")]);
+    let blob = project.store.blob(&result.files[0].digest);
     fs::remove_file(&blob).unwrap();
     fs::write(&blob, "2").unwrap();
-    assert!(project.exports(false).place("p::a", "out", &outcome).unwrap_err().message.contains("damaged"));
+    assert!(project.exports(false).place("p::a", "out", &result).unwrap_err().message.contains("damaged"));
     assert!(!project.path("out/x").exists());
 }

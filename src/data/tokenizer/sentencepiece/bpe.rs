@@ -3,19 +3,20 @@
 use std::collections::{BinaryHeap, HashMap};
 
 use super::{
-    model_proto::{Kind, PieceProto},
+    model_proto::{PieceProto, PieceType},
     normalizer::Normalizer,
 };
 use crate::{
     base::error::{Error, Result},
-    data::tokenizer::tokenizer_input::Script,
+    data::tokenizer::tokenizer_input::TokenizerInput,
 };
 
+/// A piece of the vocabulary.
 pub struct Piece {
     pub text: String,
     /// Higher is merged first.
     score: f32,
-    pub kind: Kind,
+    pub kind: PieceType,
 }
 
 /// The pieces of a model.
@@ -35,23 +36,25 @@ impl Pieces {
         let mut all = Vec::with_capacity(protos.len());
         for p in protos {
             // The two zeros are equal scores.
-            all.push(Piece { text: p.text.clone(), score: p.score + 0.0, kind: Kind::of(p)? });
+            all.push(Piece { text: p.text.clone(), score: p.score + 0.0, kind: PieceType::of(p)? });
         }
         let with_ids = || all.iter().zip(0u32..);
         let ids = with_ids()
-            .filter(|(p, _)| matches!(p.kind, Kind::Normal | Kind::UserDefined | Kind::Unused))
+            .filter(|(p, _)| matches!(p.kind, PieceType::Normal | PieceType::UserDefined | PieceType::Unused))
             .map(|(p, id)| (p.text.clone(), id))
             .collect();
-        let unknown = with_ids().find(|(p, _)| p.kind == Kind::Unknown).map(|(_, id)| id);
+        let unknown = with_ids().find(|(p, _)| p.kind == PieceType::Unknown).map(|(_, id)| id);
         let unknown = unknown.ok_or_else(|| Error::input("the model has no unknown piece"))?;
         let bytes = byte_fallback.then(|| byte_ids(&all)).transpose()?;
         Ok(Self { all, ids, bytes, unknown })
     }
 
+    /// How many there are.
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
+    /// The piece of this id.
     pub fn get(&self, id: u32) -> Option<&Piece> {
         self.all.get(id as usize)
     }
@@ -62,13 +65,13 @@ impl Pieces {
     }
 
     fn is_unused(&self, id: u32) -> bool {
-        self.all[id as usize].kind == Kind::Unused
+        self.all[id as usize].kind == PieceType::Unused
     }
 
     /// Ids of a text that `normalizer` has normalised.
-    pub fn encode(&self, script: &Script<'_>, normalizer: &Normalizer) -> Vec<u32> {
-        let text = script.text();
-        let mut symbols = symbols(script, normalizer);
+    pub fn encode(&self, input: &TokenizerInput<'_>, normalizer: &Normalizer) -> Vec<u32> {
+        let text = input.text();
+        let mut symbols = symbols(input, normalizer);
         let mut agenda = BinaryHeap::new();
         // Where a piece that isn't to be used was cut when its merge was last thought of.
         let mut cuts: HashMap<&str, usize> = HashMap::new();
@@ -78,7 +81,7 @@ impl Pieces {
                 return;
             }
             let range = l.start..r.end;
-            let found = self.ids.get(&text[range.clone()]).filter(|id| script.allows(**id, &range));
+            let found = self.ids.get(&text[range.clone()]).filter(|id| input.allows(**id, &range));
             let Some(&id) = found else { return };
             agenda.push(Merge { score: self.all[id as usize].score, left, right, len: r.end - l.start });
             if self.is_unused(id) {
@@ -127,12 +130,12 @@ impl Pieces {
 }
 
 /// What a normalised text is cut into before merging.
-fn symbols(script: &Script<'_>, normalizer: &Normalizer) -> Vec<Symbol> {
-    let text = script.text();
+fn symbols(input: &TokenizerInput<'_>, normalizer: &Normalizer) -> Vec<Symbol> {
+    let text = input.text();
     let mut symbols = Vec::with_capacity(text.len());
     let mut start = 0;
     while let Some(c) = text[start..].chars().next() {
-        let whole = normalizer.user_defined_at(script, start);
+        let whole = normalizer.user_defined_at(input, start);
         let end = start + whole.unwrap_or(c.len_utf8());
         let index = symbols.len();
         symbols.push(Symbol {
@@ -150,7 +153,7 @@ fn symbols(script: &Script<'_>, normalizer: &Normalizer) -> Vec<Symbol> {
 fn byte_ids(pieces: &[Piece]) -> Result<Vec<u32>> {
     let mut ids = vec![None; 256];
     for (piece, id) in pieces.iter().zip(0u32..) {
-        if let Kind::Byte(byte) = piece.kind {
+        if let PieceType::Byte(byte) = piece.kind {
             ids[byte as usize] = Some(id);
         }
     }

@@ -32,6 +32,7 @@ impl Run {
         self.text.extend(piece.chars().map(|c| if c == SPACE { ' ' } else { c }));
     }
 
+    /// Adds a byte of a character that has no piece.
     pub fn push_byte(&mut self, byte: u8) {
         self.bytes.push(byte);
     }
@@ -45,6 +46,7 @@ impl Run {
         self.bytes.clear();
     }
 
+    /// Appends the text to `out`; the next run begins.
     pub fn end(&mut self, out: &mut String) {
         self.flush();
         out.push_str(&std::mem::take(self).text);

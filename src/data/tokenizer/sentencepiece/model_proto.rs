@@ -8,6 +8,7 @@ use crate::base::error::{Error, Result};
 const UNIGRAM: i32 = 1;
 const BPE: i32 = 2;
 
+/// `ModelProto`: the whole file.
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelProto {
     #[prost(message, repeated, tag = "1")]
@@ -18,6 +19,7 @@ pub struct ModelProto {
     pub normalizer: Option<NormalizerSpec>,
 }
 
+/// `ModelProto.SentencePiece`
 #[derive(Clone, PartialEq, Message)]
 pub struct PieceProto {
     #[prost(string, tag = "1")]
@@ -28,6 +30,7 @@ pub struct PieceProto {
     pub kind: Option<i32>,
 }
 
+/// `TrainerSpec`: how the model was trained.
 #[derive(Clone, PartialEq, Message)]
 pub struct TrainerSpec {
     #[prost(int32, optional, tag = "3")]
@@ -48,6 +51,7 @@ pub struct TrainerSpec {
     pub unk_surface: Option<String>,
 }
 
+/// `NormalizerSpec`: what is done to a text first.
 #[derive(Clone, PartialEq, Message)]
 pub struct NormalizerSpec {
     #[prost(bytes = "vec", tag = "2")]
@@ -92,7 +96,7 @@ impl Model {
 
 /// `ModelProto.SentencePiece.Type`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum PieceType {
     Normal,
     Unknown,
     Control,
@@ -102,7 +106,7 @@ pub enum Kind {
     Byte(u8),
 }
 
-impl Kind {
+impl PieceType {
     /// # Errors
     /// If the type is unknown, or if a byte's text names none.
     pub fn of(piece: &PieceProto) -> Result<Self> {

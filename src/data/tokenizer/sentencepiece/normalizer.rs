@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::model_proto::NormalizerSpec;
 use crate::{
     base::error::Result,
-    data::tokenizer::{precompiled_charsmap::Charsmap, tokenizer_input::Script},
+    data::tokenizer::{precompiled_charsmap::PrecompiledCharsmap, tokenizer_input::TokenizerInput},
 };
 
 /// How pieces write a space.
@@ -27,7 +27,7 @@ pub enum Prefix {
 /// The rules of a file, or of the class that reads it.
 #[derive(Default)]
 pub struct Normalizer {
-    charsmap: Option<Charsmap>,
+    charsmap: Option<PrecompiledCharsmap>,
     prefix: Prefix,
     remove_extra_whitespaces: bool,
     escape_whitespaces: bool,
@@ -40,7 +40,7 @@ pub struct Normalizer {
 /// A normalised text, and which parts of it are a person's words.
 pub struct Normalised {
     pub text: String,
-    pub quoted: Vec<Range<usize>>,
+    pub content: Vec<Range<usize>>,
 }
 
 impl Normalizer {
@@ -57,7 +57,7 @@ impl Normalizer {
         user_defined.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
         let map = &spec.precompiled_charsmap;
         Ok(Self {
-            charsmap: (!map.is_empty()).then(|| Charsmap::new(map)).transpose()?,
+            charsmap: (!map.is_empty()).then(|| PrecompiledCharsmap::new(map)).transpose()?,
             prefix: if spec.add_dummy_prefix.unwrap_or(true) { prefix } else { Prefix::Never },
             remove_extra_whitespaces: spec.remove_extra_whitespaces.unwrap_or(true),
             escape_whitespaces: spec.escape_whitespaces.unwrap_or(true),
@@ -72,17 +72,17 @@ impl Normalizer {
     }
 
     /// Length of the longest user-defined piece that stands at `at`.
-    pub fn user_defined_at(&self, script: &Script<'_>, at: usize) -> Option<usize> {
-        let text = &script.text()[at..];
+    pub fn user_defined_at(&self, input: &TokenizerInput<'_>, at: usize) -> Option<usize> {
+        let text = &input.text()[at..];
         let stands =
-            |(name, id): &&(String, u32)| text.starts_with(name.as_str()) && script.allows(*id, &(at..at + name.len()));
+            |(name, id): &&(String, u32)| text.starts_with(name.as_str()) && input.allows(*id, &(at..at + name.len()));
         self.user_defined.iter().find(stands).map(|(name, _)| name.len())
     }
 
     /// What the beginning of the text from `at` on becomes, and how many bytes of it that takes.
-    fn next<'a>(&'a self, script: &Script<'a>, at: usize) -> (&'a str, usize) {
-        let text = &script.text()[at..];
-        if let Some(len) = self.user_defined_at(script, at) {
+    fn next<'a>(&'a self, input: &TokenizerInput<'a>, at: usize) -> (&'a str, usize) {
+        let text = &input.text()[at..];
+        if let Some(len) = self.user_defined_at(input, at) {
             return (&text[..len], len);
         }
         if let Some(found) = self.charsmap.as_ref().and_then(|map| map.longest(text)) {
@@ -93,25 +93,25 @@ impl Normalizer {
     }
 
     /// `first`: nothing stands before the text.
-    pub fn normalise(&self, script: &Script<'_>, first: bool) -> Normalised {
-        let end = script.text().len();
+    pub fn normalise(&self, input: &TokenizerInput<'_>, first: bool) -> Normalised {
+        let end = input.text().len();
         let mut at = 0;
         if self.remove_extra_whitespaces {
-            while let (" ", len) = self.next(script, at) {
+            while let (" ", len) = self.next(input, at) {
                 at += len;
             }
         }
-        let mut out = Normalised { text: String::with_capacity(end - at + (end - at) / 2), quoted: Vec::new() };
+        let mut out = Normalised { text: String::with_capacity(end - at + (end - at) / 2), content: Vec::new() };
         if at == end {
             return out;
         }
         let space = if self.escape_whitespaces { SPACE } else { ' ' };
-        if self.prefixes(&script.text()[at..], first) && !self.suffix {
+        if self.prefixes(&input.text()[at..], first) && !self.suffix {
             out.text.push(space);
         }
         let mut after_space = self.remove_extra_whitespaces;
         while at < end {
-            let (mut part, len) = self.next(script, at);
+            let (mut part, len) = self.next(input, at);
             if after_space {
                 part = part.trim_start_matches(' ');
             }
@@ -119,8 +119,8 @@ impl Normalizer {
                 let from = out.text.len();
                 out.text.extend(part.chars().map(|c| if c == ' ' { space } else { c }));
                 after_space = self.remove_extra_whitespaces && part.ends_with(' ');
-                if script.quotes().iter().any(|q| q.start < at + len && at < q.end) {
-                    out.quote(from..out.text.len());
+                if input.content().iter().any(|q| q.start < at + len && at < q.end) {
+                    out.add_content(from..out.text.len());
                 }
             }
             at += len;
@@ -153,16 +153,17 @@ impl Normalizer {
             }
     }
 
+    /// Whether spaces at the ends of a text are removed, and runs of them cut down to one.
     pub fn removes_spaces(&self) -> bool {
         self.remove_extra_whitespaces
     }
 }
 
 impl Normalised {
-    fn quote(&mut self, range: Range<usize>) {
-        match self.quoted.last_mut().filter(|last| last.end == range.start) {
+    fn add_content(&mut self, range: Range<usize>) {
+        match self.content.last_mut().filter(|last| last.end == range.start) {
             Some(last) => last.end = range.end,
-            None => self.quoted.push(range),
+            None => self.content.push(range),
         }
     }
 }

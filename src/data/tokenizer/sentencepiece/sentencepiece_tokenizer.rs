@@ -7,18 +7,18 @@ use tokenizers::AddedToken;
 use super::{
     bpe::Pieces,
     decode::Run,
-    model_proto::{Kind, Model},
+    model_proto::{Model, PieceType},
     normalizer::{Normalizer, Prefix},
 };
 use crate::{
     base::error::{At, IoAt, Result},
     data::tokenizer::{
         added_tokens::{AddedTokens, Form},
-        pretrained_tokenizer::TextModel,
+        pretrained_tokenizer::PretrainedTokenizer,
         special_tokens::check_id,
         tokenizer_config::TokenizerConfig,
         tokenizer_format::{Origin, TokenizerFormat},
-        tokenizer_input::Script,
+        tokenizer_input::TokenizerInput,
         tokenizer_trait::Tokenizer,
     },
 };
@@ -36,7 +36,7 @@ impl TokenizerFormat for SentencePieceModel {
         FILE
     }
 
-    fn load(&self, path: &Path, origin: &Origin<'_>) -> Result<TextModel> {
+    fn load(&self, path: &Path, origin: &Origin<'_>) -> Result<PretrainedTokenizer> {
         let bytes = std::fs::read(path).io_at("read", path)?;
         let model = Model::read(&bytes).at(FILE)?;
         let mut config = TokenizerConfig::read(origin.files, None)?;
@@ -45,7 +45,7 @@ impl TokenizerFormat for SentencePieceModel {
         for (name, token) in named(&model) {
             config.named.entry(name.to_owned()).or_insert(token);
         }
-        Ok(TextModel::new(format!("{FILE} BPE"), Box::new(tokenizer), config, origin.convention))
+        Ok(PretrainedTokenizer::new(format!("{FILE} BPE"), Box::new(tokenizer), config, origin.convention))
     }
 }
 
@@ -79,11 +79,11 @@ impl SentencePiece {
         let llama = config.is_of("LlamaTokenizer");
         let user_defined: Vec<_> = pieces
             .iter()
-            .filter(|(_, p)| p.kind == Kind::UserDefined && !p.text.is_empty())
+            .filter(|(_, p)| p.kind == PieceType::UserDefined && !p.text.is_empty())
             .map(|(id, p)| (p.text.clone(), id))
             .collect();
         let mut tokens: Vec<(u32, AddedToken)> = Vec::new();
-        for (id, piece) in pieces.iter().filter(|(_, p)| p.kind == Kind::Control) {
+        for (id, piece) in pieces.iter().filter(|(_, p)| p.kind == PieceType::Control) {
             tokens.push((id, AddedToken::from(piece.text.as_str(), true)));
         }
         tokens
@@ -114,9 +114,10 @@ impl SentencePiece {
     }
 
     /// Ids of a text without control tokens.
-    fn between(&self, script: &Script<'_>, first: bool) -> Vec<u32> {
-        let normalised = self.normalizer.normalise(script, first);
-        self.pieces.encode(&Script::new(&normalised.text, normalised.quoted, script.guarded()), &self.normalizer)
+    fn between(&self, input: &TokenizerInput<'_>, first: bool) -> Vec<u32> {
+        let normalised = self.normalizer.normalise(input, first);
+        self.pieces
+            .encode(&TokenizerInput::new(&normalised.text, normalised.content, input.guarded()), &self.normalizer)
     }
 }
 
@@ -144,11 +145,11 @@ fn add(tokens: &mut Vec<(u32, AddedToken)>, pieces: &Pieces, config: &TokenizerC
 }
 
 impl Tokenizer for SentencePiece {
-    fn encode(&self, script: &Script<'_>) -> Result<Vec<u32>> {
+    fn encode(&self, input: &TokenizerInput<'_>) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
-        let text = script.text();
-        for (token, part) in self.added.cut(text, Form::Raw, |id, range| script.allows(id, range)) {
-            let Some(inner) = token.is_none().then(|| script.part(part.clone())) else {
+        let text = input.text();
+        for (token, part) in self.added.cut(text, Form::Raw, |id, range| input.allows(id, range)) {
+            let Some(inner) = token.is_none().then(|| input.part(part.clone())) else {
                 ids.extend(token);
                 continue;
             };
@@ -168,7 +169,7 @@ impl Tokenizer for SentencePiece {
         let mut run = Run::default();
         for &id in ids {
             let kind = self.pieces.get(id).map(|piece| piece.kind);
-            if let Some(token) = self.added.get(id).filter(|_| kind != Some(Kind::Unknown)) {
+            if let Some(token) = self.added.get(id).filter(|_| kind != Some(PieceType::Unknown)) {
                 run.end(&mut out);
                 out.push_str(&token.content);
                 continue;
@@ -176,8 +177,8 @@ impl Tokenizer for SentencePiece {
             match self.pieces.get(id) {
                 None => run.show(NOTHING),
                 Some(piece) => match piece.kind {
-                    Kind::Byte(byte) => run.push_byte(byte),
-                    Kind::Unknown => run.show(&self.unknown_surface),
+                    PieceType::Byte(byte) => run.push_byte(byte),
+                    PieceType::Unknown => run.show(&self.unknown_surface),
                     _ => run.push(&piece.text, &self.normalizer, out.is_empty()),
                 },
             }
@@ -215,8 +216,8 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sentencepiece").join(name)
     }
 
-    fn model(name: &str, convention: Option<&Convention>) -> TextModel {
-        TextModel::load(&Files::from([(FILE.to_owned(), fixture(name))]), convention).unwrap()
+    fn model(name: &str, convention: Option<&Convention>) -> PretrainedTokenizer {
+        PretrainedTokenizer::load(&Files::from([(FILE.to_owned(), fixture(name))]), convention).unwrap()
     }
 
     /// Small models with every rule that a file can ask for, and what Python's `sentencepiece` 0.2 makes of some texts:
@@ -233,7 +234,7 @@ mod tests {
             for case in cases.as_array().unwrap() {
                 let text = case["text"].as_str().unwrap();
                 let ids: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
-                assert_eq!(m.between(&Script::quoted(text, &nothing), true), ids, "{name}: {text:?}");
+                assert_eq!(m.between(&TokenizerInput::content_only(text, &nothing), true), ids, "{name}: {text:?}");
                 assert_eq!(m.decode(&ids).unwrap(), case["decoded"].as_str().unwrap(), "{name}: {text:?}");
                 seen += 1;
             }
@@ -266,7 +267,7 @@ mod tests {
         let path = dir.path().join(FILE);
         let load = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            TextModel::load(&Files::from([(FILE.to_owned(), path.clone())]), None)
+            PretrainedTokenizer::load(&Files::from([(FILE.to_owned(), path.clone())]), None)
         };
         assert!(load(&whole).is_ok());
         // Also where it is cut between two pieces.
@@ -289,7 +290,7 @@ mod tests {
         );
     }
 
-    static MODELS: std::sync::LazyLock<[TextModel; 2]> =
+    static MODELS: std::sync::LazyLock<[PretrainedTokenizer; 2]> =
         std::sync::LazyLock::new(|| ["plain.model", "unused.model"].map(|name| model(name, None)));
 
     proptest! {

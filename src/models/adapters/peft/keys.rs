@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::CONFIG_FILE;
+use super::peft_files::CONFIG_FILE;
 use crate::base::{
     error::{At, Error, Result},
     strict_json,

@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Map, Number};
 
-use super::{keys::Keys, pattern::Pattern};
+use super::{keys::Keys, pattern::Pattern, peft_files::CONFIG_FILE};
 use crate::{
     base::error::{At, Error, Result},
-    models::adapters::{CONFIG_FILE, matches_target},
+    models::adapters::layer_names::matches_target,
 };
 
 /// The keys of a configuration that choose layers.

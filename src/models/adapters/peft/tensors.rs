@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::WEIGHTS_FILE;
+use super::peft_files::WEIGHTS_FILE;
 use crate::base::error::{At, Error, Result};
 
 /// What nobody has read yet.

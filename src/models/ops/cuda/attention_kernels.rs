@@ -8,11 +8,9 @@ use candle_core::{
     cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, LaunchConfig},
 };
 
+use super::attention_lists::Lists;
 use super::{ATTENTION, Pointer, THREADS, alloc, allow_shared_memory, launch, storage, upload, values, zeros};
-use crate::models::ops::{
-    Precision,
-    attention::{AttentionMask, Heads},
-};
+use crate::models::ops::{attention_mask::AttentionMask, heads::Heads, precision::Precision};
 
 /// As in `attention.cu`.
 const KEYS: usize = 32;
@@ -107,124 +105,85 @@ struct Operands {
 // SAFETY: plain numbers and addresses, laid out as in C.
 unsafe impl DeviceRepr for Operands {}
 
-/// A mask as the kernels read it, for one kind of heads and length of prefix.
-#[derive(Debug)]
-pub struct Lists {
-    /// All lists, one after the other.
-    numbers: CudaSlice<i32>,
-    blocks: usize,
-    runs: usize,
-    row_tiles: usize,
-    row_tile_count: usize,
-    key_tiles: usize,
-    key_tile_count: usize,
-    tasks: usize,
-    task_count: usize,
-    visits: usize,
-}
-
-impl Lists {
-    fn new(
-        mask: &AttentionMask,
-        shapes: Shapes,
-        heads: Heads,
-        virtual_tokens: usize,
-        device: &CudaDevice,
-    ) -> Result<Self> {
-        let (group, tile) = (heads.group(), shapes.tile());
-        let (mut blocks, mut runs, mut row_tiles) = (Vec::new(), Vec::new(), Vec::new());
-        // Where runs that begin at a token end, and the blocks that see each, with the end that they see.
-        let mut seen: BTreeMap<usize, (usize, Vec<(usize, usize)>)> = BTreeMap::new();
-        for (i, block) in mask.blocks.iter().enumerate() {
-            let first_run = runs.len() / 2;
-            for run in &block.seen {
-                runs.extend([run.start, run.len()]);
-                let (end, blocks) = seen.entry(run.start).or_default();
-                *end = (*end).max(run.end);
-                blocks.push((i, run.end));
-            }
-            let (start, len) = (block.queries.start, block.queries.len());
-            blocks.extend([start, len, first_run, block.seen.len(), block.keys, usize::from(block.causal)]);
-            row_tiles.extend((0..len * group).step_by(tile).flat_map(|first| [i, first]));
+/// The lists of a mask, on the device.
+fn lists(
+    mask: &AttentionMask,
+    shapes: Shapes,
+    heads: Heads,
+    virtual_tokens: usize,
+    device: &CudaDevice,
+) -> Result<Lists> {
+    let (group, tile) = (heads.group(), shapes.tile());
+    let (mut blocks, mut runs, mut row_tiles) = (Vec::new(), Vec::new(), Vec::new());
+    // Where runs that begin at a token end, and the blocks that see each, with the end that they see.
+    let mut seen: BTreeMap<usize, (usize, Vec<(usize, usize)>)> = BTreeMap::new();
+    for (i, block) in mask.blocks.iter().enumerate() {
+        let first_run = runs.len() / 2;
+        for run in &block.seen {
+            runs.extend([run.start, run.len()]);
+            let (end, blocks) = seen.entry(run.start).or_default();
+            *end = (*end).max(run.end);
+            blocks.push((i, run.end));
         }
+        let (start, len) = (block.queries.start, block.queries.len());
+        blocks.extend([start, len, first_run, block.seen.len(), block.keys, usize::from(block.causal)]);
+        row_tiles.extend((0..len * group).step_by(tile).flat_map(|first| [i, first]));
+    }
 
-        // Tiles of keys with the blocks that see them.
-        let all: Vec<usize> = (0..mask.blocks.len()).collect();
-        let prefix = (0..virtual_tokens).step_by(tile).map(|start| (start, virtual_tokens, true, all.clone()));
-        let own = seen.iter().flat_map(|(run, (end, blocks))| {
-            (*run..*end).step_by(tile).map(move |start| {
-                let visible = blocks.iter().filter(|(_, end)| start < *end).map(|(block, _)| *block);
-                (start, *end, false, visible.collect())
-            })
-        });
-        let key_lists: Vec<_> = prefix.chain(own).collect();
-        let rows = |block: usize| mask.blocks[block].queries.len() * group;
-        let visited: usize = key_lists.iter().flat_map(|(.., blocks)| blocks).map(|block| rows(*block)).sum();
-        // Rows of a task: few enough that there are tasks for the whole device.
-        let share = (visited * heads.keys).div_ceil(TASKS).max(SHARE);
-        let (mut key_tiles, mut tasks, mut visits) = (Vec::new(), Vec::new(), Vec::new());
-        for (i, (start, end, in_prefix, blocks)) in key_lists.into_iter().enumerate() {
-            let first_task = tasks.len() / 3;
-            let mut taken = share;
-            for block in blocks {
-                if taken >= share {
-                    tasks.extend([i, visits.len(), 0]);
-                    taken = 0;
-                }
-                visits.push(block);
-                *tasks.last_mut().expect("a task was begun") += 1;
-                taken += rows(block);
-            }
-            let len = tile.min(end - start);
-            key_tiles.extend([start, len, usize::from(in_prefix), first_task, tasks.len() / 3 - first_task]);
-        }
-
-        let mut numbers: Vec<i32> = Vec::new();
-        let mut append = |list: &[usize]| {
-            let at = numbers.len();
-            numbers.extend(list.iter().map(|n| *n as i32));
-            // Pairs are read at once.
-            numbers.resize(numbers.len().next_multiple_of(2), 0);
-            at
-        };
-        let [blocks, runs] = [&blocks, &runs].map(|list| append(list));
-        let (row_tile_count, key_tile_count, task_count) = (row_tiles.len() / 2, key_tiles.len() / 5, tasks.len() / 3);
-        let [row_tiles, key_tiles, tasks, visits] = [&row_tiles, &key_tiles, &tasks, &visits].map(|list| append(list));
-        Ok(Self {
-            numbers: upload(device, &numbers)?,
-            blocks,
-            runs,
-            row_tiles,
-            row_tile_count,
-            key_tiles,
-            key_tile_count,
-            tasks,
-            task_count,
-            visits,
+    // Tiles of keys with the blocks that see them.
+    let all: Vec<usize> = (0..mask.blocks.len()).collect();
+    let prefix = (0..virtual_tokens).step_by(tile).map(|start| (start, virtual_tokens, true, all.clone()));
+    let own = seen.iter().flat_map(|(run, (end, blocks))| {
+        (*run..*end).step_by(tile).map(move |start| {
+            let visible = blocks.iter().filter(|(_, end)| start < *end).map(|(block, _)| *block);
+            (start, *end, false, visible.collect())
         })
-    }
-
-    fn at(&self, list: usize) -> Pointer {
-        Pointer::of(&self.numbers).offset::<i32>(list)
-    }
-}
-
-/// Lists are made once for a mask, whose layers all have the same heads.
-#[derive(Debug, Default)]
-pub struct Cached(std::sync::Mutex<Option<(Heads, usize, Arc<Lists>)>>);
-
-impl Cached {
-    fn get(&self, heads: Heads, virtual_tokens: usize, make: impl FnOnce() -> Result<Lists>) -> Result<Arc<Lists>> {
-        let mut held = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match &*held {
-            Some((h, v, lists)) if (*h, *v) == (heads, virtual_tokens) => Ok(lists.clone()),
-            _ => {
-                let lists = Arc::new(make()?);
-                *held = Some((heads, virtual_tokens, lists.clone()));
-                Ok(lists)
+    });
+    let key_lists: Vec<_> = prefix.chain(own).collect();
+    let rows = |block: usize| mask.blocks[block].queries.len() * group;
+    let visited: usize = key_lists.iter().flat_map(|(.., blocks)| blocks).map(|block| rows(*block)).sum();
+    // Rows of a task: few enough that there are tasks for the whole device.
+    let share = (visited * heads.keys).div_ceil(TASKS).max(SHARE);
+    let (mut key_tiles, mut tasks, mut visits) = (Vec::new(), Vec::new(), Vec::new());
+    for (i, (start, end, in_prefix, blocks)) in key_lists.into_iter().enumerate() {
+        let first_task = tasks.len() / 3;
+        let mut taken = share;
+        for block in blocks {
+            if taken >= share {
+                tasks.extend([i, visits.len(), 0]);
+                taken = 0;
             }
+            visits.push(block);
+            *tasks.last_mut().expect("a task was begun") += 1;
+            taken += rows(block);
         }
+        let len = tile.min(end - start);
+        key_tiles.extend([start, len, usize::from(in_prefix), first_task, tasks.len() / 3 - first_task]);
     }
+
+    let mut numbers: Vec<i32> = Vec::new();
+    let mut append = |list: &[usize]| {
+        let at = numbers.len();
+        numbers.extend(list.iter().map(|n| *n as i32));
+        // Pairs are read at once.
+        numbers.resize(numbers.len().next_multiple_of(2), 0);
+        at
+    };
+    let [blocks, runs] = [&blocks, &runs].map(|list| append(list));
+    let (row_tile_count, key_tile_count, task_count) = (row_tiles.len() / 2, key_tiles.len() / 5, tasks.len() / 3);
+    let [row_tiles, key_tiles, tasks, visits] = [&row_tiles, &key_tiles, &tasks, &visits].map(|list| append(list));
+    Ok(Lists {
+        numbers: upload(device, &numbers)?,
+        blocks,
+        runs,
+        row_tiles,
+        row_tile_count,
+        key_tiles,
+        key_tile_count,
+        tasks,
+        task_count,
+        visits,
+    })
 }
 
 struct Work<'a> {
@@ -248,7 +207,7 @@ impl<'a> Work<'a> {
         let device = qkv.device();
         let virtual_tokens = mask.check(heads, qkv_layout, prefix_layout)?;
         let shapes = Shapes::new(heads)?;
-        let make = || Lists::new(mask, shapes, heads, virtual_tokens, device);
+        let make = || lists(mask, shapes, heads, virtual_tokens, device);
         let lists = mask.cuda.get(heads, virtual_tokens, make)?;
         let qkv = values("attention", qkv, qkv_layout)?;
         // Nothing is read of an empty one.

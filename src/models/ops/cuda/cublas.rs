@@ -11,7 +11,7 @@ use candle_core::{
 use half::bf16;
 
 use super::{ELEMENTWISE, Pointer, alloc, bind, launch, over_rows, start};
-use crate::models::ops::gemm::Strides;
+use crate::models::ops::strides::Strides;
 
 const GAPS: &str = "no products of a matrix whose rows and columns both have gaps";
 

@@ -9,7 +9,7 @@ use super::{
     cublas::{Matrix, multiply},
     launch, storage, upload, values,
 };
-use crate::models::ops::nll::{Targets, blocks};
+use crate::models::ops::nll_targets::{Targets, blocks};
 
 /// Which targets belong to each row.
 struct Lists {

@@ -5,11 +5,16 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::models::ops::{
-    Precision, adamw_step, add_in_place,
-    attention::{self, AttentionMask, Heads},
+    adamw_step,
+    add::add_in_place,
+    attention,
+    attention_mask::AttentionMask,
     dropout::{self, Dropout},
-    gelu, gemm, layer_norm,
-    nll::{self, Targets},
+    gelu, gemm,
+    heads::Heads,
+    layer_norm, nll,
+    nll_targets::Targets,
+    precision::Precision,
     rms_norm,
     rotary::{Pairs, Rotary, rotate, rotate_back},
     swiglu, uniform as drawn,

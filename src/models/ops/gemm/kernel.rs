@@ -7,10 +7,8 @@
 
 use std::ops::Range;
 
-use super::{
-    Numbers, Strides,
-    simd::{Portable, Simd, TURN},
-};
+use super::simd::{Portable, Simd, TURN};
+use crate::models::ops::{numbers::Numbers, strides::Strides};
 
 /// Products that are summed in registers before the sum goes to memory. A panel of this depth fits the first-level cache.
 const DEPTH: usize = 192;
