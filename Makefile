@@ -5,7 +5,8 @@
 # make parity      the figures of PyTorch and PEFT, and the ids of SentencePiece, against ours
 # make bench       the engine's overhead, then training and evaluation beside PyTorch and PEFT (EMOPIPE_PEER=python)
 # make bench-cuda  where a GPU is: the tests that need one, then training beside PyTorch and PEFT (docs/benchmarks.md: without Rust)
-# make lint        clippy and rustfmt, as CI does
+# make reference   write docs/reference.md and docs/cli.md from the code
+# make lint        clippy, rustdoc and rustfmt, as CI does
 PIPELINE ?= pipelines/paper.toml
 PROFILE  ?=
 MIRROR   ?=
@@ -15,7 +16,7 @@ ARGS     ?=
 BIN     := target/release/emopipe
 SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find build src -type f)
 
-.PHONY: build reproduce plan install test test-packages parity bench bench-cuda lint
+.PHONY: build reproduce plan install test test-packages parity bench bench-cuda reference doc lint
 
 build: $(BIN)
 
@@ -55,6 +56,14 @@ bench-cuda:
 	python3 target/emopipe-cuda/scripts/bench/cuda.py --out target/bench-cuda --resume target/bench-cuda $(ARGS); \
 	measured=$$?; python3 scripts/bench/cuda.py --write target/bench-cuda && exit $$measured
 
-lint:
+# Beside its place first, so that a failure leaves the page as it is.
+reference: $(BIN)
+	$(BIN) reference > target/reference.md && mv target/reference.md docs/reference.md
+	$(BIN) reference --cli > target/cli.md && mv target/cli.md docs/cli.md
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --document-private-items
+
+lint: doc
 	cargo clippy --release --locked --all-targets -- -D warnings
 	cargo fmt --check

@@ -6,14 +6,15 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, error::Error
 
 use super::{
     cli_command::{CliCommand, CommandEntry, Execute},
-    command_result::CommandResult,
+    command_result::{CommandResult, EXIT_CODES},
     commands::COMMANDS,
+    manual::{command_pages, file_pages},
     terminal,
 };
-use crate::process;
+use crate::{config, process, stages};
 
 #[derive(Parser)]
-#[command(name = "emopipe", version, about, propagate_version = true)]
+#[command(name = "emopipe", version, about, after_help = EXIT_CODES, propagate_version = true)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 struct CommonArgs {
     /// Say more on standard error (repeat for more).
@@ -24,6 +25,7 @@ struct CommonArgs {
 /// Print a completion script for a shell.
 #[derive(Args)]
 struct CompletionsArgs {
+    /// The shell.
     shell: clap_complete::Shell,
 }
 
@@ -35,6 +37,28 @@ impl CliCommand for CompletionsArgs {
         let mut out = Vec::new();
         clap_complete::generate(self.shell, &mut parser(), "emopipe", &mut out);
         terminal::print_verbatim(&String::from_utf8_lossy(&out));
+        Ok(())
+    }
+}
+
+/// Print the reference of pipeline files, as docs/reference.md has it.
+#[derive(Args)]
+struct ReferenceArgs {
+    /// That of the command line, as docs/cli.md has it.
+    #[arg(long)]
+    cli: bool,
+}
+
+impl CliCommand for ReferenceArgs {
+    const NAME: &'static str = "reference";
+    const HIDDEN: bool = true;
+    const COMPUTES: bool = false;
+
+    fn execute(&self) -> CommandResult {
+        terminal::print_verbatim(&match self.cli {
+            true => command_pages::page(parser()),
+            false => file_pages::page(&config::json_schema(&stages::vocabulary())),
+        });
         Ok(())
     }
 }
@@ -62,7 +86,7 @@ impl GivenCommand {
 
 fn entries() -> impl Iterator<Item = CommandEntry> {
     // Those that help doesn't show come last.
-    COMMANDS.iter().copied().chain([CommandEntry::of::<CompletionsArgs>()])
+    COMMANDS.iter().copied().chain([CommandEntry::of::<CompletionsArgs>(), CommandEntry::of::<ReferenceArgs>()])
 }
 
 fn parser() -> clap::Command {

@@ -18,5 +18,13 @@ impl From<Error> for Failure {
     }
 }
 
+/// What the program ends with; each line a code and, two blanks after it, its meaning.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    something failed, or what was to be printed couldn't be
+  2    wrong usage, or problems in the pipeline
+  130  interrupted";
+
 /// Nothing, where all went well.
 pub type CommandResult = Result<(), Failure>;

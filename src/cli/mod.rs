@@ -10,6 +10,7 @@ mod entry_point;
 mod last_words;
 mod limit_args;
 mod live;
+mod manual;
 mod nearest_profile;
 mod pipeline_args;
 mod planned;

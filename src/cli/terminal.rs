@@ -91,7 +91,7 @@ pub fn print(text: &str) {
     print_verbatim(&visible(text));
 }
 
-/// As [`print`], for what other programs read: every byte as it is.
+/// As [`print()`], for what other programs read: every byte as it is.
 pub fn print_verbatim(text: &str) {
     let mut screen = Screen::lock();
     let write = |bytes: &[u8]| {

@@ -2,7 +2,7 @@
 //!
 //! This layer knows the shape of a pipeline file (includes, profiles, axes, matrices, interpolation) and nothing of what
 //! a stage kind or a definition means: those bring their own serde types through [`Vocabulary`]. It reads files and
-//! runs nothing. [`load`] is the way in; `docs/pipeline-files.md` is the reference for users. In order:
+//! runs nothing. [`load()`] is the way in; `docs/pipeline-files.md` is the reference for users. In order:
 //!
 //! 1. `source_files`, `parse`: a file and its includes become one table. Later files win over earlier ones and the including
 //!    file over its includes, but a definition or a stage is written in one file only; `trust` says what may come from where.
@@ -71,12 +71,13 @@ pub use kind_vocabulary::{Check, Describe, Entry, Vocabulary};
 pub use load::{Loaded, load};
 pub use load_options::LoadOptions;
 pub use node::{Key, Node, Span, Table, Value, to_json};
+pub use pipeline::PROFILE_KEYS;
 pub use remote_config::{Bucket, RemoteConfig, RemotePlace, Service};
 pub use schema::{json_schema, unknown_to_schema};
 pub use size::{Size, parse_size};
 pub use source_map::SourceMap;
 pub use spanned::Spanned;
 pub use specification::{ActionSpec, InputSpec, Pipeline, Spec, StageRef, StageSpec};
-pub use stage_keys::ResourceRequest;
+pub use stage_keys::{COMMON_KEYS, ResourceRequest};
 pub use suggest::suggest;
 pub use user_config::{UserConfig, user_config, user_config_path};

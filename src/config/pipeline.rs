@@ -17,24 +17,25 @@ use super::{
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PipelineTable {
-    /// Name for reports and messages; the file's name by default.
+    /// Name for reports and messages (default: the file's name).
     pub name: Option<String>,
+    /// What it is about, in a sentence or two.
     pub description: Option<String>,
-    /// Folder that `export` and the default store are relative to; itself relative to this file. Default: `.`.
+    /// Folder that `export` and the default store are relative to; itself relative to this file (default `"."`).
     pub root: Option<Spanned<String>>,
-    /// Values of the axis `seed`. Default: `[0]`.
+    /// Values of the axis `seed` (default `[0]`).
     #[expect(dead_code, reason = "read from the tree, but part of the shape")]
     pub seeds: Option<Vec<i64>>,
-    /// Stages whose results are wanted. Default: all.
+    /// Stages whose results are wanted; what they don't need isn't run (default: all).
     #[expect(dead_code, reason = "read from the tree, but part of the shape")]
     pub goals: Option<Vec<String>>,
-    /// The profile that is used when none is asked for.
+    /// The profile that is used when none is asked for (default: none).
     #[expect(dead_code, reason = "read from the tree, but part of the shape")]
     pub default_profile: Option<String>,
 }
 
 /// Keys of a profile that say how it comes about; all others are tables to lay over the file.
-pub(super) const PROFILE_KEYS: [&str; 3] = ["description", "inherits", "include"];
+pub const PROFILE_KEYS: [&str; 3] = ["description", "inherits", "include"];
 
 /// Profiles of a circle that are spelled out.
 const SHOWN: usize = 8;

@@ -30,13 +30,13 @@ pub(super) struct RemoteTable {
     endpoint: Option<Spanned<String>>,
     /// Region of the bucket.
     region: Option<Spanned<String>>,
-    /// Whether `run` takes results from the remote. Default: true.
+    /// Whether `run` takes results from the remote (default true).
     pull: Option<bool>,
-    /// Whether `run` sends what it computes to the remote. Default: true.
+    /// Whether `run` sends what it computes to the remote (default true).
     push: Option<bool>,
-    /// Most requests at once. Default: 8.
+    /// Most requests at once (default 8).
     concurrency: Option<Spanned<u32>>,
-    /// Seconds without an answer after which a request is tried again. Default: 60.
+    /// Seconds without an answer after which a request is tried again (default 60).
     timeout: Option<Spanned<u32>>,
 }
 

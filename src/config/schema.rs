@@ -39,7 +39,8 @@ pub fn json_schema(vocabulary: &Vocabulary) -> Json {
     for key in PROFILE_KEYS {
         let schema = match key {
             "include" => include(),
-            _ => json!({ "type": "string" }),
+            "inherits" => text("The profile that this one is laid over"),
+            _ => text("What the profile is for, in a sentence"),
         };
         overlay.insert(key.into(), schema);
     }
@@ -60,8 +61,20 @@ fn include() -> Json {
     json!({
         "description": "Files to merge with this one, relative to it; `*` stands for any part of a name",
         "type": "array",
-        "items": { "type": "string" },
+        "items": { "anyOf": [{ "type": "string" }, {
+            "type": "object",
+            "properties": {
+                "path": text("The file, or a pattern"),
+                "stages": { "type": "boolean", "default": false, "description": "Whether the files may bring stages" },
+            },
+            "required": ["path"],
+            "additionalProperties": false,
+        }] },
     })
+}
+
+fn text(description: &str) -> Json {
+    json!({ "type": "string", "description": description })
 }
 
 fn object(properties: Map<String, Json>) -> Json {

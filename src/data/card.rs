@@ -15,6 +15,7 @@ use super::{
     readers::{Encoding, FileFormat},
     split::{Fractions, Split},
 };
+use crate::fetch::Source;
 
 /// A dataset card, `[dataset.NAME]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,6 +45,7 @@ pub struct Card {
     #[serde(default)]
     pub notes: Vec<String>,
     /// The files and where they come from, by file name.
+    #[schemars(with = "BTreeMap<String, Source>")]
     pub source: BTreeMap<String, serde_json::Value>,
     /// Which of the files to read, in this order. Left out: all of them, in the order of their names.
     #[serde(default)]

@@ -38,9 +38,12 @@ impl Split {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fractions {
+    /// Share of the texts that are trained on.
     pub train: f64,
+    /// Share of the texts that training is watched with.
     #[serde(default)]
     pub dev: f64,
+    /// Share of the texts that results are measured on.
     pub test: f64,
     /// Another salt draws other splits. Left out: the dataset's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -17,6 +17,7 @@ use crate::{
 pub struct GraphArgs {
     #[command(flatten)]
     pub pipeline: PipelineArgs,
+    /// The language that describes it.
     #[arg(short, long, value_enum, default_value_t = GraphFormat::Mermaid)]
     pub format: GraphFormat,
     /// Every action instead of every stage.

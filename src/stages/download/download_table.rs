@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What pipeline files call the kind.
 pub const NAME: &str = "download";
 
-/// The stage's own keys.
+/// Brings the files of a `source` table into the store, and proves them by their pins.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]

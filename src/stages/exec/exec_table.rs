@@ -27,7 +27,7 @@ pub const ALWAYS: [&str; 12] = [
     "SSL_CERT_*",
 ];
 
-/// The stage's own keys.
+/// Runs a command of the project, and keeps the files that it writes.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExecTable {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{self, Diagnostic, Node},
+    fetch::Source,
     models::{BackboneSpec, ConfigTable, Dtype, usual_targets},
 };
 
@@ -26,7 +27,7 @@ pub struct ModelTable {
     #[serde(default)]
     pub license: Option<String>,
     /// File name, and where it comes from.
-    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    #[schemars(with = "BTreeMap<String, Source>")]
     pub source: IndexMap<String, serde_json::Value>,
     /// What the frozen matrices are kept in.
     #[serde(default)]
