@@ -119,6 +119,40 @@ fn a_changed_parameter_reruns_what_depends_on_it_and_plan_says_so() {
     assert!(explained.contains("input counts: count[letter=b]"), "{explained}");
 }
 
+/// Two commands that took a minute each, as a journal has it.
+#[test]
+fn a_forecast_respects_the_limits_of_a_run() {
+    let project = Project::new(
+        "[pipeline]\nname = \"two\"\n[stages.s]\nkind = \"exec\"\nmatrix = { n = [\"1\", \"2\"] }\n\
+         command = [\"touch\", \"{out}/${n}\"]\noutputs = [\"${n}\"]\nresources = { memory = \"1 GiB\" }\n",
+    );
+    project.emopipe(&["run"]).ok();
+    let digest = "0".repeat(64);
+    let started =
+        r#"{"time":1,"event":"run-started","run":"r","pipeline":"two","profile":null,"actions":2,"emopipe":"0"}"#;
+    let finished = |n: u32| {
+        format!(
+            r#"{{"time":2,"event":"finished","action":"s[n={n}]","key":"{digest}","artifact":"{digest}","bytes":1,"seconds":60.0}}"#
+        )
+    };
+    let journal = format!("{started}\n{}\n{}\n", finished(1), finished(2));
+    project.write("cache/runs/99991231-235959-999-1/journal.jsonl", &journal);
+    let foreseen = |limits: &[&str]| {
+        let base = ["plan", "--force", "s", "--memory", "8 GiB"];
+        project.emopipe(&[&base[..], limits].concat()).ok().stdout()
+    };
+    let (together, one, narrow) =
+        (foreseen(&["--cores", "2"]), foreseen(&["--cores", "2", "--jobs", "1"]), foreseen(&["--cores", "1"]));
+    assert!(together.contains("about 1m00s going by earlier runs; 2 B to write, 2.0 GiB of memory"), "{together}");
+    assert!(one.contains("about 2m00s going by earlier runs; 2 B to write, 1.0 GiB of memory"), "{one}");
+    assert_eq!(one, narrow, "one core is one action at a time");
+    let refused = project.emopipe(&["plan", "--force", "s", "--memory", "512 MiB"]).ok().stdout();
+    assert!(
+        refused.contains("can't run: s[n=1] occupies") || refused.contains("can't run: s[n=2] occupies"),
+        "{refused}"
+    );
+}
+
 #[test]
 fn a_change_that_gives_the_same_bytes_stops_early() {
     let project = letters();
