@@ -268,7 +268,7 @@ fn every_key_of_a_prefix_must_fit() {
         json!({ "prefix_projection": true, "encoder_hidden_size": 12, "init_weights": "zero", "modules_to_save": null }),
     ] {
         let adapter = fixture.load(&config(keys), &tensors).unwrap();
-        assert_eq!((adapter.method(), adapter.facts()), ("ptuning2", vec![("virtual_tokens", 5.0)]));
+        assert_eq!((adapter.method(), adapter.facts()), ("ptuning2", vec![("virtual_tokens", json!(5))]));
     }
     for (key, value) in [
         ("num_virtual_tokens", Value::Null),
@@ -387,6 +387,7 @@ fn lora() -> AdapterSpec {
         alpha: 8.0,
         dropout: 0.0,
         target_modules: vec!["q_proj".into(), "v_proj".into()],
+        ..Default::default()
     })
 }
 

@@ -15,7 +15,7 @@ use super::{
     blocks::{check_ids, prefixes},
     cache::KvCache,
     layer::{self, Block, Gradients, Kept, Wanted, keep},
-    linear::{Changes, Projection},
+    linear::{self, Changes, Projection},
     ops::{
         Precision, add_in_place,
         attention::{self, AttentionMask, Heads},
@@ -260,6 +260,10 @@ impl Backbone for Decoder {
 
     fn modules(&self) -> Vec<Module> {
         self.projections().flat_map(|p| p.modules().unwrap_or_default()).collect()
+    }
+
+    fn row_squares(&self, path: &str) -> Result<Tensor> {
+        linear::row_squares(self.projections(), path)
     }
 
     fn forward(&self, tree: &TokenTree, adapter: &dyn Adapter, mode: Mode) -> Result<Tensor> {

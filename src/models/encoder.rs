@@ -17,7 +17,7 @@ use super::{
     autograd::{Backward, Input, record},
     blocks::{check_ids, prefixes},
     layer::{self, Block, Gradients, Kept, Wanted, keep},
-    linear::{Changes, Projection},
+    linear::{self, Changes, Projection},
     ops::{
         Precision, add_in_place,
         attention::{self, AttentionMask, Heads},
@@ -267,6 +267,11 @@ impl Backbone for Encoder {
     fn modules(&self) -> Vec<Module> {
         let layers = self.layers.iter().flat_map(Layer::projections);
         layers.chain([&self.pooler]).flat_map(|p| p.modules().unwrap_or_default()).collect()
+    }
+
+    fn row_squares(&self, path: &str) -> Result<Tensor> {
+        let layers = self.layers.iter().flat_map(Layer::projections);
+        linear::row_squares(layers.chain([&self.pooler]), path)
     }
 
     fn is_causal(&self) -> bool {
