@@ -387,6 +387,7 @@ fn lora() -> AdapterSpec {
         alpha: 8.0,
         dropout: 0.0,
         target_modules: vec!["q_proj".into(), "v_proj".into()],
+        ..Default::default()
     })
 }
 

@@ -31,8 +31,9 @@ const ENCODERS: &[&str] = &["bert"];
 const FORMATS: &[(&str, &[&str])] =
     &[("safetensors", &[".safetensors", ".safetensors.index.json"]), ("pytorch", &[".bin", ".bin.index.json"])];
 
-/// What a fixture expects; the second was computed apart (tests/python/chatglm_prefix.py).
-const FIGURES: [&str; 2] = ["expected.safetensors", "prefix.safetensors"];
+/// What a fixture expects; the second was computed apart (tests/python/chatglm_prefix.py), and so were variants of LoRA
+/// (tests/python/peft_conditions.py).
+const FIGURES: [&str; 3] = ["expected.safetensors", "prefix.safetensors", "variants.safetensors"];
 
 /// Allowed error: the largest difference, relative to the largest number of the expected tensor.
 fn tolerance() -> f64 {
@@ -113,7 +114,8 @@ fn read_fixtures(root: &Path) -> Vec<Fixture> {
         }
         let family = FAMILIES.iter().find(|(k, _)| *k == kind).map(|(_, family)| *family);
         let family = family.unwrap_or_else(|| panic!("{name}: no family reads model_type `{kind}`"));
-        let [mut expected, prefix] = FIGURES.map(|file| read_tensors(&folder.join(file)));
+        let [mut expected, prefix, variants] = FIGURES.map(|file| read_tensors(&folder.join(file)));
+        expected.extend(variants);
         expected.extend(prefix.into_iter().map(|(name, tensor)| (format!("prefix.{name}"), tensor)));
         let meta = read_json(&folder.join("meta.json"));
         for (format, ends) in FORMATS {
@@ -248,6 +250,7 @@ impl Fixture {
             let lora = &self.meta["lora"];
             let config = json!({
                 "peft_type": "LORA", "r": lora["rank"], "lora_alpha": lora["alpha"], "target_modules": lora["targets"],
+                "use_rslora": condition == "rslora", "use_dora": condition == "dora",
             });
             return adapters::load(config.to_string().as_bytes(), &serialized(&tensors), &self.model).unwrap();
         }
@@ -488,8 +491,14 @@ fn linears(fixture: &Fixture) -> Vec<String> {
 }
 
 fn every_adapter(fixture: &Fixture) -> Vec<(&'static str, AdapterSpec)> {
-    let all = LoraOptions { rank: 4, alpha: 8.0, dropout: 0.0, target_modules: linears(fixture) };
-    vec![("lora everywhere", AdapterSpec::from(all)), ("prefix", prefix(None)), ("projected prefix", prefix(Some(24)))]
+    let all = LoraOptions { rank: 4, alpha: 8.0, dropout: 0.0, target_modules: linears(fixture), ..Default::default() };
+    let dora = LoraOptions { use_dora: true, use_rslora: true, ..all.clone() };
+    vec![
+        ("lora everywhere", AdapterSpec::from(all)),
+        ("dora everywhere", AdapterSpec::from(dora)),
+        ("prefix", prefix(None)),
+        ("projected prefix", prefix(Some(24))),
+    ]
 }
 
 /// LoRA's `B` starts at zero, which would hide `A`'s gradient.
@@ -532,7 +541,8 @@ fn fast_and_plain_paths_agree_for_every_adapter() {
 #[test]
 fn gradients_match_finite_differences() {
     for fixture in &models() {
-        for (title, spec) in every_adapter(fixture) {
+        // DoRA takes for a constant what moves with its matrices.
+        for (title, spec) in every_adapter(fixture).into_iter().filter(|(title, _)| !title.starts_with("dora")) {
             let adapter = spec.create(&fixture.model, 5, None).unwrap();
             stir(adapter.as_ref());
             let (_, gradients) = gradients(fixture, adapter.as_ref(), packed);
@@ -584,7 +594,8 @@ fn thread_count_does_not_change_bits() {
 #[test]
 fn dropout_is_active_in_training_only_and_repeats() {
     for fixture in &models() {
-        let spec = LoraOptions { rank: 4, alpha: 8.0, dropout: 0.5, target_modules: linears(fixture) };
+        let spec =
+            LoraOptions { rank: 4, alpha: 8.0, dropout: 0.5, target_modules: linears(fixture), ..Default::default() };
         let adapter = AdapterSpec::from(spec).create(&fixture.model, 5, None).unwrap();
         stir(adapter.as_ref());
         let mut tree = TokenTree::new();
@@ -742,7 +753,8 @@ fn damaged_or_foreign_files_are_named() {
     let e = load(&[("config.json", &config), ("model.safetensors.index.json", &index)]);
     assert!(e.message.contains("model-1.safetensors"), "{e}");
 
-    let spec = LoraOptions { rank: 4, alpha: 8.0, dropout: 0.0, target_modules: vec!["q_prj".into()] };
+    let spec =
+        LoraOptions { rank: 4, alpha: 8.0, dropout: 0.0, target_modules: vec!["q_prj".into()], ..Default::default() };
     let e = AdapterSpec::from(spec).create(&fixture.model, 0, None).map(drop).unwrap_err();
     assert!(e.help.is_some_and(|h| h.contains("`q_proj`")), "{}", e.message);
 }

@@ -317,7 +317,12 @@ fn loads_and_writes_adapters_as_peft_does() {
 
 fn lora(targets: &[&str], dropout: f64) -> AdapterSpec {
     let target_modules = targets.iter().map(|t| (*t).to_owned()).collect();
-    AdapterSpec::from(LoraOptions { rank: 4, alpha: 8.0, dropout, target_modules })
+    AdapterSpec::from(LoraOptions { rank: 4, alpha: 8.0, dropout, target_modules, ..Default::default() })
+}
+
+fn dora(targets: &[&str]) -> AdapterSpec {
+    let target_modules = targets.iter().map(|t| (*t).to_owned()).collect();
+    LoraOptions { rank: 4, alpha: 8.0, dropout: 0.0, target_modules, use_dora: true, ..Default::default() }.into()
 }
 
 fn every_adapter() -> Vec<(&'static str, AdapterSpec)> {
@@ -326,6 +331,7 @@ fn every_adapter() -> Vec<(&'static str, AdapterSpec)> {
     };
     vec![
         ("lora everywhere", lora(&["query", "key", "value", "dense"], 0.0)),
+        ("dora everywhere", dora(&["query", "key", "value", "dense"])),
         ("lora at the end", lora(&["pooler.dense"], 0.0)),
         ("prefix", prefix(None)),
         ("projected prefix", prefix(Some(24))),

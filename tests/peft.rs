@@ -93,11 +93,17 @@ fn error(got: &Tensor, want: &Tensor) -> f64 {
 /// Adapters of every kind, with numbers that matter: LoRA's `B` starts at zero.
 fn ours(model: &dyn Backbone, targets: &[&str], labels: Option<usize>) -> BTreeMap<&'static str, Box<dyn Adapter>> {
     let target_modules = targets.iter().map(|t| (*t).to_owned()).collect();
-    let lora = LoraOptions { rank: 4, alpha: 12.0, dropout: 0.1, target_modules };
+    let lora = LoraOptions { rank: 4, alpha: 12.0, dropout: 0.1, target_modules, ..Default::default() };
     let prefix = |projection| {
         AdapterSpec::from(PrefixOptions { virtual_tokens: 5, projection, init_std: Some(0.5), ..Default::default() })
     };
-    let adapters = [("lora", AdapterSpec::from(lora)), ("prefix", prefix(None)), ("projected", prefix(Some(12)))];
+    let dora = LoraOptions { use_rslora: true, use_dora: true, ..lora.clone() };
+    let adapters = [
+        ("lora", AdapterSpec::from(lora)),
+        ("dora", AdapterSpec::from(dora)),
+        ("prefix", prefix(None)),
+        ("projected", prefix(Some(12))),
+    ];
     let create = |(name, spec): (_, AdapterSpec)| {
         let mut adapter = spec.create(model, 5, None).unwrap();
         if let Some(labels) = labels {
@@ -227,6 +233,12 @@ fn spellings() -> Vec<Spellings> {
         ("lora", json!({ "target_modules": ["q_proj", "query_key_value", "self_attn.o_proj"] })),
         ("lora", json!({ "target_modules": null })),
         ("lora", json!({ "target_modules": qv(), "use_rslora": true, "r": 6, "lora_alpha": 5 })),
+        ("lora", json!({ "target_modules": qv(), "use_dora": true, "lora_dropout": 0.1 })),
+        (
+            "lora",
+            json!({ "target_modules": "all-linear", "use_dora": true, "use_rslora": true, "rank_pattern": { "q_proj": 2 },
+            "alpha_pattern": { "v_proj": 3 } }),
+        ),
         (
             "lora",
             json!({ "target_modules": qv(), "r": 4, "lora_alpha": 10, "rank_pattern": { "q_proj": 2, r"layers\.1\..*v_proj": 7 },
@@ -256,7 +268,6 @@ fn spellings() -> Vec<Spellings> {
         ("lora", json!({ "target_modules": qv(), "alora_invocation_tokens": [3, 4] }), "alora_invocation_tokens"),
         ("lora", json!({ "target_modules": qv(), "layer_replication": [[0, 2], [1, 3]] }), "layer_replication"),
         ("lora", json!({ "target_modules": qv(), "lora_bias": true }), "lora_bias"),
-        ("lora", json!({ "target_modules": qv(), "use_dora": true }), "use_dora"),
         ("lora", json!({ "target_modules": qv(), "init_lora_weights": "pissa" }), "init_lora_weights"),
         ("lora", json!({ "target_modules": qv(), "init_lora_weights": "olora" }), "init_lora_weights"),
         (

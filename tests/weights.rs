@@ -110,7 +110,8 @@ fn says(message: &str, parts: &[&str]) {
 /// Hidden states, losses and the gradient of an adapter.
 fn numbers(model: &dyn Backbone) -> Vec<Vec<f32>> {
     let target_modules = vec!["query_key_value".into(), "dense_h_to_4h".into(), "dense_4h_to_h".into()];
-    let spec = AdapterSpec::from(LoraOptions { rank: 4, alpha: 8.0, dropout: 0.0, target_modules });
+    let spec =
+        AdapterSpec::from(LoraOptions { rank: 4, alpha: 8.0, dropout: 0.0, target_modules, ..Default::default() });
     let adapter = spec.create(model, 1, None).unwrap();
     let mut tree = TokenTree::new();
     tree.push(None, &[5, 6, 7, 200, 201, 299]);

@@ -159,7 +159,7 @@ impl ModelShape {
         let insides = if gradient_checkpointing { layers.min(1) } else { layers };
         let activations = F32 * tokens * (layers * hidden + insides * inside + 2 * hidden);
         // Backward of the gate and up projections: gradients of both, of their product, and of the stream.
-        let working = F32 * tokens * (2 * self.inner() + 3 * hidden);
+        let working = F32 * tokens * (2 * self.inner() + 3 * hidden + adapter.working(self.backbone()));
         let trained = F32 * adapter.trainable(self.backbone());
         let parts = vec![
             ("activations", activations),
@@ -179,7 +179,8 @@ impl ModelShape {
         let d = &self.dims;
         let (tokens, hidden, wide) = (row.tokens as u64, d.hidden as u64, d.intermediate as u64);
         let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
-        let working = F32 * tokens * (4 * hidden + qkv + d.q_width() as u64 + self.inner() + wide);
+        let aside = adapter.working(self.backbone()) / 2;
+        let working = F32 * tokens * (4 * hidden + qkv + d.q_width() as u64 + self.inner() + wide + aside);
         let (output, cached) = match answering {
             Answering::Scored => (self.output(row), 0),
             // The logits and their copy.
@@ -321,6 +322,7 @@ mod tests {
             let target = backbone.modules()[0].path.rsplit('.').next().unwrap().to_owned();
             for spec in [
                 json!({ "kind": "lora", "rank": 3, "alpha": 6.0, "target_modules": [target] }),
+                json!({ "kind": "lora", "rank": 3, "use_dora": true, "target_modules": [target] }),
                 json!({ "kind": "ptuning2", "virtual_tokens": 5 }),
                 json!({ "kind": "ptuning2", "virtual_tokens": 5, "projection": 7 }),
             ] {

@@ -85,6 +85,10 @@ pub trait Backbone: Send + Sync {
     /// Every linear layer that an adapter may change, in order of computation.
     fn modules(&self) -> Vec<Module>;
 
+    /// Squares of the lengths of a linear layer's rows, `[outputs]`, on the backbone's device; `path` is one of
+    /// [`Backbone::modules`].
+    fn row_squares(&self, path: &str) -> Result<Tensor>;
+
     /// Whether a token's state depends on the tokens before it alone. If not, segments of a tree must have no parents: what
     /// two samples begin with isn't the same in both.
     fn is_causal(&self) -> bool {

@@ -1,6 +1,6 @@
 //! A pre-norm causal decoder: the computation that llama-like families share.
 //!
-//! Each layer is one differentiable node. Kept for backward are its input, queries, keys and values, the state between
+//! Each layer is one differentiable node. SavedTensors for backward are its input, queries, keys and values, the state between
 //! attention and perceptron, and the gate and up activations, and what attention saw where an adapter changes the layer that
 //! reads it; norms, activation functions and attention probabilities are computed again.
 
@@ -15,7 +15,7 @@ use super::{
     blocks::{check_ids, prefixes},
     cache::KvCache,
     layer::{self, Block, Gradients, SavedTensors, Wanted, keep},
-    linear::{Changes, Projection},
+    linear::{self, Changes, Projection},
     ops::{
         add::add_in_place,
         attention,
@@ -265,6 +265,10 @@ impl Backbone for Decoder {
 
     fn modules(&self) -> Vec<Module> {
         self.projections().flat_map(|p| p.modules().unwrap_or_default()).collect()
+    }
+
+    fn row_squares(&self, path: &str) -> Result<Tensor> {
+        linear::row_squares(self.projections(), path)
     }
 
     fn forward(&self, tree: &TokenTree, adapter: &dyn Adapter, mode: Mode) -> Result<Tensor> {

@@ -1,7 +1,7 @@
 //! A post-norm encoder: the computation of BERT.
 //!
 //! What goes from layer to layer is the sum before the norm: a layer begins with the norm of what it reads, so that backward
-//! needs no normed copy. Each layer is one differentiable node. Kept for backward are its input, queries, keys and values,
+//! needs no normed copy. Each layer is one differentiable node. SavedTensors for backward are its input, queries, keys and values,
 //! the sum between attention and perceptron, and the perceptron's inner activations, and what attention saw where an adapter
 //! changes the layer that reads it; norms, activation functions and attention probabilities are computed again.
 //!
@@ -18,7 +18,7 @@ use super::{
     blocks::{check_ids, prefixes},
     cache::KvCache,
     layer::{self, Block, Gradients, SavedTensors, Wanted, keep},
-    linear::{Changes, Projection},
+    linear::{self, Changes, Projection},
     ops::{
         add::add_in_place, attention, attention_mask::AttentionMask, buffers, gelu, heads::Heads, layer_norm,
         precision::Precision,
@@ -273,6 +273,11 @@ impl Backbone for Encoder {
     fn modules(&self) -> Vec<Module> {
         let layers = self.layers.iter().flat_map(Layer::projections);
         layers.chain([&self.pooler]).flat_map(|p| p.modules().unwrap_or_default()).collect()
+    }
+
+    fn row_squares(&self, path: &str) -> Result<Tensor> {
+        let layers = self.layers.iter().flat_map(Layer::projections);
+        linear::row_squares(layers.chain([&self.pooler]), path)
     }
 
     fn is_causal(&self) -> bool {

@@ -1,9 +1,11 @@
-//! Frozen linear layers with an optional low-rank change.
+//! Frozen linear layers with an optional low-rank change, whose rows may have lengths of their own.
+
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::{
-    adapters::Adapter,
+    adapters::{Adapter, LowRank, RowLengths},
     backbone::{Mode, Module},
     ops::{
         add::add_in_place,
@@ -13,6 +15,7 @@ use super::{
     },
     seeded,
 };
+use crate::base::error::Error;
 
 /// `y = x W^T + b`, with `W` `[outputs, inputs]` and `b` `[outputs]`.
 #[derive(Debug, Clone)]
@@ -26,6 +29,16 @@ pub struct Linear {
 impl Linear {
     fn outputs(&self) -> Result<usize> {
         self.weight.dim(0)
+    }
+
+    /// Lengths of the rows of `W + scale * B A`, `[outputs]`, outside the graph. The product itself is never made:
+    /// `|w + s b A|^2 = |w|^2 + 2 s b (A w^T) + s^2 b (A A^T) b^T` for each row `w` of `W` and `b` of `B`.
+    fn changed_lengths(&self, low: &LowRank, lengths: &RowLengths) -> Result<Tensor> {
+        let (a, b) = (low.a.detach(), low.b.detach());
+        let mixed = (gemm::product(&a, &self.weight.t()?, 1.0)?.t()? * &b)?.sum(1)?;
+        let own = (gemm::product(&b, &gemm::product(&a, &a.t()?, 1.0)?, 1.0)? * &b)?.sum(1)?;
+        let squares = ((&lengths.squares + (mixed * (2.0 * low.scale))?)? + (own * low.scale.powi(2))?)?;
+        squares.relu()?.sqrt()
     }
 }
 
@@ -50,11 +63,13 @@ pub struct Changes {
 
 #[derive(Debug, Clone, Copy)]
 struct Part {
-    /// Where `A` begins in `flat`; `B` follows.
+    /// Where `A` begins in `flat`; `B` follows, and where rows have lengths of their own the factors that give them these.
     offset: usize,
     rank: usize,
     scale: f64,
     dropout: Option<Dropout>,
+    /// Whether the factors of the rows follow `B`.
+    lengths: bool,
 }
 
 impl Changes {
@@ -126,9 +141,14 @@ impl Projection {
                         }
                         _ => None,
                     };
-                    let part = Part { offset, rank: low.a.dim(0)?, scale: low.scale, dropout };
+                    let lengths = low.lengths.is_some();
+                    let part = Part { offset, rank: low.a.dim(0)?, scale: low.scale, dropout, lengths };
                     offset += low.a.elem_count() + low.b.elem_count();
                     flat.extend([low.a.flatten_all()?, low.b.flatten_all()?]);
+                    if let Some(lengths) = &low.lengths {
+                        offset += lengths.trained.elem_count();
+                        flat.push((&lengths.trained / linear.changed_lengths(&low, lengths)?)?);
+                    }
                     Some(part)
                 }
             });
@@ -192,6 +212,12 @@ impl Projection {
         for (linear, part, from, width) in self.each(&changes.parts)? {
             let columns = out.narrow(1, from, width)?;
             let w = linear.weight.t()?;
+            if let Some(part) = part.filter(|part| part.lengths) {
+                let y = self.resized(linear, x, (&flat, part))?;
+                let y = if filled { (columns + y)? } else { y };
+                out.slice_set(&y, 1, from)?;
+                continue;
+            }
             if filled {
                 gemm::add(&columns, x, &w, 1.0)?
             } else {
@@ -219,24 +245,33 @@ impl Projection {
         let dx = buffers::tensor((grad.dim(0)?, self.inputs), grad.device())?;
         for (i, (linear, part, from, width)) in self.each(&changes.parts)?.into_iter().enumerate() {
             let g = grad.narrow(1, from, width)?;
-            if i == 0 {
-                gemm::set(&dx, &g, &linear.weight, 1.0)?
-            } else {
-                gemm::add(&dx, &g, &linear.weight, 1.0)?
-            }
-            let Some(part) = part else { continue };
+            let frozen = |g: &Tensor| match i {
+                0 => gemm::set(&dx, g, &linear.weight, 1.0),
+                _ => gemm::add(&dx, g, &linear.weight, 1.0),
+            };
+            let Some(part) = part else {
+                frozen(&g)?;
+                continue;
+            };
             let (a, b) = self.matrices(&flat, part, width)?;
-            let d_low = gemm::product(&g, &b, part.scale)?;
+            let grads = ChangeGradients::new(g, &b, part, self.factors(&flat, part, width)?)?;
             match part.dropout {
-                None => gemm::add(&dx, &d_low, &a, 1.0)?,
+                None => {
+                    frozen(&grads.resized)?;
+                    gemm::add(&dx, &grads.low, &a, 1.0)?
+                }
                 Some(_) => {
-                    let d_dropped = gemm::product(&d_low, &a, 1.0)?;
+                    frozen(&grads.whole)?;
+                    let d_dropped = gemm::product(&grads.low, &a, 1.0)?;
+                    if part.lengths {
+                        gemm::add(&d_dropped, &(&grads.resized - &grads.whole)?, &linear.weight, 1.0)?;
+                    }
                     with_dropout(&d_dropped, part, |d_x| add_in_place(&dx, d_x))?;
                     buffers::give_back(d_dropped)?;
                 }
             }
             if let Some((x, d_flat)) = read.zip(d_flat.as_ref()) {
-                self.change_part(x, (&a, part), &g, &d_low, self.matrices(d_flat, part, width)?)?;
+                self.change_part((linear, part), x, &flat, &grads, d_flat)?;
             }
         }
         Ok((dx, d_flat))
@@ -246,30 +281,98 @@ impl Projection {
     pub fn change_gradient(&self, x: &Tensor, changes: &Changes, grad: &Tensor) -> Result<Tensor> {
         let flat = changes.flat.detach();
         let d_flat = flat.zeros_like()?;
-        for (_, part, from, width) in self.each(&changes.parts)? {
+        for (linear, part, from, width) in self.each(&changes.parts)? {
             let Some(part) = part else { continue };
-            let g = grad.narrow(1, from, width)?;
-            let (a, b) = self.matrices(&flat, part, width)?;
-            let d_low = gemm::product(&g, &b, part.scale)?;
-            self.change_part(x, (&a, part), &g, &d_low, self.matrices(&d_flat, part, width)?)?;
+            let (_, b) = self.matrices(&flat, part, width)?;
+            let grads =
+                ChangeGradients::new(grad.narrow(1, from, width)?, &b, part, self.factors(&flat, part, width)?)?;
+            self.change_part((linear, part), x, &flat, &grads, &d_flat)?;
         }
         Ok(d_flat)
     }
 
-    /// Gradients of one layer's matrices `a` and `b`, written into `d_a` and `d_b`; `d_low` is that of what lies between them.
+    /// Gradients of what changes one layer, written into its place in `d_flat`.
     fn change_part(
         &self,
+        (linear, part): (&Linear, Part),
         x: &Tensor,
-        (a, part): (&Tensor, Part),
-        g: &Tensor,
-        d_low: &Tensor,
-        (d_a, d_b): (Tensor, Tensor),
+        flat: &Tensor,
+        grads: &ChangeGradients,
+        d_flat: &Tensor,
     ) -> Result<()> {
+        let width = linear.outputs()?;
+        let (a, _) = self.matrices(flat, part, width)?;
+        let (d_a, d_b) = self.matrices(d_flat, part, width)?;
         with_dropout(x, part, |x| {
-            gemm::set(&d_b, &g.t()?, &gemm::product(x, &a.t()?, 1.0)?, part.scale)?;
-            gemm::set(&d_a, &d_low.t()?, x, 1.0)
+            gemm::set(&d_b, &grads.resized.t()?, &gemm::product(x, &a.t()?, 1.0)?, part.scale)?;
+            gemm::set(&d_a, &grads.low.t()?, x, 1.0)?;
+            if part.lengths {
+                let y = self.changed(linear, x, (flat, part))?;
+                d_flat.slice_set(&(y * &grads.whole)?.sum(0)?, 0, self.place_of_factors(part, width))?;
+            }
+            Ok(())
         })
     }
+
+    /// `(W + scale * B A) x`
+    fn changed(&self, linear: &Linear, x: &Tensor, (flat, part): (&Tensor, Part)) -> Result<Tensor> {
+        let (a, b) = self.matrices(flat, part, linear.outputs()?)?;
+        let y = gemm::product(x, &linear.weight.t()?, 1.0)?;
+        gemm::add(&y, &gemm::product(x, &a.t()?, 1.0)?, &b.t()?, part.scale)?;
+        Ok(y)
+    }
+
+    /// What a layer gives whose rows have lengths of their own, without its bias. What dropout drops passes the frozen
+    /// weight as it is.
+    fn resized(&self, linear: &Linear, x: &Tensor, (flat, part): (&Tensor, Part)) -> Result<Tensor> {
+        let factors = self.factors(flat, part, linear.outputs()?)?;
+        with_dropout(x, part, |kept| {
+            let y = self.changed(linear, kept, (flat, part))?;
+            let y = factors.map_or(Ok(y.clone()), |factors| y.broadcast_mul(&factors))?;
+            if part.dropout.is_some() {
+                gemm::add(&y, &(x - kept)?, &linear.weight.t()?, 1.0)?;
+            }
+            Ok(y)
+        })
+    }
+
+    fn place_of_factors(&self, part: Part, outputs: usize) -> usize {
+        part.offset + part.rank * (self.inputs + outputs)
+    }
+
+    /// By what the rows of a changed weight are multiplied, `[1, outputs]`.
+    fn factors(&self, flat: &Tensor, part: Part, outputs: usize) -> Result<Option<Tensor>> {
+        let factors = || flat.narrow(0, self.place_of_factors(part, outputs), outputs)?.unsqueeze(0);
+        part.lengths.then(factors).transpose()
+    }
+}
+
+/// Gradients at one changed layer.
+struct ChangeGradients {
+    /// Of its result.
+    whole: Tensor,
+    /// Of its result before the rows got their lengths.
+    resized: Tensor,
+    /// Of what lies between `A` and `B`.
+    low: Tensor,
+}
+
+impl ChangeGradients {
+    fn new(whole: Tensor, b: &Tensor, part: Part, factors: Option<Tensor>) -> Result<Self> {
+        let resized = factors.map_or(Ok(whole.clone()), |factors| whole.broadcast_mul(&factors))?;
+        let low = gemm::product(&resized, b, part.scale)?;
+        Ok(Self { whole, resized, low })
+    }
+}
+
+/// Squares of the lengths of the rows of the layer at `path`, `[outputs]`.
+pub fn row_squares<'a>(
+    projections: impl Iterator<Item = &'a Arc<Projection>>,
+    path: &str,
+) -> crate::base::error::Result<Tensor> {
+    let linear = projections.flat_map(|projection| &projection.linears).find(|linear| linear.path == path);
+    let linear = linear.ok_or_else(|| Error::internal(format!("there is no linear layer `{path}`")))?;
+    Ok(linear.weight.to_dtype(DType::F32)?.sqr()?.sum(1)?)
 }
 
 /// A column: its product with a row is that row, again and again.
@@ -284,4 +387,92 @@ fn with_dropout<T>(x: &Tensor, part: Part, f: impl FnOnce(&Tensor) -> Result<T>)
     let result = f(&dropped)?;
     buffers::give_back(dropped)?;
     Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::*;
+    use crate::{
+        base::error::Result,
+        models::{
+            adapters::SavedAdapter,
+            test_models::{assert_close, assert_gradient, random},
+        },
+    };
+
+    /// DoRA of the layer `k`.
+    struct Resized(LowRank);
+
+    impl Adapter for Resized {
+        fn parameters(&self) -> Vec<(String, Var)> {
+            Vec::new()
+        }
+
+        fn low_rank(&self, path: &str) -> Option<LowRank> {
+            (path == "k").then(|| self.0.clone())
+        }
+
+        fn method(&self) -> &'static str {
+            "test"
+        }
+
+        fn save(&self, _: &str) -> Result<SavedAdapter> {
+            Err(Error::internal("not saved"))
+        }
+    }
+
+    fn projection() -> Projection {
+        let linear = |path: &str, outputs, seed| Linear {
+            path: path.to_owned(),
+            weight: random(&[outputs, 5], seed),
+            bias: Some(random(&[outputs], seed + 1)),
+        };
+        Projection::new(vec![linear("q", 6, 1), linear("k", 4, 3), linear("v", 3, 5)]).unwrap()
+    }
+
+    fn resized(dropout: f64) -> Resized {
+        let weight = &projection().linears[1].weight;
+        let lengths = RowLengths { trained: random(&[4], 7), squares: weight.sqr().unwrap().sum(1).unwrap() };
+        Resized(LowRank { a: random(&[2, 5], 8), b: random(&[4, 2], 9), scale: 0.7, dropout, lengths: Some(lengths) })
+    }
+
+    #[test]
+    fn rows_get_the_lengths_that_are_trained() {
+        let (projection, adapter) = (projection(), resized(0.0));
+        let changes = projection.changes(&adapter, Mode::Eval).unwrap();
+        let Resized(LowRank { a, b, scale, lengths, .. }) = &adapter;
+        let linear = &projection.linears[1];
+        let whole = (&linear.weight + (b.matmul(a).unwrap() * *scale).unwrap()).unwrap();
+        let lengths = lengths.as_ref().unwrap();
+        let factors = (&lengths.trained / whole.sqr().unwrap().sum(1).unwrap().sqrt().unwrap()).unwrap();
+        let weight = whole.broadcast_mul(&factors.unsqueeze(1).unwrap()).unwrap();
+        let (x, onto) = (random(&[7, 5], 11), random(&[7, 13], 12));
+        let want = x.matmul(&weight.t().unwrap()).unwrap().broadcast_add(linear.bias.as_ref().unwrap()).unwrap();
+        let got = projection.forward(&x, &changes, None).unwrap();
+        assert_close(&got.narrow(1, 6, 4).unwrap(), &want, 1e-5);
+        let added = projection.forward(&x, &changes, Some(onto.copy().unwrap())).unwrap();
+        assert_close(&added, &(got + onto).unwrap(), 1e-5);
+    }
+
+    #[test]
+    fn gradients_equal_finite_differences_with_and_without_dropout() {
+        let projection = projection();
+        let mode = Mode::Train { seed: 1, pass: 2, gradient_checkpointing: false };
+        for dropout in [0.0, 0.4] {
+            let changes = projection.changes(&resized(dropout), mode).unwrap();
+            let (x, weights) = (random(&[7, 5], 11), random(&[7, 13], 12));
+            let loss = |x: &Tensor, flat: &Tensor| {
+                let changes = Changes { flat: flat.clone(), parts: changes.parts.clone() };
+                (projection.forward(x, &changes, None)? * &weights)?.sum_all()
+            };
+            let (dx, d_flat) = projection.backward(Some(&x), &changes, &weights).unwrap();
+            let d_flat = d_flat.unwrap();
+            assert_gradient(&x, &dx, |x| loss(x, &changes.flat));
+            assert_gradient(&changes.flat, &d_flat, |flat| loss(&x, flat));
+            let alone = projection.change_gradient(&x, &changes, &weights).unwrap();
+            assert_close(&alone, &d_flat, 1e-6);
+        }
+    }
 }

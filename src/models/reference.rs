@@ -98,13 +98,18 @@ fn norm(x: &Tensor, norm: &Norm) -> Candle<Tensor> {
 fn linears(x: &Tensor, projection: &Projection, adapter: &dyn Adapter) -> Candle<Tensor> {
     let mut out = Vec::new();
     for linear in &projection.linears {
-        let mut y = x.broadcast_matmul(&plain(&linear.weight)?.t()?)?;
-        if let Some(bias) = &linear.bias {
-            y = y.broadcast_add(bias)?;
-        }
+        let weight = plain(&linear.weight)?;
+        let mut y = x.broadcast_matmul(&weight.t()?)?;
         if let Some(low) = adapter.low_rank(&linear.path) {
             let change = x.broadcast_matmul(&low.a.t()?)?.broadcast_matmul(&low.b.t()?)?;
             y = (y + (change * low.scale)?)?;
+            if let Some(lengths) = &low.lengths {
+                let changed = (weight + (low.b.detach().matmul(&low.a.detach())? * low.scale)?)?;
+                y = y.broadcast_mul(&(&lengths.trained / changed.sqr()?.sum(1)?.sqrt()?)?)?;
+            }
+        }
+        if let Some(bias) = &linear.bias {
+            y = y.broadcast_add(bias)?;
         }
         out.push(y);
     }

@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::head::Head;
 use crate::base::error::Result;
 
-/// A trainable change to one linear layer: `y += scale * dropout(x) A^T B^T`.
+/// A trainable change to one linear layer: `y += scale * dropout(x) A^T B^T`. With `lengths`, each row of the changed weight
+/// `W + scale * B A` is brought to a length of its own.
 #[derive(Debug, Clone)]
 pub struct LowRank {
     /// `[rank, inputs]`
@@ -16,6 +17,17 @@ pub struct LowRank {
     pub scale: f64,
     /// Probability that an input of the low-rank path is dropped in training.
     pub dropout: f64,
+    pub lengths: Option<RowLengths>,
+}
+
+/// Lengths of a changed weight's rows (DoRA, Liu et al. 2024). The length that the change itself would give a row is taken for
+/// a constant in backward, as its authors do.
+#[derive(Debug, Clone)]
+pub struct RowLengths {
+    /// `[outputs]`
+    pub trained: Tensor,
+    /// Squares of the frozen rows' lengths, `[outputs]`.
+    pub squares: Tensor,
 }
 
 /// The files of a saved adapter.

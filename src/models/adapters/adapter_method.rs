@@ -67,6 +67,11 @@ pub trait AdapterMethod:
         self.trainable(backbone)
     }
 
+    /// Numbers a token that a changed layer holds for a moment beside its result.
+    fn working(&self, _backbone: BackboneShape) -> u64 {
+        0
+    }
+
     /// Whether the linear layer at `path` is changed, so that its input is kept for backward.
     fn changes(&self, _path: &str) -> bool {
         false
@@ -107,6 +112,7 @@ pub trait AdapterOptions: Debug + Send + Sync {
     fn create(&self, backbone: &dyn Backbone, seed: u64, init_ids: Option<&[u32]>) -> Result<Box<dyn Adapter>>;
     fn trainable(&self, backbone: BackboneShape) -> u64;
     fn applied(&self, backbone: BackboneShape) -> u64;
+    fn working(&self, backbone: BackboneShape) -> u64;
     fn changes(&self, path: &str) -> bool;
     /// The option that memory grows with, and its value.
     fn size(&self) -> Option<(&'static str, usize)>;
@@ -152,6 +158,10 @@ impl<M: AdapterMethod> AdapterOptions for M {
 
     fn applied(&self, backbone: BackboneShape) -> u64 {
         AdapterMethod::applied(self, backbone)
+    }
+
+    fn working(&self, backbone: BackboneShape) -> u64 {
+        AdapterMethod::working(self, backbone)
     }
 
     fn changes(&self, path: &str) -> bool {

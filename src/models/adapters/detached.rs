@@ -5,7 +5,7 @@ use candle_core::{Tensor, Var};
 use serde_json::Value;
 
 use super::{
-    adapter::{Adapter, LowRank, SavedAdapter},
+    adapter::{Adapter, LowRank, RowLengths, SavedAdapter},
     head::Head,
 };
 use crate::base::error::Result;
@@ -19,7 +19,12 @@ impl Adapter for DetachedAdapter<'_> {
     }
 
     fn low_rank(&self, path: &str) -> Option<LowRank> {
-        self.0.low_rank(path).map(|low| LowRank { a: low.a.detach(), b: low.b.detach(), ..low })
+        self.0.low_rank(path).map(|low| LowRank {
+            a: low.a.detach(),
+            b: low.b.detach(),
+            lengths: low.lengths.map(|l| RowLengths { trained: l.trained.detach(), ..l }),
+            ..low
+        })
     }
 
     fn prefix(&self) -> Result<Option<Vec<Tensor>>> {

@@ -17,7 +17,7 @@ mod stated;
 mod trained_linear;
 mod with_head;
 
-pub use adapter::{Adapter, LowRank, SavedAdapter};
+pub use adapter::{Adapter, LowRank, RowLengths, SavedAdapter};
 pub use adapter_method::{AdapterKind, AdapterMethod, AdapterOptions, Wrong};
 pub use adapter_registry::{METHODS, kind, owners};
 pub use adapter_spec::AdapterSpec;

@@ -71,7 +71,10 @@ impl Tensors {
 /// What a tensor that nobody reads would be, and what to do.
 fn meaning(name: &str) -> (&'static str, &'static str) {
     if name.contains(".lora_magnitude_vector") {
-        ("belongs to DoRA, which isn't supported", "take an adapter that was trained without `use_dora`")
+        (
+            "belongs to DoRA, and the configuration says nothing of it",
+            "`use_dora` in the configuration should be true: the files belong to different adapters",
+        )
     } else if name.contains(".lora_") {
         (
             "changes a layer that the configuration doesn't choose (`target_modules`), or in a way that isn't supported",
