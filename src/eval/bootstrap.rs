@@ -48,11 +48,17 @@ pub struct Intervals {
 
 impl Intervals {
     /// Intervals of one set of predictions; arguments and errors as in [`super::metrics::Metrics::compute`].
+    ///
+    /// # Errors
+    /// As there.
     pub fn compute(labels: usize, gold: &[u32], predicted: &[Option<u32>], bootstrap: Bootstrap) -> Result<Self> {
         Self::of_mean(labels, gold, &[predicted], bootstrap)
     }
 
     /// Intervals of the mean of several sets of predictions (one a seed) for the same examples.
+    ///
+    /// # Errors
+    /// As [`super::metrics::Metrics::compute`].
     pub fn of_mean(labels: usize, gold: &[u32], runs: &[&[Option<u32>]], bootstrap: Bootstrap) -> Result<Self> {
         let cells = cells(labels, gold, runs)?;
         let all: Vec<usize> = (0..runs.len()).collect();
@@ -61,6 +67,7 @@ impl Intervals {
         Ok(Self { bootstrap, accuracy, macro_f1, weighted_f1, ua })
     }
 
+    /// The interval of one metric.
     pub fn get(&self, metric: Metric) -> Interval {
         match metric {
             Metric::Accuracy => self.accuracy,

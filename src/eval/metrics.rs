@@ -60,6 +60,7 @@ impl Metrics {
         Ok(counts.metrics(labels))
     }
 
+    /// The figure that `metric` names, a fraction in 0..=1.
     pub fn get(&self, metric: Metric) -> f64 {
         match metric {
             Metric::Accuracy => self.accuracy,
@@ -85,6 +86,9 @@ pub(super) struct Cell {
 }
 
 /// Checks labels and lengths once, so that counting can't fail.
+///
+/// # Errors
+/// If there are no examples, lengths differ, or an index names no label.
 pub(super) fn cells(labels: usize, gold: &[u32], predictions: &[&[Option<u32>]]) -> Result<Vec<Cell>> {
     if gold.is_empty() {
         return Err(Error::input("there are no examples to score").help("check the split's size in the dataset card"));
@@ -118,10 +122,12 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    /// No examples yet.
     pub(super) fn new(labels: usize) -> Self {
         Self { labels, table: vec![0; labels * (labels + 1)] }
     }
 
+    /// Counts of `(gold, predicted)`.
     pub(super) fn of(labels: usize, cells: impl Iterator<Item = (usize, usize)>) -> Self {
         let mut counts = Self::new(labels);
         for (gold, predicted) in cells {
@@ -141,10 +147,12 @@ impl Counts {
         counts
     }
 
+    /// One example more.
     pub(super) fn add(&mut self, gold: usize, predicted: usize) {
         self.table[gold * (self.labels + 1) + predicted] += 1;
     }
 
+    /// No examples again.
     pub(super) fn clear(&mut self) {
         self.table.fill(0);
     }

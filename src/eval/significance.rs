@@ -80,6 +80,7 @@ impl Comparison {
         Ok(Self { mcnemar, differences })
     }
 
+    /// The difference in one metric.
     pub fn get(&self, metric: Metric) -> Difference {
         self.differences[metric as usize]
     }

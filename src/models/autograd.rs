@@ -10,10 +10,13 @@ use super::ops::buffers::{Take, Taken};
 
 /// The gradient of a block.
 pub trait Backward: Send + Sync + 'static {
+    /// What it is called in errors.
     fn name(&self) -> &'static str;
 
     /// Gradients of the inputs, in their order, from the gradient of the result. Inputs and gradient are contiguous where
     /// they were so in forward, and outside the graph.
+    ///
+    /// Each gradient has the shape of its input, `grad` that of the output, `[...]`.
     fn backward(&self, inputs: &[Input], output: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>>;
 }
 
@@ -26,6 +29,8 @@ pub struct Input {
 
 /// Puts `output`, which was computed from the one to three `inputs` outside the graph and is held by nobody else, into
 /// the graph. Where no input is tracked, there is nothing to do.
+///
+/// Any shapes `[...]`; the result has that of `output`.
 pub fn record(inputs: &[&Tensor], output: Tensor, backward: impl Backward) -> Result<Tensor> {
     if inputs.iter().all(|x| !x.track_op()) {
         return Ok(output);

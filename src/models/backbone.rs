@@ -72,8 +72,10 @@ pub enum Mode {
 
 /// A frozen language model: a decoder, which answers in words or by a head, or an encoder, which answers by a head alone.
 pub trait Backbone: Send + Sync {
+    /// Its sizes.
     fn dims(&self) -> Dims;
 
+    /// Where its weights lie and it computes.
     fn device(&self) -> &Device;
 
     /// The rotation of keys, where PEFT counts a prefix's tokens as positions: its prefix lies ahead of ours by as many
@@ -99,10 +101,17 @@ pub trait Backbone: Send + Sync {
     ///
     /// In training, activations live as long as a tensor that was computed from the result: drop it after `backward`,
     /// which can be called once.
+    ///
+    /// # Errors
+    /// If a token isn't in the vocabulary, a text is longer than the context, or the adapter doesn't fit.
     fn forward(&self, tree: &TokenTree, adapter: &dyn Adapter, mode: Mode) -> Result<Tensor>;
 
-    /// What a classification head reads for each segment of `leaves`, `[leaves, hidden]`: the hidden state of its last token,
+    /// What a classification head reads for each segment of `leaves`, `[leaves, hidden]`: the hidden state of its last
+    /// token,
     /// where the model makes nothing else of it. Otherwise as [`Backbone::forward`].
+    ///
+    /// # Errors
+    /// As [`Backbone::forward`].
     fn pooled_output(&self, tree: &TokenTree, leaves: &[usize], adapter: &dyn Adapter, mode: Mode) -> Result<Tensor> {
         let rows: Vec<u32> = leaves.iter().map(|leaf| tree.last(*leaf) as u32).collect();
         let hidden = self.forward(tree, adapter, mode)?;
@@ -116,16 +125,28 @@ pub trait Backbone: Send + Sync {
 
     /// As [`Backbone::forward`] in evaluation, for the tokens of `tree` that `cache` doesn't hold yet: `[new, hidden]`.
     /// The tree may only have grown since the last call, and the adapter must be the same.
+    ///
+    /// # Errors
+    /// As [`Backbone::forward`]; if there are no words to answer with; if `cache` holds more tokens than `tree` has.
     fn extend(&self, tree: &TokenTree, adapter: &dyn Adapter, cache: &mut KvCache) -> Result<Tensor>;
 
     /// Negative log-likelihood (natural logarithm) of `targets[i]` as the token that follows row `rows[i]` of `hidden`
     /// (`[tokens, hidden]`): `[rows]`. A row may be asked for several times and is computed once.
+    ///
+    /// # Errors
+    /// If a target isn't in the vocabulary, or there are no words to answer with.
     fn nll(&self, hidden: &Tensor, rows: &[u32], targets: &[u32]) -> Result<Tensor>;
 
     /// Logits of the chosen rows of `hidden`, `[rows, vocab]`, without gradient.
+    ///
+    /// # Errors
+    /// If there are no words to answer with.
     fn logits(&self, hidden: &Tensor, rows: &[u32]) -> Result<Tensor>;
 
     /// Keys (rotated) and values that the frozen model computes for a text, per layer, each
     /// `[tokens, kv_heads, head_dim]`, without gradient.
+    ///
+    /// # Errors
+    /// As [`Backbone::forward`].
     fn keys_values(&self, ids: &[u32]) -> Result<Vec<(Tensor, Tensor)>>;
 }

@@ -48,6 +48,9 @@ pub const HARMLESS_TENSORS: &[&str] =
 const PREFIX: &str = "bert.";
 
 /// Every tensor of the model, with its shape checked.
+///
+/// # Errors
+/// If one is missing or has another shape, or the configuration isn't understood.
 pub fn load(from: &Loader) -> Result<Encoder> {
     let Architecture { dims, eps, types } = read(from.config())?;
     let Dims { vocab, hidden, intermediate, .. } = dims;
@@ -125,6 +128,9 @@ struct Architecture {
 }
 
 /// Dimensions alone.
+///
+/// # Errors
+/// If a key is missing, out of its range, or asks for something that isn't computed.
 pub fn dims(config: &Config) -> Result<Dims> {
     Ok(read(config)?.dims)
 }

@@ -24,11 +24,16 @@ impl KvCache {
         self.len
     }
 
+    /// Whether no token is held.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Stores the rows of new tokens for `layer` and returns those of all tokens, `[tokens, width]`.
+    /// Stores the rows of new tokens for `layer` and returns those of all tokens, `[tokens, width]`. `rows` is `[new,
+    /// width]`.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub(super) fn append(&mut self, layer: usize, rows: &Tensor) -> Result<Tensor> {
         let (new, width) = rows.dims2()?;
         let total = self.len + new;

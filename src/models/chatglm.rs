@@ -44,6 +44,9 @@ pub const HARMLESS_TENSORS: &[&str] = &["transformer.rotary_pos_emb.inv_freq"];
 const THETA: f64 = 10_000.0;
 
 /// Every tensor of the model, with its shape checked.
+///
+/// # Errors
+/// If one is missing or has another shape, or the configuration isn't understood.
 pub fn load(from: &Loader) -> Result<Decoder> {
     let Architecture { dims, eps } = read(from.config())?;
     let Dims { vocab, hidden, intermediate, .. } = dims;
@@ -102,11 +105,15 @@ struct Architecture {
 }
 
 /// Dimensions alone.
+///
+/// # Errors
+/// If a key is missing, out of its range, or asks for something that isn't computed.
 pub fn dims(config: &Config) -> Result<Dims> {
     Ok(read(config)?.dims)
 }
 
-/// Flags of the modelling code, what it takes for each where the configuration is silent, and the value that is computed here.
+/// Flags of the modelling code, what it takes for each where the configuration is silent, and the value that is computed
+/// here.
 const FLAGS: &[(&str, bool, bool)] = &[
     ("rmsnorm", true, true),
     ("post_layer_norm", true, true),

@@ -85,6 +85,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// The heads of each layer.
     pub fn heads(&self) -> Heads {
         let Dims { heads: queries, kv_heads: keys, head_dim: dim, .. } = self.dims;
         Heads { queries, keys, dim, precision: Precision::beside(self.head.dtype()) }

@@ -12,12 +12,18 @@ use super::{
 
 /// The computation of one layer in one forward pass, for a layer of four projections.
 pub trait Block: Send + Sync + 'static {
+    /// What the node is called in errors.
     fn name(&self) -> &'static str;
 
     /// The result, which nobody else holds. Everything is outside the graph.
+    ///
+    /// `x` and the result are `[tokens, hidden]` (of an encoder's last layer the result may have fewer rows), `prefix`
+    /// `[2, virtual_tokens, kv_heads * head_dim]`.
     fn forward(&self, x: &Tensor, prefix: &Tensor, changes: &[Changes; 4]) -> Result<(Tensor, SavedTensors)>;
 
     /// Gradients from that of the result; those that aren't wanted may be missing.
+    ///
+    /// `grad` has the result's shape, and each gradient that of its input, `x` `[tokens, hidden]`.
     fn backward(
         &self,
         inputs: (&Tensor, &Tensor, &[Changes; 4]),
@@ -39,7 +45,8 @@ pub struct SavedTensors {
     pub pre_activation: Tensor,
 }
 
-/// What attention saw, where `changes` of the layer that reads it will ask for it in backward. Nothing else does.
+/// What attention saw, where `changes` of the layer that reads it will ask for it in backward. Nothing else does. `[tokens,
+/// heads * head_dim]`.
 pub fn keep(attn_output: Tensor, changes: &Changes) -> Result<Option<Tensor>> {
     if changes.any() {
         return Ok(Some(attn_output));
@@ -61,8 +68,11 @@ pub struct Gradients {
     pub changes: [Option<Tensor>; 4],
 }
 
-/// `block` of `x`, differentiably. With `gradient_checkpointing` (Chen et al. 2016), backward computes the layer's inside again from
+/// `block` of `x`, differentiably. With `gradient_checkpointing` (Chen et al. 2016), backward computes the layer's inside
+/// again from
 /// its inputs; the gradients are the same bits.
+///
+/// `x` and the result are `[tokens, hidden]`, `prefix` is `[2, virtual_tokens, kv_heads * head_dim]`.
 pub fn apply<B: Block>(
     block: B,
     x: &Tensor,

@@ -73,7 +73,7 @@ struct Part {
 }
 
 impl Changes {
-    /// The flat tensors of several projections as one.
+    /// The flat tensors of several projections as one. `[numbers]`.
     pub fn join<const N: usize>(changes: &[Self; N]) -> Result<Tensor> {
         Tensor::cat(&changes.each_ref().map(|c| &c.flat), 0)
     }
@@ -99,6 +99,7 @@ impl Changes {
 type Slice<'a> = (&'a Linear, Option<Part>, usize, usize);
 
 impl Projection {
+    /// Layers with the same number of inputs, side by side in this order.
     pub fn new(linears: Vec<Linear>) -> Result<Self> {
         let inputs = linears.first().map_or(Ok(0), |l| l.weight.dim(1))?;
         let mut outputs = 0;
@@ -117,6 +118,7 @@ impl Projection {
         Ok(Self { linears, inputs, outputs, bias })
     }
 
+    /// The layers as adapters name them.
     pub fn modules(&self) -> Result<Vec<Module>> {
         self.linears
             .iter()

@@ -28,6 +28,9 @@ pub const HARMLESS_KEYS: &[&str] = &[
 pub const HARMLESS_TENSORS: &[&str] = &["*.rotary_emb.inv_freq"];
 
 /// Every tensor of the model, with its shape checked.
+///
+/// # Errors
+/// If one is missing or has another shape, or the configuration isn't understood.
 pub fn load(from: &Loader) -> Result<Decoder> {
     let Architecture { dims, eps, theta } = read(from.config())?;
     let Dims { vocab, hidden, intermediate, head_dim, .. } = dims;
@@ -103,6 +106,9 @@ struct Architecture {
 }
 
 /// Dimensions alone.
+///
+/// # Errors
+/// If a key is missing, out of its range, or asks for something that isn't computed.
 pub fn dims(config: &Config) -> Result<Dims> {
     Ok(read(config)?.dims)
 }

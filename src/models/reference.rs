@@ -23,6 +23,9 @@ pub struct Batch<'a> {
 }
 
 /// Logits of every token, `[batch, seq, vocab]`; without dropout. Those of padding mean nothing.
+///
+/// # Errors
+/// If the tensors' shapes don't fit, or the adapter doesn't.
 pub fn logits(model: &Decoder, adapter: &dyn Adapter, batch: &Batch) -> Result<Tensor> {
     let prefixes = adapter.prefix()?;
     let (rows, seq) = batch.ids.dims2()?;

@@ -128,31 +128,49 @@ impl BackboneSpec {
 }
 
 /// The linear layers of a backbone of these dimensions; no weights are needed.
+///
+/// # Errors
+/// If there is no such family.
 pub fn modules(family_name: &str, dims: &Dims) -> Result<Vec<Module>> {
     Ok((family(family_name)?.modules)(dims))
 }
 
 /// Whether models of a family have no words to answer with, so that they need a classification head.
+///
+/// # Errors
+/// If there is no such family.
 pub fn is_encoder(family_name: &str) -> Result<bool> {
     Ok(matches!(family(family_name)?.build, Build::Encoder(_)))
 }
 
 /// The linear layers that LoRA changes where a method names none.
+///
+/// # Errors
+/// If there is no such family.
 pub fn usual_targets(family_name: &str) -> Result<&'static [&'static str]> {
     Ok(family(family_name)?.targets)
 }
 
 /// The end of the paths of the linear layers that read what attention saw.
+///
+/// # Errors
+/// If there is no such family.
 pub fn attention_output(family_name: &str) -> Result<&'static str> {
     Ok(family(family_name)?.attention_output)
 }
 
 /// A backbone from its files (name inside the artifact, and path).
+///
+/// # Errors
+/// If there is no such family, or the files aren't those of a model that it computes, every part of it.
 pub fn load(spec: &BackboneSpec, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Box<dyn Backbone>> {
     build(spec, &Weights::open(files, &spec.config)?, device)
 }
 
 /// A backbone in the shape of `spec`'s configuration, with random weights: to measure what it costs.
+///
+/// # Errors
+/// If there is no such family, or the configuration isn't understood.
 pub fn load_random(spec: &BackboneSpec, device: &Device) -> Result<Box<dyn Backbone>> {
     build(spec, &Weights::random(Config::of_table(&spec.config)), device)
 }
@@ -192,11 +210,17 @@ fn with<T>(
 }
 
 /// As [`load`], in f32 and with the configuration that the files bring, for those who need the weights themselves.
+///
+/// # Errors
+/// As [`load`]; if the family is of the other sort.
 pub fn load_decoder(family_name: &str, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Decoder> {
     load_decoder_as(family_name, files, Dtype::F32, device)
 }
 
 /// As [`load_decoder`], with matrices in `dtype`.
+///
+/// # Errors
+/// As [`load`]; if the family is of the other sort.
 pub fn load_decoder_as(
     family_name: &str,
     files: &BTreeMap<String, PathBuf>,
@@ -211,11 +235,17 @@ pub fn load_decoder_as(
 }
 
 /// As [`load_decoder`].
+///
+/// # Errors
+/// As [`load`]; if the family is of the other sort.
 pub fn load_encoder(family_name: &str, files: &BTreeMap<String, PathBuf>, device: &Device) -> Result<Encoder> {
     load_encoder_as(family_name, files, Dtype::F32, device)
 }
 
 /// As [`load_encoder`], with matrices in `dtype`.
+///
+/// # Errors
+/// As [`load`]; if the family is of the other sort.
 pub fn load_encoder_as(
     family_name: &str,
     files: &BTreeMap<String, PathBuf>,

@@ -38,6 +38,7 @@ impl Dtype {
         }
     }
 
+    /// As in pipeline files.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",

@@ -22,6 +22,7 @@ pub struct TokenTree {
 }
 
 impl TokenTree {
+    /// A row without tokens.
     pub fn new() -> Self {
         Self::default()
     }
@@ -55,6 +56,7 @@ impl TokenTree {
         &self.positions
     }
 
+    /// In the order of the row.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
@@ -69,10 +71,12 @@ impl TokenTree {
         s.start + s.len - 1
     }
 
+    /// Tokens in the row.
     pub fn len(&self) -> usize {
         self.ids.len()
     }
 
+    /// Whether it has no tokens.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }

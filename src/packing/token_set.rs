@@ -4,7 +4,7 @@ use std::path::Path;
 
 use polars::prelude::DataFrame;
 
-use super::{Answers, Sample};
+use super::batch::{Answers, Sample};
 use crate::{
     base::error::{At, Error, IoAt, Result},
     data::{TokensInfo, frame},

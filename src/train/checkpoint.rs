@@ -64,6 +64,9 @@ const LOSS: &str = "loss";
 
 impl CheckpointFile {
     /// Writes atomically: a kill or a power failure at any instant leaves the old checkpoint or the new one.
+    ///
+    /// # Errors
+    /// If a tensor can't be fetched from its device, or the file can't be written.
     pub fn save(&self, state: &Checkpoint) -> Result<()> {
         let bytes = self.encode(state)?;
         durable::replace(&self.path, durable::ORDINARY, |file| {

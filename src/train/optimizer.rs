@@ -54,6 +54,10 @@ const FIRST: &str = "exp_avg";
 const SECOND: &str = "exp_avg_sq";
 
 impl AdamW {
+    /// For `parameters` with their names, moments zero.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub fn new(parameters: Vec<(String, Var)>, params: AdamWParams) -> Result<Self> {
         let slot = |(name, var): (String, Var)| -> Result<Slot> {
             let moments = Tensor::zeros((2, var.elem_count()), DType::F32, var.device())?;
@@ -67,7 +71,11 @@ impl AdamW {
         self.steps
     }
 
-    /// One step with the gradients in the parameters' order.
+    /// One step with the gradients in the parameters' order. Gradients have the shapes of their parameters, `[...]`; `lr`
+    /// is this step's learning rate.
+    ///
+    /// # Errors
+    /// If there are more or fewer gradients than parameters, or their shapes differ.
     pub fn step(&mut self, gradients: &[Tensor], lr: f64) -> Result<()> {
         if gradients.len() != self.slots.len() {
             return Err(Error::internal(format!("{} gradients for {} parameters", gradients.len(), self.slots.len())));
@@ -91,6 +99,10 @@ impl AdamW {
         Ok(())
     }
 
+    /// The moments, on the CPU.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub fn state(&self) -> Result<AdamWState> {
         let mut moments = BTreeMap::new();
         for slot in &self.slots {
@@ -103,6 +115,9 @@ impl AdamW {
     }
 
     /// Goes on where `state` was taken.
+    ///
+    /// # Errors
+    /// If it lacks a parameter, or has one in another shape.
     pub fn restore(&mut self, state: &AdamWState) -> Result<()> {
         let find = |kind: &str, slot: &Slot| -> Result<Tensor> {
             match state.moments.get(&format!("{kind}.{}", slot.name)) {
@@ -124,6 +139,10 @@ impl AdamW {
 }
 
 /// The gradients of `parameters`, in their order. A parameter without one is an error: it would silently not be trained.
+/// Each has its parameter's shape, `[...]`.
+///
+/// # Errors
+/// If a parameter got none.
 pub fn collect(parameters: &[(String, Var)], store: &GradStore) -> Result<Vec<Tensor>> {
     parameters
         .iter()
@@ -134,7 +153,10 @@ pub fn collect(parameters: &[(String, Var)], store: &GradStore) -> Result<Vec<Te
 }
 
 /// Scales `gradients` so that their common Euclidean norm is at most `max_norm`, as `torch.nn.utils.clip_grad_norm_` does,
-/// and returns the norm before. It isn't finite where a gradient isn't.
+/// and returns the norm before. It isn't finite where a gradient isn't. Any shapes `[...]`.
+///
+/// # Errors
+/// If the device fails.
 pub fn clip_grad_norm(gradients: &mut [Tensor], max_norm: f64) -> Result<f64> {
     let norm = adamw_step::sum_squares(gradients)?.sqrt();
     let factor = max_norm / (norm + 1e-6);

@@ -31,6 +31,9 @@ pub struct StepResult {
 impl Training<'_> {
     /// Gradient of the mean over all labelled tokens of the batch: rows are weighted by their tokens, so that their number
     /// changes rounding and nothing else.
+    ///
+    /// # Errors
+    /// Those of the backbone.
     pub(super) fn gradients(
         &self,
         packed: &[PackedBatch],

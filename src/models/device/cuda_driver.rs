@@ -53,6 +53,10 @@ fn trouble() -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// As [`super::gpus`].
+///
+/// # Errors
+/// As there.
 pub fn gpus() -> Result<Vec<Gpu>> {
     init().map_err(without_driver)?;
     let driver = version()?;
@@ -118,6 +122,9 @@ fn failed(error: DriverError) -> Error {
 static OPENED: Mutex<Option<Opened>> = Mutex::new(None);
 
 /// The GPU, also where there is no cuBLAS: then products fail, and nothing else.
+///
+/// # Errors
+/// As [`super::open`].
 pub fn connect() -> Result<Opened> {
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     let device = match &*opened {
@@ -146,6 +153,10 @@ fn set_up() -> Result<Opened> {
     Ok(device)
 }
 
+/// As [`super::open`].
+///
+/// # Errors
+/// As there.
 pub fn open() -> Result<Opened> {
     let device = connect()?;
     // SAFETY: it takes no arguments.
@@ -200,6 +211,7 @@ fn pool(device: &CudaDevice) -> Option<sys::CUmemoryPool> {
     unsafe { device::get_mem_pool(handle(device)) }.ok()
 }
 
+/// As [`super::peak`].
 pub fn peak(device: &CudaDevice) -> Option<Peak> {
     let pool = pool(device)?;
     let read = |attribute| {
@@ -213,6 +225,7 @@ pub fn peak(device: &CudaDevice) -> Option<Peak> {
     })
 }
 
+/// As [`super::forget_peak`].
 pub fn forget_peak(device: &CudaDevice) {
     let Some(pool) = pool(device) else { return };
     // SAFETY: the pool is the device's, and only what nobody holds is given back. Peaks are then those of the process.
@@ -224,10 +237,15 @@ pub fn forget_peak(device: &CudaDevice) {
     }
 }
 
+/// As [`super::name`].
+///
+/// # Errors
+/// If the driver doesn't tell.
 pub fn name(device: &CudaDevice) -> Result<String> {
     device::get_name(handle(device)).map_err(failed)
 }
 
+/// As [`super::counts`].
 pub fn counts() -> Counts {
     // SAFETY: it lies there for as long as the program runs, and its numbers are changed atomically.
     let counters = unsafe { &emopipe_cuda_counts };
@@ -239,14 +257,22 @@ pub fn counts() -> Counts {
 }
 
 /// A place in the device's work, with its time.
+///
+/// # Errors
+/// If the device fails.
 pub fn mark(device: &CudaDevice) -> Result<CudaEvent> {
     device.cuda_stream().record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).map_err(failed)
 }
 
+/// Seconds from one event to the other; waits for that.
+///
+/// # Errors
+/// If the device fails.
 pub fn seconds_between(from: &CudaEvent, to: &CudaEvent) -> Result<f64> {
     from.elapsed_ms(to).map(|ms| f64::from(ms) / 1e3).map_err(failed)
 }
 
+/// As [`super::profile`].
 pub fn profile<T>(work: impl FnOnce() -> T) -> Result<T> {
     // SAFETY: they take no arguments.
     unsafe { cuProfilerStart() }.result().map_err(failed)?;

@@ -89,7 +89,7 @@ pub fn step(x: &Tensor, moments: &Tensor, gradient: &Tensor, step: Step) -> Resu
     x.inplace_op2(moments, &Update(step))
 }
 
-/// The sum of the squares of all numbers, in double precision. All tensors are on one device.
+/// The sum of the squares of all numbers, in double precision. All tensors are on one device. Any shapes `[...]`.
 pub fn sum_squares(tensors: &[Tensor]) -> Result<f64> {
     #[cfg(feature = "cuda")]
     if let Some(candle_core::Device::Cuda(device)) = tensors.first().map(Tensor::device) {

@@ -34,7 +34,7 @@ impl InplaceOp2 for Add {
     }
 }
 
-/// `x += y`, both contiguous and of one shape.
+/// `x += y`, both contiguous and of one shape. `[...]`.
 pub fn add_in_place(x: &Tensor, y: &Tensor) -> Result<()> {
     x.inplace_op2(y, &Add)
 }

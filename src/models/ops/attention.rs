@@ -277,7 +277,8 @@ pub fn forward(qkv: &Tensor, prefix: &Tensor, heads: Heads, mask: &Arc<Attention
     qkv.apply_op2_no_bwd(prefix, &Forward { heads, mask: mask.clone() })
 }
 
-/// Gradients of `qkv` and `prefix`.
+/// Gradients of `qkv` and `prefix`, in their shapes; `grad` has that of [`forward`]'s result, `[asking tokens, queries *
+/// dim]`.
 pub fn backward(
     qkv: &Tensor,
     prefix: &Tensor,

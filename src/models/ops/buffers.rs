@@ -115,7 +115,7 @@ pub fn tensor(shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
     }
 }
 
-/// A copy of `x` that nobody else holds.
+/// A copy of `x` that nobody else holds. It has the shape of `x`, `[...]`.
 pub fn copy(x: &Tensor) -> Result<Tensor> {
     if !x.device().is_cpu() {
         return x.force_contiguous();
@@ -125,7 +125,7 @@ pub fn copy(x: &Tensor) -> Result<Tensor> {
     Ok(copy)
 }
 
-/// Takes the numbers out of a tensor whose storage nobody else reads any more.
+/// Takes the numbers out of a tensor, of any shape `[...]`, whose storage nobody else reads any more.
 pub fn give_back(tensor: Tensor) -> Result<()> {
     let taken = Take(Mutex::new(None));
     tensor.inplace_op1(&taken)?;

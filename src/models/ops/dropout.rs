@@ -98,7 +98,7 @@ fn mix(counter: u64) -> u64 {
 }
 
 /// `x` with a share `p` of its numbers set to zero and the others divided by `1 - p`. The same call on a gradient is its
-/// backward.
+/// backward. Any shape `[...]`.
 pub fn apply(x: &Tensor, dropout: Dropout) -> Result<Tensor> {
     x.apply_op1_no_bwd(&dropout)
 }

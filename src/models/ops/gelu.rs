@@ -30,6 +30,7 @@ fn normal(x: f32) -> (f32, f32) {
 }
 
 math::vectorised! {
+    /// `gelu(x) = x Phi(x)` (Hendrycks & Gimpel 2016), of one row.
     pub fn forward_row(x: &[f32], y: &mut [f32]) {
         for (y, x) in y.iter_mut().zip(x) {
             *y = x * normal(*x).0;
@@ -94,12 +95,12 @@ impl CustomOp2 for Backward {
     }
 }
 
-/// Elementwise; any shape.
+/// Elementwise; any shape. `[...]` to the same.
 pub fn forward(x: &Tensor) -> Result<Tensor> {
     x.apply_op1_no_bwd(&Forward)
 }
 
-/// Gradient of `x` from that of the result.
+/// Gradient of `x` from that of the result. All of one shape, `[...]`.
 pub fn backward(x: &Tensor, grad: &Tensor) -> Result<Tensor> {
     x.apply_op2_no_bwd(grad, &Backward)
 }

@@ -156,16 +156,18 @@ impl InplaceOp3 for Gemm {
 }
 
 /// `dst = scale * a b`, with any strides; `b` may be in half precision. `dst` must share its storage with neither side.
+///
+/// `dst` is `[m, n]`, `a` `[m, k]` and `b` `[k, n]`.
 pub fn set(dst: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<()> {
     dst.inplace_op3(a, b, &Gemm { scale: scale as f32, accumulate: false })
 }
 
-/// `dst += scale * a b`
+/// `dst += scale * a b`, shapes as for [`set`]: `[m, k] x [k, n]`.
 pub fn add(dst: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<()> {
     dst.inplace_op3(a, b, &Gemm { scale: scale as f32, accumulate: true })
 }
 
-/// `scale * a b`
+/// `scale * a b`, `[m, k] x [k, n]` to `[m, n]`.
 pub fn product(a: &Tensor, b: &Tensor, scale: f64) -> Result<Tensor> {
     let dst = buffers::tensor((a.dim(0)?, b.dim(1)?), a.device())?;
     set(&dst, a, b, scale)?;

@@ -28,6 +28,7 @@ fn moments(x: &[f32], eps: f32) -> (f32, f32) {
 }
 
 math::vectorised! {
+    /// The norm of one row (Ba et al. 2016): `(x - mean) / sqrt(variance + eps) * weight + bias`.
     pub fn forward_row(x: &[f32], w: &[f32], b: &[f32], eps: f32, y: &mut [f32]) {
         let (mean, r) = moments(x, eps);
         for (((y, x), w), b) in y.iter_mut().zip(x).zip(w).zip(b) {
@@ -147,7 +148,7 @@ pub fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<T
     x.apply_op3_no_bwd(weight, bias, &Forward { eps: eps as f32 })
 }
 
-/// Gradient of `x` from that of the result.
+/// Gradient of `x` from that of the result. Both are `[rows, width]`.
 pub fn backward(x: &Tensor, weight: &Tensor, grad: &Tensor, eps: f64) -> Result<Tensor> {
     x.apply_op3_no_bwd(weight, grad, &Backward { eps: eps as f32 })
 }

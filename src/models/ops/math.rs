@@ -67,6 +67,7 @@ pub fn exp(x: f32) -> f32 {
     if x.is_nan() { x } else { y }
 }
 
+/// `1 / (1 + exp(-x))`
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
@@ -102,6 +103,7 @@ pub fn sum2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     fold(lanes, |x, y| x + y)
 }
 
+/// The largest number, in an order that the compiler can vectorise.
 #[inline(always)]
 pub fn maximum(a: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
@@ -135,16 +137,19 @@ vectorised! {
         fold(lanes, |x, y| x + y)
     }
 
+    /// The largest number of a row.
     pub fn max(row: &[f32]) -> f32 {
         maximum(row)
     }
 
+    /// `row *= factor`
     pub fn scale(row: &mut [f32], factor: f32) {
         for x in row {
             *x *= factor;
         }
     }
 
+    /// `row += other`
     pub fn add(row: &mut [f32], other: &[f32]) {
         for (x, y) in row.iter_mut().zip(other) {
             *x += y;

@@ -12,6 +12,7 @@ pub enum Numbers<'a> {
 }
 
 impl<'a> Numbers<'a> {
+    /// The numbers of a storage in f32, bf16 or f16.
     pub fn of(storage: &'a CpuStorage) -> Result<Self> {
         match storage {
             CpuStorage::F32(all) => Ok(Self::F32(all)),
@@ -24,6 +25,7 @@ impl<'a> Numbers<'a> {
         }
     }
 
+    /// How many.
     pub fn len(self) -> usize {
         match self {
             Self::F32(all) => all.len(),
@@ -32,6 +34,7 @@ impl<'a> Numbers<'a> {
         }
     }
 
+    /// Those from `from` to before `to`.
     pub fn slice(self, from: usize, to: usize) -> Self {
         match self {
             Self::F32(all) => Self::F32(&all[from..to]),

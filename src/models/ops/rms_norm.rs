@@ -21,6 +21,7 @@ struct Backward {
 }
 
 math::vectorised! {
+    /// The norm of one row (Zhang & Sennrich 2019): `x / sqrt(mean(x^2) + eps) * weight`.
     pub fn forward_row(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
         let square = math::sum2(x, x, |a, b| a * b);
         let r = 1.0 / (square / x.len() as f32 + eps).sqrt();
@@ -125,7 +126,7 @@ pub fn forward(x: &Tensor, weight: &Tensor, eps: f64, dtype: DType) -> Result<Te
     x.apply_op2_no_bwd(weight, &Forward { eps: eps as f32, dtype })
 }
 
-/// Gradient of `x` from that of the result.
+/// Gradient of `x` from that of the result. Both are `[rows, width]`.
 pub fn backward(x: &Tensor, weight: &Tensor, grad: &Tensor, eps: f64) -> Result<Tensor> {
     x.apply_op3_no_bwd(weight, grad, &Backward { eps: eps as f32 })
 }

@@ -71,6 +71,7 @@ math::vectorised! {
         }
     }
 
+    /// As [`turn_halves`], where the two numbers of a pair stand side by side.
     pub fn turn_interleaved(heads: &mut [f32], head_dim: usize, angles: &[f32], sign: f32) {
         let (cos, sin) = angles.split_at(angles.len() / 2);
         for head in heads.chunks_exact_mut(head_dim) {

@@ -13,6 +13,9 @@ use crate::{
 
 /// What a classification head reads of each sample of a batch padded on the right: `[batch, hidden]`; without dropout.
 /// `ids` and `mask` (1 for tokens, 0 for padding) are `[batch, seq]`.
+///
+/// # Errors
+/// As [`super::logits`].
 pub fn pooled_output(model: &Encoder, adapter: &dyn Adapter, ids: &Tensor, mask: &Tensor) -> Result<Tensor> {
     let (rows, seq) = ids.dims2()?;
     let dims = model.dims;

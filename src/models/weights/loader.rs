@@ -13,18 +13,25 @@ pub struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
+    /// Tensors of `weights`, on `device`, matrices in `dtype`.
     pub fn new(weights: &'a Weights, dtype: Dtype, device: &'a Device) -> Self {
         Self { weights, dtype, device }
     }
 
+    /// The model's configuration.
     pub fn config(&self) -> &Config {
         self.weights.config()
     }
 
+    /// Where the tensors come to lie.
     pub fn device(&self) -> &Device {
         self.device
     }
 
+    /// Whether the files have a tensor.
+    ///
+    /// # Errors
+    /// If an index names a file for it that doesn't have it.
     pub fn has(&self, name: &str) -> Result<bool> {
         self.weights.has(name)
     }
@@ -37,17 +44,26 @@ impl<'a> Loader<'a> {
         self.weights.check_equal(second, name)
     }
 
-    /// A frozen matrix, in the backbone's number format.
+    /// A frozen matrix, in the backbone's number format. `[rows, columns]`.
+    ///
+    /// # Errors
+    /// If it is missing, has another shape, or can't be read.
     pub fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Tensor> {
         self.weights.tensor(name, &[rows, columns], self.dtype.into(), self.device)
     }
 
-    /// A small frozen matrix, in f32 whatever the backbone's number format.
+    /// A small frozen matrix, in f32 whatever the backbone's number format. `[rows, columns]`.
+    ///
+    /// # Errors
+    /// If it is missing, has another shape, or can't be read.
     pub fn table(&self, name: &str, rows: usize, columns: usize) -> Result<Tensor> {
         self.weights.tensor(name, &[rows, columns], DType::F32, self.device)
     }
 
-    /// A norm's weight or a bias, in f32.
+    /// A norm's weight or a bias, in f32. `[len]`.
+    ///
+    /// # Errors
+    /// If it is missing, has another shape, or can't be read.
     pub fn vector(&self, name: &str, len: usize) -> Result<Tensor> {
         self.weights.tensor(name, &[len], DType::F32, self.device)
     }

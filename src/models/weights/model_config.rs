@@ -31,6 +31,7 @@ pub struct Config {
 }
 
 impl Config {
+    /// Keys and values that stand in `place`.
     pub fn new(place: impl Into<String>, values: Map<String, Value>) -> Self {
         Self { place: place.into(), values, stated: BTreeSet::new(), read: RefCell::default() }
     }
@@ -95,6 +96,7 @@ impl Config {
         if self.stated.contains(key) { TABLE } else { &self.place }
     }
 
+    /// An error that names the key, and its place.
     pub(super) fn wrong_key(&self, key: &str, message: impl std::fmt::Display) -> Error {
         Error::input(format!("{}: `{key}` {message}", self.place_of(key)))
     }
@@ -106,6 +108,7 @@ impl Config {
         Some(found).filter(|value| !value.is_null())
     }
 
+    /// The value of a key as `read` understands it; `what` says what it must be.
     pub(super) fn read<'a, T>(
         &'a self,
         key: &str,
@@ -117,6 +120,10 @@ impl Config {
         Ok(Some(understood))
     }
 
+    /// A value that must be there.
+    ///
+    /// # Errors
+    /// If it isn't.
     pub(super) fn required<T>(&self, key: &str, found: Option<T>) -> Result<T> {
         found.ok_or_else(|| self.wrong_key(key, "is missing"))
     }
@@ -144,6 +151,9 @@ impl Config {
 }
 
 /// Says where to look up what is computed, where an error has no better advice.
+///
+/// # Errors
+/// That of `result`.
 pub fn advised<T>(result: Result<T>) -> Result<T> {
     result.map_err(|e| match e.help {
         Some(_) => e,

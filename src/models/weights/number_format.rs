@@ -51,6 +51,8 @@ impl Number {
 ///
 /// # Errors
 /// If a number is too large for `dtype`.
+///
+/// The result is `[shape...]`.
 pub fn from_numbers(numbers: Vec<f32>, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
     fn encoded<T: Target>(numbers: &[f32], shape: &[usize], device: &Device) -> Result<Tensor> {
         let mut to = vec![T::zero(); numbers.len()];
@@ -68,6 +70,9 @@ pub fn from_numbers(numbers: Vec<f32>, shape: &[usize], dtype: DType, device: &D
 /// A format that weights are computed in.
 pub trait Target: WithDType {
     /// Writes `from`, rounded to nearest, into `to`, which is as long.
+    ///
+    /// # Errors
+    /// If a number is finite there and not here.
     fn encode(from: &[f32], to: &mut [Self]) -> Result<()>;
 }
 

@@ -31,7 +31,8 @@ impl Weights {
         Self { config, files: None, read: RefCell::default() }
     }
 
-    /// Opens `files` (name inside the artifact, and path) in whatever format they are. `table` is what a pipeline file states of the
+    /// Opens `files` (name inside the artifact, and path) in whatever format they are. `table` is what a pipeline file
+    /// states of the
     /// configuration, and may stand in for `config.json`.
     ///
     /// # Errors
@@ -55,6 +56,7 @@ impl Weights {
         Ok(Self { config, files: Some(tensors), read: RefCell::default() })
     }
 
+    /// The model's configuration.
     pub fn config(&self) -> &Config {
         &self.config
     }

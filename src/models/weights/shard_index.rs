@@ -23,12 +23,17 @@ pub struct Index {
 }
 
 impl Index {
+    /// The index `name` at `path`.
+    ///
+    /// # Errors
+    /// If it can't be read, or names files outside the model's folder.
     pub fn read(name: &str, path: &Path) -> Result<Self> {
         let index = strict_json::object(name, path, LARGEST)?;
         let places = places(name, &index).at(name)?;
         Ok(Self { name: name.to_owned(), places })
     }
 
+    /// All files that it names.
     pub fn files(&self) -> BTreeSet<String> {
         self.places.values().cloned().collect()
     }

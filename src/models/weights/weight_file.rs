@@ -35,6 +35,7 @@ impl WeightFile {
         Ok(bytes)
     }
 
+    /// To read from one place after the other.
     pub fn reader(&self) -> &File {
         &self.file
     }

@@ -40,6 +40,7 @@ impl Matrix {
         Self { pointer, dtype: DType::F32, rows, columns, strides: Strides { rows: columns, columns: 1 } }
     }
 
+    /// `[rows, columns]` of a storage, whatever its strides.
     pub fn of(storage: &CudaStorage, layout: &Layout) -> Result<Self> {
         let (rows, columns) = layout.shape().dims2()?;
         let stride = layout.stride();
@@ -53,6 +54,7 @@ impl Matrix {
         Ok(Self { pointer, dtype: storage.dtype(), rows, columns, strides })
     }
 
+    /// The transpose, in place.
     pub fn transposed(self) -> Self {
         let strides = Strides { rows: self.strides.columns, columns: self.strides.rows };
         Self { rows: self.columns, columns: self.rows, strides, ..self }
@@ -79,7 +81,8 @@ impl Matrix {
     }
 }
 
-/// `c = scale * a b`, or `c += ...`, where the rows of `c` (f32) are `c_pitch` numbers apart. Beside a `b` in bf16, an `a` in f32 is rounded to
+/// `c = scale * a b`, or `c += ...`, where the rows of `c` (f32) are `c_pitch` numbers apart. Beside a `b` in bf16, an `a`
+/// in f32 is rounded to
 /// bf16.
 pub fn multiply(
     device: &CudaDevice,

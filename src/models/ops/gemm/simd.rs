@@ -90,7 +90,7 @@ mod x86 {
         _mm512_mul_ps, _mm512_set1_ps, _mm512_storeu_ps,
     };
 
-    use super::{Simd, TURN};
+    use crate::models::ops::gemm::simd::{Simd, TURN};
 
     // SAFETY: 16 numbers are read and written. All functions: their instructions and pointers are the caller's business.
     unsafe impl Simd for __m512 {
