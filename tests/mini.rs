@@ -333,7 +333,7 @@ fn a_report_draws_any_axes() {
     project.emopipe(&["pin"]).ok();
     project.emopipe(&["run"]).ok();
     let curve = project.read("reports/by-rank.csv");
-    let places: Vec<&str> = curve.lines().map(|line| line.rsplitn(7, ',').last().unwrap()).collect();
+    let places: Vec<&str> = curve.lines().map(|line| line.rsplitn(8, ',').last().unwrap()).collect();
     assert_eq!(places, ["task,method.rank", "films-2,2", "films-2,4", "films-2,8"], "{curve}");
     let picture = project.read("reports/by-rank.svg");
     assert_eq!(picture.matches("<circle").count(), 3 + 1, "three figures and the legend: {picture}");

@@ -24,6 +24,9 @@ const HEIGHT: f64 = 280.0;
 const LEGEND: f64 = 20.0;
 const DODGE: f64 = 5.0;
 
+/// Colours of lines; further ones are dashed.
+const COLOURS: usize = 5;
+
 /// One line a row of the figure, with intervals; two panels side by side.
 pub fn curves(figure: &Figure) -> Value {
     let across = figure.panels.len().min(2);
@@ -71,7 +74,12 @@ fn line(series: usize, row: &FigureRow, of: usize, xs: &[f64], y: &dyn Fn(f64) -
         let (lo, hi) = (y(c.interval.lo), y(c.interval.hi));
         Some(context! { x => x + aside, y => y(c.mean), lo, hi, figure => figure_text(c) })
     });
-    context! { series => series % 6, title => row.title.clone(), points => points.collect::<Vec<Value>>() }
+    context! { series => colour(series), again => series >= COLOURS, title => row.title.clone(), points => points.collect::<Vec<Value>>() }
+}
+
+/// The first colour is the grey of baselines.
+fn colour(series: usize) -> usize {
+    series % COLOURS + 1
 }
 
 fn figure_text(c: &Cell) -> String {
@@ -88,7 +96,7 @@ fn legend(figure: &Figure, width: f64) -> (Vec<Value>, f64) {
         if x + wide > width && x > LEFT {
             (x, y) = (LEFT, y + LEGEND);
         }
-        entries.push(context! { series => series % 6, title, x, y => y + LEGEND });
+        entries.push(context! { series => colour(series), title, x, y => y + LEGEND });
         x += wide;
     }
     let head = if entries.is_empty() { 0.0 } else { y + LEGEND + 8.0 };
@@ -110,6 +118,9 @@ fn percent_range(figure: &Figure) -> (f64, f64, f64) {
     let (lo, hi) = ((lo / step).floor() * step, (hi / step).ceil() * step);
     if hi > lo { (lo, hi, step) } else { (lo - step, hi + step, step) }
 }
+
+/// From here on white writing is easier to read on a shade than dark.
+const HOT: f64 = 0.75;
 
 /// Height of a cell of a heat map, and of the names above its panel.
 const CELL: f64 = 44.0;
@@ -136,7 +147,7 @@ pub fn heatmap(figure: &Figure) -> Value {
             let cells = row.cells.iter().enumerate().map(|(c, figure)| {
                 let shown = figure.as_ref().map(|f| {
                     let share = shade(f.mean);
-                    context! { mean => f.mean, interval => format::interval(f.interval), share, hot => share > 0.5 }
+                    context! { mean => f.mean, interval => format::interval(f.interval), share, hot => share > HOT }
                 });
                 context! { x => left + cell * c as f64, shown }
             });

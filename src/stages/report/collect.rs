@@ -15,6 +15,10 @@ use crate::{
     report::{Axes, DatasetFacts, Predictions, Run, SplitFacts},
 };
 
+/// Roles of the inputs: artifacts of `evaluate` and of `prepare`.
+pub const EVALUATIONS: &str = "evaluations";
+pub const EXAMPLES: &str = "examples";
+
 /// Artifacts of `evaluate`, each with its axes where these are known.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! The axes of the evaluations that reach a report, known before anything is run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
-use super::EVALUATIONS;
+use super::collect::EVALUATIONS;
 use crate::{
     config::{ActionSpec, Diagnostic, Node, Spanned, Spec, suggest},
     report::{Axes, AxisLayout, Named, SEED},
@@ -10,6 +10,9 @@ use crate::{
 
 /// Keys of an evaluation's table that name a definition. They are axes also where its matrix doesn't have them.
 const NAMED: [&str; 4] = ["task", "method", "model", SEED];
+
+/// An unadapted model needs no `[method]` table to be a row.
+pub const ZERO_SHOT: (&str, &str) = ("zero-shot", "Zero-shot");
 
 /// The evaluations of a report stage and their axes.
 pub struct Evaluations<'a> {
@@ -24,6 +27,7 @@ impl<'a> Evaluations<'a> {
     /// What fills the input `evaluations` of this action.
     pub fn of(spec: &'a Spec, action: &ActionSpec) -> Self {
         let mut found: Vec<(String, Axes)> = Vec::new();
+        let mut seen = HashSet::new();
         let inputs = action.inputs.iter().filter(|input| input.role == EVALUATIONS);
         for reference in inputs.flat_map(|input| &input.stages) {
             for upstream in spec.stage(&reference.stage).into_iter().flat_map(|stage| &stage.actions) {
@@ -32,7 +36,7 @@ impl<'a> Evaluations<'a> {
                     |(axis, value): &(String, String)| upstream.axes.iter().all(|(a, v)| a != axis || v == value);
                 let common = action.axes.iter().filter(|(axis, _)| !fixed(axis));
                 let name = name(&reference.stage, upstream);
-                if reference.constraints.iter().chain(common).all(agrees) && found.iter().all(|(n, _)| *n != name) {
+                if reference.constraints.iter().chain(common).all(agrees) && seen.insert(name.clone()) {
                     found.push((name, axes(&reference.stage, upstream)));
                 }
             }
@@ -101,7 +105,8 @@ impl<'a> Evaluations<'a> {
 
     fn named(&self, axis: &str, value: &str) -> Named {
         let title = self.spec.definitions.get(axis).and_then(|all| all.get(value)?.get("title")?.as_str());
-        Named { name: value.to_owned(), title: title.unwrap_or(value).to_owned() }
+        let usual = if (axis, value) == ("method", ZERO_SHOT.0) { ZERO_SHOT.1 } else { value };
+        Named { name: value.to_owned(), title: title.unwrap_or(usual).to_owned() }
     }
 
     /// All names of axes: those that evaluations have, and fields of the definitions that they name.
@@ -138,7 +143,7 @@ fn axes(stage: &str, action: &ActionSpec) -> Axes {
     let named = NAMED.into_iter().filter_map(|key| Some((key.to_owned(), action.params.get(key)?.scalar_text()?)));
     let mut axes: Axes = std::iter::once(("stage".to_owned(), stage.to_owned())).chain(named).collect();
     if axes.contains_key("task") {
-        axes.entry("method".to_owned()).or_insert_with(|| "zero-shot".to_owned());
+        axes.entry("method".to_owned()).or_insert_with(|| ZERO_SHOT.0.to_owned());
     }
     axes.extend(action.axes.iter().cloned());
     axes

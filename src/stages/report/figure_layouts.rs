@@ -2,7 +2,7 @@
 
 use super::{
     evaluation_axes::Evaluations,
-    figure_options::{FigureOptions, Where},
+    figure_options::{FigureOptions, Scalar, Where},
 };
 use crate::{
     config::{Diagnostic, Span, Spanned, suggest},
@@ -71,7 +71,8 @@ pub fn selection(only: &Where, evaluations: &mut Evaluations, faults: &mut Vec<D
                 Some(value) => values.push((*value).to_owned()),
                 None => {
                     let (text, all) = (one.text(), known.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>());
-                    let help = match suggest(&text, known.iter().copied()) {
+                    let near = matches!(one, Scalar::Text(_)).then(|| suggest(&text, known.iter().copied())).flatten();
+                    let help = match near {
                         Some(near) => format!("did you mean `{near}`?"),
                         None => format!("its values: {}", all.join(", ")),
                     };

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{
     choices::choices,
-    evaluation_axes::Evaluations,
+    evaluation_axes::{Evaluations, ZERO_SHOT},
     figure_layouts::{clash, figure_layout, selection},
+    figure_options::{FigureOptions, Where},
     options::{Figure, Options, PublishedOptions, TableOptions},
 };
 use crate::{
@@ -17,9 +18,6 @@ use crate::{
         TaskColumns, place,
     },
 };
-
-/// An unadapted model needs no `[method]` table to be a row.
-const ZERO_SHOT: (&str, &str) = ("zero-shot", "Zero-shot");
 
 /// Names of files that every report has.
 const TAKEN: [&str; 3] = ["README", "index", "results"];
@@ -47,23 +45,13 @@ pub fn layout(cx: &ResolveContext, options: Options) -> Result<Layout, Vec<Diagn
         answer: p.answer.clone(),
         examples: p.examples.clone(),
     });
-    let tables: Vec<TableLayout> = options
-        .tables
-        .iter()
-        .map(|t| TableLayout {
-            name: t.name.value.clone(),
-            title: t.title.clone(),
-            tasks: t
-                .tasks
-                .iter()
-                .map(|task| TaskColumns {
-                    task: named("task", task),
-                    metrics: t.metrics.clone().unwrap_or_else(|| metrics(spec, task)),
-                })
-                .collect(),
-            published: t.published.iter().map(published).collect(),
-        })
-        .collect();
+    let tables = options.tables.iter().map(|t| TableLayout {
+        name: t.name.value.clone(),
+        title: t.title.clone(),
+        tasks: t.tasks.iter().map(|task| task_columns(spec, t, task, named("task", task))).collect(),
+        published: t.published.iter().map(published).collect(),
+    });
+    let tables: Vec<TableLayout> = tables.collect();
     let choices = choices(spec, &options.choices, whole, &mut faults);
     for (table, options) in tables.iter().zip(&options.tables) {
         published_faults(table, options, &methods, publication.is_some(), &mut faults);
@@ -72,21 +60,8 @@ pub fn layout(cx: &ResolveContext, options: Options) -> Result<Layout, Vec<Diagn
     table_faults(&options, &mut faults);
     let baseline = options.baseline.clone().or(options.methods.first().cloned());
     option_faults(&options, baseline.as_ref(), whole, &mut faults);
-    let by_axes = !options.layouts.is_empty() || !options.only.is_empty();
-    let mut evaluations = Evaluations::of(spec, cx.action);
-    let in_tables = selection(&options.only, &mut evaluations, &mut faults);
-    let mut figures = Vec::new();
-    for layout in options.layouts {
-        match figure_layout(layout, &mut evaluations) {
-            Ok(layout) => figures.push(layout),
-            Err(found) => faults.extend(found),
-        }
-    }
-    if by_axes && faults.is_empty() {
-        let at = whole.get("tables").map(|n| n.span);
-        let cells = methods_by_tasks(&methods, &tables, &in_tables, &evaluations.in_order());
-        faults.extend(place(&cells, &evaluations.in_order()).err().map(|found| clash(&found, at)));
-    }
+    let Along { figures, in_tables, axes } =
+        along(cx, options.layouts, &options.only, (&methods, &tables), &mut faults).unwrap_or_default();
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -102,8 +77,49 @@ pub fn layout(cx: &ResolveContext, options: Options) -> Result<Layout, Vec<Diagn
         choices,
         figures,
         in_tables,
-        axes: if by_axes { evaluations.in_order() } else { Vec::new() },
+        axes,
     })
+}
+
+fn task_columns(spec: &Spec, table: &TableOptions, name: &Spanned<String>, task: Named) -> TaskColumns {
+    TaskColumns { task, metrics: table.metrics.clone().unwrap_or_else(|| metrics(spec, name)) }
+}
+
+/// What a report with layouts, or with tables of some evaluations only, has besides.
+#[derive(Default)]
+struct Along {
+    figures: Vec<FigureLayout>,
+    in_tables: Selection,
+    axes: Vec<Axes>,
+}
+
+/// The layouts along any axes, and a look at the cells of the tables; none where the stage's table doesn't speak of axes.
+fn along(
+    cx: &ResolveContext,
+    layouts: Vec<FigureOptions>,
+    only: &Where,
+    (methods, tables): (&[Named], &[TableLayout]),
+    faults: &mut Vec<Diagnostic>,
+) -> Option<Along> {
+    if layouts.is_empty() && only.is_empty() {
+        return None;
+    }
+    let mut evaluations = Evaluations::of(cx.spec, cx.action);
+    let in_tables = selection(only, &mut evaluations, faults);
+    let mut figures = Vec::new();
+    for layout in layouts {
+        match figure_layout(layout, &mut evaluations) {
+            Ok(layout) => figures.push(layout),
+            Err(found) => faults.extend(found),
+        }
+    }
+    let axes = evaluations.in_order();
+    if faults.is_empty() {
+        let at = cx.action.params.get("tables").map(|n| n.span);
+        let cells = methods_by_tasks(methods, tables, &in_tables, &axes);
+        faults.extend(place(&cells, &axes).err().map(|found| clash(&found, at)));
+    }
+    Some(Along { figures, in_tables, axes })
 }
 
 /// All cells of the tables as one figure, to see whether each holds the seeds of one evaluation.
