@@ -104,7 +104,7 @@ fn ours(model: &dyn Backbone, targets: &[&str], labels: Option<usize>) -> BTreeM
         ("prefix", prefix(None)),
         ("projected", prefix(Some(12))),
     ];
-    let create = |(name, spec): (_, AdapterSpec)| {
+    let create = |(name, spec): (&'static str, AdapterSpec)| {
         let mut adapter = spec.create(model, 5, None).unwrap();
         if let Some(labels) = labels {
             adapter = Box::new(WithHead { adapter, head: Head::new(labels, model, 5).unwrap() });
