@@ -1,26 +1,15 @@
 //! Changes to pipeline files that keep the author's comments and layout.
 
-use std::{fs, path::Path};
-
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-use crate::base::{
-    durable,
-    error::{Error, IoAt, Result},
-};
+use crate::base::error::{Error, Result};
 
-/// Sets one string in a TOML file. `key_path` names tables by key and elements of lists by number; a last key that
-/// isn't there yet is added. The file is replaced as a whole or not at all.
+/// TOML with one string set. `key_path` names tables by key and elements of lists by number; a last key that isn't there yet
+/// is added.
 ///
 /// # Errors
-/// If the file can't be read or written, isn't TOML, or has no table at the path.
-pub fn set_string(file: &Path, key_path: &[&str], value: &str) -> Result<()> {
-    let text = fs::read_to_string(file).io_at("read", file)?;
-    let edited = with_string(&text, key_path, value).map_err(|e| e.at(file.display()))?;
-    durable::edit(file, edited.as_bytes())
-}
-
-fn with_string(text: &str, key_path: &[&str], value: &str) -> Result<String> {
+/// If it isn't TOML, or has no table at the path.
+pub fn with_string(text: &str, key_path: &[&str], value: &str) -> Result<String> {
     let mut document: DocumentMut = text.parse().map_err(Error::input)?;
     let Some((last, tables)) = key_path.split_last() else { return Err(Error::internal("no key to set")) };
     let missing = |depth: usize| Error::input(format!("there is no table `{}`", key_path[..=depth].join(".")));
@@ -126,16 +115,5 @@ mod tests {
         assert_eq!(message(&["more", "list", "7", "pin"]), "there is no table `more.list.7`");
         assert_eq!(message(&["dataset", "sst"]), "`dataset.sst` is a table, not a string");
         assert!(with_string("a = ", &["a"], "v").is_err());
-    }
-
-    #[test]
-    fn the_file_is_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("p.toml");
-        fs::write(&file, TEXT).unwrap();
-        set_string(&file, &["more", "pin"], "x").unwrap();
-        assert!(fs::read_to_string(&file).unwrap().contains("pin = \"x\""));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert!(set_string(&dir.path().join("q.toml"), &["a"], "x").is_err());
     }
 }

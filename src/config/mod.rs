@@ -65,7 +65,7 @@ mod written_credentials;
 
 pub use diagnostic::Diagnostic;
 pub use diagnostic_report::{render, render_with};
-pub use edit::set_string;
+pub use edit::with_string;
 pub use from_node::{check, from_node};
 pub use kind_vocabulary::{Check, Describe, Entry, Vocabulary};
 pub use load::{Loaded, load};

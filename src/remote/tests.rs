@@ -1,3 +1,5 @@
+//! Results sent to a folder and fetched from it.
+
 use std::{
     fs,
     path::PathBuf,

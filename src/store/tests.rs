@@ -1,3 +1,5 @@
+//! The store: results, damage, cleaning, crashes.
+
 use std::{collections::HashSet, fs, io::Write};
 
 use proptest::prelude::*;

@@ -1,13 +1,14 @@
 //! `emopipe pin`: fills in the BLAKE3 of sources that have none, and with `--update` follows local files that have changed.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, fs, path::Path};
 
 use clap::Args;
 
 use crate::{
     base::{
         digest::Digest,
-        error::{Error, Result},
+        durable,
+        error::{Error, IoAt, Result},
     },
     cli::{
         cli_command::CliCommand,
@@ -104,7 +105,10 @@ fn write(entry: &SourceEntry, pin: &str, hash: &str, sources: &SourceMap) -> Res
     };
     let mut key: Vec<&str> = entry.key.iter().map(String::as_str).collect();
     key.push(pin);
-    config::set_string(file, &key, hash)?;
+    // As a whole or not at all.
+    let text = fs::read_to_string(file).io_at("read", file)?;
+    let edited = config::with_string(&text, &key, hash).map_err(|e| e.at(file.display()))?;
+    durable::edit(file, edited.as_bytes())?;
     print(&format!("{}: {} = {hash}\n", file.display(), key.join(".")));
     Ok(())
 }

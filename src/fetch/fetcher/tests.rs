@@ -1,3 +1,5 @@
+//! Downloads from loopback servers that do what servers do.
+
 use std::{
     cell::Cell,
     sync::Mutex,

@@ -6,14 +6,10 @@
 
 use candle_core::{Result as Candle, Tensor, Var};
 
-use super::{peft::Tensors, trained_linear::linear};
+use super::trained_linear::linear;
 use crate::{
     base::error::{Error, Result},
-    models::{
-        Backbone,
-        autograd::{Backward, Input, record},
-        seeded,
-    },
+    models::autograd::{Backward, Input, record},
 };
 
 /// The classifier's parameters.
@@ -28,21 +24,13 @@ pub struct Head {
 }
 
 impl Head {
-    /// Both uniform in `±1/sqrt(hidden)`, as PyTorch's linear layer starts.
-    pub fn new(labels: usize, backbone: &dyn Backbone, seed: u64) -> Result<Self> {
-        let (name, hidden, device) = (backbone.head_name(), backbone.dims().hidden, backbone.device());
-        let bound = 1.0 / (hidden as f32).sqrt();
-        let weight = seeded::uniform(seed, &format!("{name}.weight"), labels * hidden, bound);
-        let bias = seeded::uniform(seed, &format!("{name}.bias"), labels, bound);
-        Ok(Self {
-            name,
-            weight: Var::from_vec(weight, (labels, hidden), device)?,
-            bias: Var::from_vec(bias, labels, device)?,
-        })
+    /// `weight` is `[labels, hidden]`, `bias` `[labels]`.
+    pub(super) fn of_variables(name: &'static str, weight: Var, bias: Var) -> Self {
+        Self { name, weight, bias }
     }
 
     /// With saved parameters: `[labels, hidden]` and `[labels]`. `name` is the layer's path in saved weights
-    /// ([`Backbone::head_name`]).
+    /// ([`crate::models::Backbone::head_name`]).
     pub fn from_tensors(name: &'static str, weight: &Tensor, bias: &Tensor) -> Result<Self> {
         Ok(Self { name, weight: Var::from_tensor(weight)?, bias: Var::from_tensor(bias)? })
     }
@@ -51,7 +39,7 @@ impl Head {
         self.bias.elem_count()
     }
 
-    /// Logits of [`Backbone::pooled_output`] (`[samples, hidden]`): `[samples, labels]`.
+    /// Logits of a backbone's pooled output (`[samples, hidden]`): `[samples, labels]`.
     pub fn logits(&self, pooled_output: &Tensor) -> Result<Tensor> {
         Ok(linear(pooled_output, &self.weight, &self.bias)?)
     }
@@ -66,31 +54,6 @@ impl Head {
         Ok(cross_entropy(&self.logits(pooled_output)?, targets)?)
     }
 
-    /// The head among an adapter's tensors, if there is one.
-    pub(super) fn read(tensors: &mut Tensors, backbone: &dyn Backbone) -> Result<Option<Self>> {
-        let name = backbone.head_name();
-        let found = PLACES.iter().find_map(|place| {
-            let path = format!("{place}{name}");
-            let labels = *tensors.dims(&format!("{path}.weight"))?.first()?;
-            Some((path, labels))
-        });
-        let Some((path, labels)) = found else { return Ok(None) };
-        let weight = tensors.take(&format!("{path}.weight"), &[labels, backbone.dims().hidden])?;
-        let bias = format!("{path}.bias");
-        // Decoders of the reference implementation have a head without.
-        let bias = if name == DECODERS && tensors.dims(&bias).is_none() {
-            Tensor::zeros(labels, weight.dtype(), weight.device())?
-        } else {
-            tensors.take(&bias, &[labels])?
-        };
-        Self::from_tensors(name, &weight, &bias).map(Some)
-    }
-
-    /// Whether `modules_to_save` means the head by `name`. PEFT writes down the heads' names of several families.
-    pub(super) fn is_named(name: &str, backbone: &dyn Backbone) -> bool {
-        name == backbone.head_name() || NAMES.contains(&name)
-    }
-
     /// Path of the layer in saved weights.
     pub(super) fn name(&self) -> &'static str {
         self.name
@@ -100,15 +63,6 @@ impl Head {
         [("weight", &self.weight), ("bias", &self.bias)]
     }
 }
-
-/// What the reference implementation calls the head of a decoder.
-const DECODERS: &str = "score";
-
-/// What PEFT takes for the name of a head.
-const NAMES: [&str; 2] = ["classifier", DECODERS];
-
-/// Where PEFT keeps a head beside an adapter that wraps layers (LoRA), and beside one that doesn't (a prefix).
-pub(super) const PLACES: [&str; 2] = ["base_model.model.", "base_model."];
 
 /// `-log softmax(logits)[i, targets[i]]`: `[rows]` from `[rows, labels]`.
 fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Candle<Tensor> {

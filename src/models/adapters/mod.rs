@@ -7,6 +7,7 @@ mod adapter_spec;
 mod adapter_table;
 mod detached;
 mod head;
+mod head_of_backbone;
 mod layer_names;
 mod load_adapter;
 mod lora;

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::{
     adapter::{Adapter, LowRank, SavedAdapter},
-    head::{Head, PLACES},
+    head::Head,
+    head_of_backbone::PLACES,
     peft,
 };
 use crate::base::error::Result;

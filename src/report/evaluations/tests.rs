@@ -1,3 +1,5 @@
+//! Reports of made-up evaluations.
+
 use std::collections::BTreeMap;
 
 use super::{super::named::Named, *};

@@ -1,3 +1,5 @@
+//! Exports into folders in which other files lie.
+
 use std::os::unix::fs::symlink;
 
 use super::*;
