@@ -3,7 +3,7 @@
 pub mod acceptance;
 mod action_context;
 mod agree;
-mod cost;
+mod cost_estimate;
 pub mod execute;
 pub mod executor;
 pub mod history;
@@ -25,7 +25,7 @@ pub mod worker;
 pub mod worker_env;
 
 pub use action_context::{Context, Progress, Unwatched};
-pub use cost::{Estimate, Footprint, Usual, Work};
+pub use cost_estimate::{Footprint, MemoryEstimate, TimeEstimate, Usual};
 pub use job::{Artifact, Job};
 pub use kind::{Isolation, Registry, ResolveContext, StageKind, vocabulary_entry};
 pub use resolved::Resolved;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::cost::{Estimate, Work};
+use super::cost_estimate::{MemoryEstimate, TimeEstimate};
 use crate::{base::machine::Resources, config::Diagnostic};
 
 /// An action, described. Kinds with parameters of a type of their own (`P`) write `Resolved { .., ..Resolved::of(params) }`.
@@ -23,9 +23,9 @@ pub struct Resolved<P = Value> {
     /// followed by `*`. None: all but those of a remote store's credentials.
     pub variables: Option<Vec<String>>,
     /// Where memory can be told in advance.
-    pub memory: Option<Arc<dyn Estimate>>,
+    pub memory: Option<Arc<dyn MemoryEstimate>>,
     /// Where time can be told in advance.
-    pub work: Option<Arc<dyn Work>>,
+    pub time: Option<Arc<dyn TimeEstimate>>,
     /// How often an environment error is tried again.
     pub retries: u32,
     /// How far numbers in the result's text files may differ when the action is computed again (relative, near 0
@@ -54,7 +54,7 @@ impl<P> Resolved<P> {
             resources: self.resources,
             variables: self.variables,
             memory: self.memory,
-            work: self.work,
+            time: self.time,
             retries: self.retries,
             tolerance: self.tolerance,
             missing: self.missing,

@@ -5,14 +5,11 @@
 //! attention probabilities are computed again in backward. [`crate::models::Encoder`] keeps the same with one inner activation in
 //! place of gate and up.
 
-use crate::base::{error::Result, machine::Device};
-use crate::models::{
-    AdapterSpec, Backbone, BackboneShape, BackboneSpec, Dims, Dtype, Module, attention_output, is_encoder, modules,
-    ops::nll_targets,
+use super::{
+    model_shape::{F32, ModelShape},
+    row::{Answering, Parts, Row},
 };
-
-/// Bytes of an f32.
-const F32: u64 = 4;
+use crate::models::{AdapterSpec, Dtype, ops::nll_targets};
 
 /// The program itself with its tokenizer and tables, measured with a model of a few thousand parameters.
 const PROGRAM: u64 = 40 << 20;
@@ -20,140 +17,26 @@ const PROGRAM: u64 = 40 << 20;
 /// What a GPU's memory holds before there is a tensor: the driver's context, kernels, cuBLAS's workspace. An estimate.
 const DRIVER: u64 = 768 << 20;
 
-/// A backbone as it lies in memory.
-#[derive(Debug, Clone)]
-pub struct ModelShape {
-    pub dims: Dims,
-    pub dtype: Dtype,
-    modules: Vec<Module>,
-    encoder: bool,
-    /// Where the memory is.
-    pub device: Device,
-    /// The end of the paths of the layers that read what attention saw.
-    attention_output: &'static str,
-}
-
-/// One packed row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
-    pub tokens: usize,
-    /// Tokens whose successor is predicted.
-    pub predicting: usize,
-}
-
-/// How answers are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answering {
-    /// Given answers (or classes) are scored.
-    Scored,
-    /// Text is written token by token: what was read is kept, and all logits of a row are there at once.
-    Written,
-}
-
-/// What is held at the worst moment, part by part, in bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parts(pub Vec<(&'static str, u64)>);
-
-impl Parts {
-    pub fn total(&self) -> u64 {
-        self.0.iter().map(|(_, bytes)| bytes).sum()
-    }
-}
-
 impl ModelShape {
-    /// None where the pipeline file doesn't state the model's configuration.
-    ///
-    /// # Errors
-    /// If that configuration can't be understood.
-    pub fn of(model: &BackboneSpec, device: Device) -> Result<Option<Self>> {
-        let Some(dims) = model.dims()? else { return Ok(None) };
-        Self::with(model, device, dims, modules(&model.family, &dims)?).map(Some)
-    }
-
-    /// A model that was loaded, whatever its pipeline file states.
-    ///
-    /// # Errors
-    /// If there is no such family.
-    pub fn of_loaded(model: &BackboneSpec, device: Device, backbone: &dyn Backbone) -> Result<Self> {
-        Self::with(model, device, backbone.dims(), backbone.modules())
-    }
-
-    fn with(model: &BackboneSpec, device: Device, dims: Dims, modules: Vec<Module>) -> Result<Self> {
-        let (encoder, attention_output) = (is_encoder(&model.family)?, attention_output(&model.family)?);
-        Ok(Self { dims, dtype: model.dtype, modules, encoder, device, attention_output })
-    }
-
-    /// Numbers in the model.
-    pub fn parameters(&self) -> u64 {
-        self.matrices() + self.vectors()
-    }
-
-    fn matrices(&self) -> u64 {
-        let ends = if self.dims.tied { 1 } else { 2 } * self.embedding();
-        ends + self.modules.iter().map(|m| (m.inputs * m.outputs) as u64).sum::<u64>()
-    }
-
-    fn embedding(&self) -> u64 {
-        (self.dims.vocab * self.dims.hidden) as u64
-    }
-
-    /// Norms and biases, and an encoder's positions: what is f32 whatever the model's number format.
-    fn vectors(&self) -> u64 {
-        let d = &self.dims;
-        if self.encoder {
-            let biases: usize = self.modules.iter().map(|m| m.outputs).sum();
-            let norms = 2 * d.hidden * (2 * d.layers + 1);
-            return (biases + norms + d.max_positions * d.hidden) as u64;
-        }
-        let bias = [
-            (d.qkv_bias, d.q_width() + 2 * d.kv_width()),
-            (d.output_bias, d.hidden),
-            (d.mlp_bias, 2 * d.intermediate + d.hidden),
-        ];
-        let bias: usize = bias.iter().filter(|(there, _)| *there).map(|(_, numbers)| numbers).sum();
-        (d.layers * (2 * d.hidden + bias) + d.hidden) as u64
-    }
-
     /// Width of what a layer's perceptron keeps for backward: gate and up, or an encoder's inner activation.
     fn inner(&self) -> u64 {
         let parts = if self.encoder { 1 } else { 2 };
         (parts * self.dims.intermediate) as u64
     }
 
-    fn weights(&self) -> u64 {
-        self.matrices() * self.dtype.bytes() as u64 + self.vectors() * F32
-    }
-
-    /// Bytes of the weights.
-    pub fn bytes(&self) -> u64 {
-        self.weights()
-    }
-
-    /// Floating-point operations of one pass over a row, those of linear layers alone.
-    pub fn operations(&self, row: Row) -> f64 {
-        let layers: f64 = self.modules.iter().map(|m| (m.inputs * m.outputs) as f64).sum();
-        let output = if self.encoder { 0.0 } else { self.embedding() as f64 };
-        2.0 * (layers * row.tokens as f64 + output * row.predicting as f64)
-    }
-
-    /// What adapters see of the backbone.
-    pub fn backbone(&self) -> BackboneShape<'_> {
-        BackboneShape { dims: &self.dims, modules: &self.modules }
-    }
-
     /// Whether backward reads what attention saw.
-    fn keeps_seen(&self, adapter: &AdapterSpec) -> bool {
+    fn keeps_attention_output(&self, adapter: &AdapterSpec) -> bool {
         let mut readers = self.modules.iter().filter(|m| m.path.ends_with(self.attention_output));
         readers.any(|m| adapter.changes(&m.path))
     }
 
     /// The peak of a training whose largest row is `row`. With `gradient_checkpointing` a layer keeps its input alone, and the inside
     /// of one layer at a time; where a head alone is trained, no layer keeps anything.
-    pub fn training(&self, adapter: &AdapterSpec, row: Row, gradient_checkpointing: bool) -> Parts {
+    pub fn peak_training(&self, adapter: &AdapterSpec, row: Row, gradient_checkpointing: bool) -> Parts {
         let d = &self.dims;
         let (tokens, hidden) = (row.tokens as u64, d.hidden as u64);
         let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
-        let seen = if self.keeps_seen(adapter) { d.q_width() as u64 } else { 0 };
+        let seen = if self.keeps_attention_output(adapter) { d.q_width() as u64 } else { 0 };
         let inside = hidden + qkv + seen + self.inner();
         let layers = if adapter.is_trained() { d.layers as u64 } else { 0 };
         let insides = if gradient_checkpointing { layers.min(1) } else { layers };
@@ -175,7 +58,7 @@ impl ModelShape {
     }
 
     /// The peak of an evaluation whose largest row is `row`.
-    pub fn evaluation(&self, adapter: &AdapterSpec, row: Row, answering: Answering) -> Parts {
+    pub fn peak_evaluation(&self, adapter: &AdapterSpec, row: Row, answering: Answering) -> Parts {
         let d = &self.dims;
         let (tokens, hidden, wide) = (row.tokens as u64, d.hidden as u64, d.intermediate as u64);
         let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
@@ -221,7 +104,7 @@ impl ModelShape {
 
     fn peak(&self, parts: Vec<(&'static str, u64)>) -> Parts {
         let program = if self.device.is_cpu() { ("program", PROGRAM) } else { ("driver and libraries", DRIVER) };
-        let fixed = [program, ("weights", self.weights())];
+        let fixed = [program, ("weights", self.bytes())];
         Parts(fixed.into_iter().chain(parts).filter(|(_, bytes)| *bytes > 0).collect())
     }
 }
@@ -233,7 +116,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::models::load;
+    use crate::{
+        base::machine::Device,
+        models::{BackboneSpec, load},
+    };
 
     fn model(value: serde_json::Value) -> BackboneSpec {
         serde_json::from_value::<BackboneSpec>(value).unwrap()
@@ -259,7 +145,7 @@ mod tests {
         let shape = chatglm2_6b();
         // The seven published shards hold 12,487,241,... bytes with their pickles.
         assert_eq!(shape.parameters(), 6_243_584_000);
-        assert!((12_487_100_000..12_488_300_000).contains(&shape.weights()), "{}", shape.weights());
+        assert!((12_487_100_000..12_488_300_000).contains(&shape.bytes()), "{}", shape.bytes());
         let lora = adapter(json!({ "kind": "lora", "rank": 8, "alpha": 32.0, "target_modules": ["query_key_value"] }));
         assert_eq!(lora.trainable(shape.backbone()), 28 * 8 * (4096 + 4608));
         let prefix = adapter(json!({ "kind": "ptuning2", "virtual_tokens": 32 }));
@@ -274,22 +160,23 @@ mod tests {
         };
         let row = |tokens| Row { tokens, predicting: 64 };
         let part = |parts: &Parts, name: &str| parts.0.iter().find(|(n, _)| *n == name).unwrap().1;
-        let (short, long) = (shape.training(&lora(8), row(500), false), shape.training(&lora(8), row(1000), false));
+        let (short, long) =
+            (shape.peak_training(&lora(8), row(500), false), shape.peak_training(&lora(8), row(1000), false));
         assert_eq!(part(&long, "activations"), 2 * part(&short, "activations"));
         // 160,768 bytes a token and layer, and the last two hidden states.
         assert_eq!(part(&short, "activations"), 500 * (28 * 160_768 + 2 * 4096 * 4));
         let all = adapter(json!({ "kind": "lora", "rank": 8, "alpha": 32.0,
             "target_modules": ["query_key_value", "self_attention.dense"] }));
-        let kept = shape.training(&all, row(500), false);
+        let kept = shape.peak_training(&all, row(500), false);
         assert_eq!(part(&kept, "activations"), part(&short, "activations") + 500 * 28 * 4096 * 4);
         assert_eq!(part(&long, "weights"), part(&short, "weights"));
-        let wide = shape.training(&lora(64), row(500), false);
+        let wide = shape.peak_training(&lora(64), row(500), false);
         assert_eq!(part(&wide, "gradients and moments"), 8 * part(&short, "gradients and moments"));
         let none = adapter(json!({ "kind": "none" }));
-        let scored = shape.evaluation(&none, row(500), Answering::Scored);
+        let scored = shape.peak_evaluation(&none, row(500), Answering::Scored);
         assert!(scored.total() < short.total());
         assert!(scored.0.iter().all(|(name, _)| *name != "key/value cache"));
-        let written = shape.evaluation(&none, row(500), Answering::Written);
+        let written = shape.peak_evaluation(&none, row(500), Answering::Written);
         assert_eq!(part(&written, "key/value cache"), 500 * 28 * 4608 * 4);
         assert_eq!(part(&written, "output layer"), 2 * 64 * 65_024 * 4);
     }

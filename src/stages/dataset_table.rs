@@ -61,7 +61,7 @@ impl TypedStage for DatasetTable {
     fn resolve(cx: &ResolveContext, options: Options) -> Result<Resolved<DatasetLayout>, Vec<Diagnostic>> {
         Ok(Resolved {
             resources: Resources { memory: 64 << 20, ..Resources::default() },
-            work: Some(Arc::new(Usual(0.2))),
+            time: Some(Arc::new(Usual(0.2))),
             ..Resolved::of(layout(cx, options)?)
         })
     }

@@ -7,6 +7,7 @@ mod download;
 mod evaluate;
 mod exec;
 mod lookup;
+mod measured_memory;
 mod memory_plan;
 mod model_errors;
 mod prepare;

@@ -37,7 +37,7 @@ impl TypedStage for ReportKind {
     fn resolve(cx: &ResolveContext, options: Options) -> Result<Resolved<Layout>, Vec<Diagnostic>> {
         Ok(Resolved {
             resources: Resources { memory: 128 << 20, ..Resources::default() },
-            work: Some(Arc::new(Usual(0.2))),
+            time: Some(Arc::new(Usual(0.2))),
             ..Resolved::of(layout(cx, options)?)
         })
     }

@@ -16,8 +16,8 @@ use super::{
     gguf_metadata::Metadata,
     gguf_pre_tokenizer::PreTokenization,
     library_tokenizer::{LibraryTokenizer, library},
-    model_files::Files,
     pretrained_tokenizer::PretrainedTokenizer,
+    tokenizer_files::Files,
     tokenizer_format::{Origin, TokenizerFormat},
 };
 use crate::base::{

@@ -8,9 +8,9 @@ use tokenizers::AddedToken;
 
 use super::{
     library_tokenizer::library,
-    model_files::{Files, MODEL_CONFIG, read_json},
     special_tokens::{added, check_id, decoded, tokens_by_name},
     tokenizer_config_keys::{check, check_map},
+    tokenizer_files::{Files, MODEL_CONFIG, read_json},
 };
 use crate::base::error::{At, IoAt, Result};
 

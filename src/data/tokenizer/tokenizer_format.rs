@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{convention::Convention, model_files::Files, pretrained_tokenizer::PretrainedTokenizer};
+use super::{convention::Convention, pretrained_tokenizer::PretrainedTokenizer, tokenizer_files::Files};
 use crate::base::error::Result;
 
 /// Where a tokenizer comes from.

@@ -99,7 +99,7 @@ fn is_byte_level(tokenizer: &Value) -> bool {
 mod tests {
     use super::*;
     use crate::data::tokenizer::{
-        model_files::{Files, MODEL_CONFIG},
+        tokenizer_files::{Files, MODEL_CONFIG},
         tokenizer_input::TokenizerInput,
     };
 

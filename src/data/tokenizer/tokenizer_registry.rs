@@ -2,8 +2,8 @@
 
 use super::{
     convention::Convention,
-    model_files::Files,
     pretrained_tokenizer::PretrainedTokenizer,
+    tokenizer_files::Files,
     tokenizer_format::{Origin, TokenizerFormat},
 };
 use crate::base::error::{Error, Result};

@@ -72,7 +72,7 @@ mod tests {
         chat::Chat,
         prompt::{Instruction, SENTENCE},
         prompter::{Prompter, prompt_limit},
-        tokenizer::{convention::Convention, model_files::Files, tokenizer_config::TOKENIZER_CONFIG},
+        tokenizer::{convention::Convention, tokenizer_config::TOKENIZER_CONFIG, tokenizer_files::Files},
     };
 
     const VOCAB: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nfilm\ngood\n##ly\n!\n好\ncafe\ncafé\nGood\n[\n]\nsep\n";

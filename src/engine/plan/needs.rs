@@ -55,11 +55,11 @@ impl Plan {
     /// Seconds that the actions that would run take by the amount of their work, where that can be told.
     pub fn modelled(&self, forecasts: &[Forecast], store: &Store) -> Vec<Option<f64>> {
         let seconds = |(i, forecast): (usize, &Forecast)| {
-            let Resolved { work, resources, .. } = &self.actions[i].resolved;
+            let Resolved { time, resources, .. } = &self.actions[i].resolved;
             match forecast {
                 Forecast::Cached { .. } => None,
                 Forecast::Run { .. } => {
-                    work.as_ref()?.seconds(&self.known_inputs(i, forecasts, store), resources.cores).ok()
+                    time.as_ref()?.seconds(&self.known_inputs(i, forecasts, store), resources.cores).ok()
                 }
             }
         };

@@ -2,7 +2,7 @@
 
 mod dataset_figures;
 mod dataset_layout;
-mod dataset_table;
+mod dataset_text;
 
 pub use dataset_layout::{DatasetEntry, DatasetLayout, Published};
-pub use dataset_table::dataset_table;
+pub use dataset_text::dataset_table;

@@ -3,15 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::named::Named,
-    super::text::on_lines,
     basis::local_copies,
+    build_figures::figure,
     contrasts, details,
     document::{Report, ResultRow},
-    evidence::Evidence,
-    evidence::Run,
+    evidence::{Evidence, Run},
     figure_document::Figure,
-    figures::figure,
     grid::Grid,
     groups,
     layout::Layout,
@@ -19,6 +16,7 @@ use super::{
     table,
 };
 use crate::base::error::{Error, Result};
+use crate::report::{named::Named, text::on_lines};
 
 impl Report {
     /// # Errors

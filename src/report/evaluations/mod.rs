@@ -2,6 +2,7 @@
 
 mod basis;
 mod build;
+mod build_figures;
 mod cells;
 mod contrasts;
 mod details;
@@ -10,7 +11,6 @@ mod evidence;
 mod figure_document;
 mod figure_layout;
 mod figure_plots;
-mod figures;
 mod grid;
 mod groups;
 mod layout;

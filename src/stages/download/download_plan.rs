@@ -14,7 +14,7 @@ use crate::{
     base::machine::Resources,
     config::{Diagnostic, Node},
     engine::{ResolveContext, Resolved},
-    estimate::time::Transfer,
+    estimate::Transfer,
 };
 
 /// The description of a download.
@@ -72,7 +72,7 @@ fn described(cx: &ResolveContext, selected: Vec<SourceEntry>) -> Result<Resolved
         unkeyed: origins.into(),
         private: private.into(),
         resources: Resources { cores: 1, memory: 256 << 20, gpus: 0 },
-        work: Some(Arc::new(Transfer(size))),
+        time: Some(Arc::new(Transfer(size))),
         retries: 3,
         missing,
         keyless,

@@ -6,12 +6,8 @@ use super::evaluate_table::{AnswerMode, EvaluateParams, EvaluateTable};
 use crate::{
     config::Diagnostic,
     data::{TaskDefinition, task_definition},
-    engine::{Estimate, ResolveContext, Resolved, TypedStage, Work},
-    estimate::{
-        footprint::{EvaluationMemory, Prompts},
-        peak_memory::ModelShape,
-        time::EvaluationWork,
-    },
+    engine::{MemoryEstimate, ResolveContext, Resolved, TimeEstimate, TypedStage},
+    estimate::{EvaluationEstimate, ModelShape, Prompts},
     eval::{MethodContext, ModelContext, TaskContext, bootstrap::Bootstrap},
     models::{
         AdapterSpec,
@@ -51,32 +47,27 @@ pub(super) fn resolve(cx: &ResolveContext, table: EvaluateTable) -> Result<Resol
     let adapter = method.as_ref().map_or_else(|| UntrainedOptions {}.into(), |m| m.adapter.clone());
     let adapter = adapter.completed(targets);
     let unkeyed = json(&adapter)?;
-    let memory = memory(cx, &table, &model, adapter)?;
-    let work = memory.as_ref().map(|m| EvaluationWork {
-        shape: m.shape.clone(),
-        answering: m.answering,
-        prompts: m.prompts.clone(),
-    });
+    let estimate = estimate(cx, &table, &model, adapter)?.map(Arc::new);
     Ok(Resolved {
         unkeyed,
         numerics: Some(numerics(table.device, model.dtype)),
         resources: on_device(table.device, MEMORY),
-        memory: memory.map(|m| Arc::new(m) as Arc<dyn Estimate>),
-        work: work.map(|w| Arc::new(w) as Arc<dyn Work>),
+        memory: estimate.clone().map(|e| e as Arc<dyn MemoryEstimate>),
+        time: estimate.map(|e| e as Arc<dyn TimeEstimate>),
         ..Resolved::of(params(cx, table, model, task, method))
     })
 }
 
-/// What the evaluation will hold in memory, where the model's sizes are known.
-fn memory(
+/// What the evaluation will need, where the model's sizes are known.
+fn estimate(
     cx: &ResolveContext,
     table: &EvaluateTable,
     model: &ModelTable,
     adapter: AdapterSpec,
-) -> Result<Option<EvaluationMemory>, Vec<Diagnostic>> {
+) -> Result<Option<EvaluationEstimate>, Vec<Diagnostic>> {
     let shape = ModelShape::of(&model.backbone(), table.device)
         .map_err(|e| vec![diagnostic_at(cx, ["model", &table.model, "config"], e)])?;
-    Ok(shape.map(|shape| EvaluationMemory {
+    Ok(shape.map(|shape| EvaluationEstimate {
         shape,
         model: table.model.clone(),
         adapter,

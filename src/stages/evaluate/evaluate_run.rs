@@ -7,14 +7,11 @@ use super::{
 use crate::{
     base::error::{At, Error, IoAt, Result},
     engine::{Artifact, Context},
-    estimate::{
-        footprint::{Lengths, measure_memory},
-        peak_memory::ModelShape,
-    },
+    estimate::{Lengths, ModelShape},
     eval::{Evaluation, TrainingContext, bootstrap::Intervals, metrics::Metrics},
     models::{self, Adapter, AdapterSpec, Backbone, adapters, numerics},
     packing::{Sample, TokenSet},
-    stages::{model_errors::about, tokens_input::read_tokens, train::SUMMARY_FILE},
+    stages::{measured_memory::measure_memory, model_errors::about, tokens_input::read_tokens, train::SUMMARY_FILE},
     train::TrainingSummary,
 };
 
@@ -33,7 +30,7 @@ pub(super) fn run(cx: &Context, params: EvaluateParams) -> Result<()> {
     let row = Lengths::of(&tokens, &params.split)?.evaluation_row(answering, params.max_new_tokens);
     let shape = ModelShape::of_loaded(&params.backbone, params.device, backbone.as_ref())?;
     let spec: AdapterSpec = cx.unkeyed()?;
-    measure_memory(&shape.evaluation(&spec, row, answering), backbone.device(), cx.progress);
+    measure_memory(&shape.peak_evaluation(&spec, row, answering), backbone.device(), cx.progress);
     write_predictions(cx, &samples, &predictions)?;
     write_metrics(cx, params, &tokens, &samples, &predictions, training)
 }

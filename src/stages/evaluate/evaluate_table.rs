@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::machine::Device,
-    estimate::peak_memory::Answering,
+    estimate::Answering,
     eval::{MethodContext, ModelContext, TaskContext, bootstrap::Bootstrap},
     models::{BackboneSpec, adapters::Stated},
 };

@@ -10,7 +10,7 @@ use crate::{
         tokenizer::{Convention, PretrainedTokenizer},
     },
     engine::Context,
-    estimate::footprint::Lengths,
+    estimate::Lengths,
     eval::{classify, generate, parse_answer::Parser, rank},
     models::{Adapter, Backbone},
     packing::{Sample, TokenSet},

@@ -49,7 +49,7 @@ pub(super) fn resolve(
     Ok(Resolved {
         resources: Resources { memory: 256 << 20, ..Resources::default() },
         missing,
-        work: Some(Arc::new(Usual(0.5))),
+        time: Some(Arc::new(Usual(0.5))),
         ..Resolved::of(params)
     })
 }

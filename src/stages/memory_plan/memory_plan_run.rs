@@ -4,13 +4,11 @@ use super::memory_plan_table::{MemoryPlanParams, PlannedMethod, PlannedTask, TOK
 use crate::{
     base::error::{Error, IoAt, Result},
     engine::Context,
-    estimate::{
-        footprint::{EvaluationMemory, Lengths, Prompts, TrainingMemory},
-        peak_memory::{Answering, ModelShape},
-    },
+    estimate::{Answering, EvaluationEstimate, Lengths, ModelShape, Prompts, TrainingEstimate},
     packing::TokenSet,
     report::{MemoryLayout, MemoryRow, Named, memory_table},
     stages::tokens_input::read_tokens,
+    train::TrainingLength,
 };
 
 /// Writes the table of all methods on all tasks.
@@ -58,7 +56,7 @@ fn row(
     test: &Lengths,
 ) -> MemoryRow {
     let prompts = |split: &str| Prompts { split: split.to_owned(), max_tokens: None, examples: None };
-    let training = TrainingMemory {
+    let training = TrainingEstimate {
         shape: shape.clone(),
         model: model.to_owned(),
         method: method.method.name.clone(),
@@ -66,9 +64,10 @@ fn row(
         batch_size: method.batch_size,
         gradient_accumulation_steps: method.gradient_accumulation_steps,
         gradient_checkpointing: method.gradient_checkpointing,
+        length: TrainingLength::Steps(0),
         prompts: prompts("train"),
     };
-    let evaluation = EvaluationMemory {
+    let evaluation = EvaluationEstimate {
         shape: shape.clone(),
         model: model.to_owned(),
         adapter: method.adapter.clone(),

@@ -33,7 +33,7 @@ pub(super) fn resolve(cx: &ResolveContext, table: &PrepareTable) -> Result<Resol
         PreparationSpec::new(&found.task.dataset, &found.card, &found.task.scheme, &found.scheme, found.task.limit);
     Ok(Resolved {
         resources: Resources { memory: 512 << 20, ..Resources::default() },
-        work: Some(Arc::new(Usual(2.0))),
+        time: Some(Arc::new(Usual(2.0))),
         ..Resolved::of(recipe)
     })
 }

@@ -47,7 +47,7 @@ pub(super) fn resolve(cx: &ResolveContext, table: &TokenizeTable) -> Result<Reso
     };
     Ok(Resolved {
         resources: Resources { memory: MEMORY, ..Resources::default() },
-        work: Some(Arc::new(Usual(2.0))),
+        time: Some(Arc::new(Usual(2.0))),
         ..Resolved::of(params)
     })
 }

@@ -5,12 +5,8 @@ use std::sync::Arc;
 use super::train_table::{TrainParams, TrainTable};
 use crate::{
     config::Diagnostic,
-    engine::{Estimate, ResolveContext, Resolved, Work},
-    estimate::{
-        footprint::{Prompts, TrainingMemory},
-        peak_memory::ModelShape,
-        time::TrainingWork,
-    },
+    engine::{MemoryEstimate, ResolveContext, Resolved, TimeEstimate},
+    estimate::{ModelShape, Prompts, TrainingEstimate},
     models::{numerics, usual_targets},
     stages::{
         answer_words::without_words,
@@ -59,29 +55,25 @@ pub(super) fn resolve(cx: &ResolveContext, table: TrainTable) -> Result<Resolved
         seed: table.seed,
         device: table.device,
     };
-    let memory = shape.map(|shape| TrainingMemory {
-        shape,
-        model: params.base_model.clone(),
-        method: table.method,
-        adapter: params.adapter.clone(),
-        batch_size: params.training.batch_size,
-        gradient_accumulation_steps: params.training.gradient_accumulation_steps,
-        gradient_checkpointing: method.runtime.gradient_checkpointing,
-        prompts: Prompts::of(cx.spec, cx.action, "train"),
-    });
-    let work = memory.as_ref().map(|m| TrainingWork {
-        shape: m.shape.clone(),
-        prompts: m.prompts.clone(),
-        batch_size: m.batch_size,
-        length: params.training.length,
-        gradient_checkpointing: m.gradient_checkpointing,
+    let estimate = shape.map(|shape| {
+        Arc::new(TrainingEstimate {
+            shape,
+            model: params.base_model.clone(),
+            method: table.method,
+            adapter: params.adapter.clone(),
+            batch_size: params.training.batch_size,
+            gradient_accumulation_steps: params.training.gradient_accumulation_steps,
+            gradient_checkpointing: method.runtime.gradient_checkpointing,
+            length: params.training.length,
+            prompts: Prompts::of(cx.spec, cx.action, "train"),
+        })
     });
     Ok(Resolved {
         unkeyed: json(&method.runtime)?,
         numerics: Some(numerics(table.device, model.dtype)),
         resources: on_device(table.device, MEMORY),
-        memory: memory.map(|m| Arc::new(m) as Arc<dyn Estimate>),
-        work: work.map(|w| Arc::new(w) as Arc<dyn Work>),
+        memory: estimate.clone().map(|e| e as Arc<dyn MemoryEstimate>),
+        time: estimate.map(|e| e as Arc<dyn TimeEstimate>),
         ..Resolved::of(params)
     })
 }

@@ -8,16 +8,13 @@ use crate::{
     },
     data::tokenizer::{Convention, PretrainedTokenizer},
     engine::{Artifact, Context},
-    estimate::{
-        footprint::measure_memory,
-        peak_memory::{ModelShape, Row},
-    },
+    estimate::{ModelShape, Row},
     models::{
         self, Adapter,
         adapters::{self, Head, WithHead},
     },
     packing::{self, Sample},
-    stages::{model_errors::about, tokens_input::read_tokens},
+    stages::{measured_memory::measure_memory, model_errors::about, tokens_input::read_tokens},
     train::{self, CheckpointFile, RuntimeOptions, Training, TrainingSummary},
 };
 
@@ -63,7 +60,7 @@ pub(super) fn run(cx: &Context, params: &TrainParams) -> Result<()> {
     let (tokens, predicting) = training.largest_row();
     let row = Row { tokens, predicting };
     let shape = ModelShape::of_loaded(&params.backbone, params.device, backbone.as_ref())?;
-    let planned = shape.training(&params.adapter, row, runtime.gradient_checkpointing);
+    let planned = shape.peak_training(&params.adapter, row, runtime.gradient_checkpointing);
     measure_memory(&planned, backbone.device(), cx.progress);
     write(cx, adapter.as_ref(), &params.base_model, &summary)
         .map_err(|e| about(e, &params.base_model, Some(training.adapter_name)))

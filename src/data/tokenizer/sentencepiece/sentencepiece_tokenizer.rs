@@ -209,7 +209,7 @@ mod tests {
     use crate::data::tokenizer::sentencepiece::{model_proto::ModelProto, normalizer::SPACE};
     use crate::data::{
         chat::Chat,
-        tokenizer::{convention::Convention, model_files::Files},
+        tokenizer::{convention::Convention, tokenizer_files::Files},
     };
 
     fn fixture(name: &str) -> PathBuf {

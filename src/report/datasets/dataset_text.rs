@@ -3,13 +3,13 @@
 use minijinja::{Value, context, value::Serde};
 
 use super::{
-    super::{
-        csv::{self, NA, na},
-        template,
-        text::on_lines,
-    },
     dataset_figures::{Figures, Row, decimal, rows, unclassed, yes},
     dataset_layout::DatasetLayout,
+};
+use crate::report::{
+    csv::{self, NA, na},
+    template,
+    text::on_lines,
 };
 use crate::{
     base::error::Result,
@@ -138,10 +138,8 @@ mod tests {
 
     use indexmap::IndexMap;
 
-    use super::{
-        super::dataset_layout::{DatasetEntry, Published},
-        *,
-    };
+    use super::*;
+    use crate::report::datasets::dataset_layout::{DatasetEntry, Published};
     use crate::{
         base::digest::Digest,
         data::{

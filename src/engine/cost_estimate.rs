@@ -23,7 +23,7 @@ impl Footprint {
 }
 
 /// Tells an action's footprint from its parameters, and better where its inputs are there already.
-pub trait Estimate: fmt::Debug + Send + Sync {
+pub trait MemoryEstimate: fmt::Debug + Send + Sync {
     /// `inputs` holds those that are in the store, by role.
     fn footprint(&self, inputs: &BTreeMap<String, Vec<Artifact>>) -> Result<Footprint>;
 
@@ -32,7 +32,7 @@ pub trait Estimate: fmt::Debug + Send + Sync {
 }
 
 /// Tells roughly how long an action takes, where no journal does.
-pub trait Work: fmt::Debug + Send + Sync {
+pub trait TimeEstimate: fmt::Debug + Send + Sync {
     /// Seconds on `cores` of this machine's cores. `inputs` holds those that are in the store, by role.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ pub trait Work: fmt::Debug + Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub struct Usual(pub f64);
 
-impl Work for Usual {
+impl TimeEstimate for Usual {
     fn seconds(&self, _: &BTreeMap<String, Vec<Artifact>>, _: u32) -> Result<f64> {
         Ok(self.0)
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::named::Named,
     cells::MetricName,
     evidence::Run,
     figure_document::{Figure, FigurePanel, FigureRow},
@@ -12,6 +11,7 @@ use super::{
     placing::{place, selected},
     table::mark_best,
 };
+use crate::report::named::Named;
 use crate::{
     base::error::{Error, Result},
     eval::metrics::Metric,
