@@ -121,9 +121,12 @@ fn carry_out(site: &Site, events: &Events, assignment: &Assignment) {
     events.send(assignment.action, event);
 }
 
+/// Made-up second, action, threads, GPUs.
+type Started = (f64, usize, u32, Vec<u32>);
+
 thread_local! {
     /// When what started, and on what; executors are used by the scheduler's thread alone.
-    static STARTS: RefCell<Vec<(f64, usize, u32, Vec<u32>)>> = RefCell::default();
+    static STARTS: RefCell<Vec<Started>> = RefCell::default();
     static BATCHES: RefCell<Vec<usize>> = RefCell::default();
     static CANCELLED: RefCell<Vec<Cancel>> = RefCell::default();
 }

@@ -594,7 +594,7 @@ proptest! {
         let forecast = plan.forecast(&store, &nothing);
         prop_assert!(forecast.iter().all(|f| matches!(f, Forecast::Cached { .. })), "a plan after the run is empty");
         let artifacts = |all: &[Forecast]| all.iter().map(|f| match f {
-            Forecast::Cached { key, outcome, .. } => Some((*key, outcome.artifact)),
+            Forecast::Cached { key, result, .. } => Some((*key, result.artifact)),
             Forecast::Run { .. } => None,
         }).collect::<Vec<_>>();
         prop_assert_eq!(artifacts(&forecast), artifacts(&plan.forecast(&store, &nothing)));

@@ -38,15 +38,15 @@ pub fn accept(plan: &Plan, store: &Store, targets: &[usize], note: &str) -> Resu
         })?;
         let identity = plan.identity(i);
         let earlier = store.latest_key(&identity).and_then(|key| Some((key, store.lookup(&key)?)));
-        let (from, outcome) = earlier.ok_or_else(|| {
+        let (from, result) = earlier.ok_or_else(|| {
             Error::input(format!("{name} has no earlier result that could stand for the new one"))
                 .help("run it instead")
         })?;
         let old = store.preimage(&from).as_ref().and_then(Preimage::of_record);
-        found.push((i, identity, name, preimage, from, outcome, old));
+        found.push((i, identity, name, preimage, from, result, old));
     }
     let mut accepted = Vec::new();
-    for (i, identity, name, preimage, from, outcome, old) in found {
+    for (i, identity, name, preimage, from, result, old) in found {
         let reasons = old.map(|old| differences(&old, preimage)).unwrap_or_default();
         let record = serde_json::json!({
             "action": name,
@@ -57,8 +57,8 @@ pub fn accept(plan: &Plan, store: &Store, targets: &[usize], note: &str) -> Resu
             "makers": plan.makers(i),
         });
         let acceptance = Acceptance { from, note: note.to_owned() };
-        store.accept(preimage.key(), &identity, &outcome, acceptance, &record)?;
-        accepted.push(Accepted { action: name.clone(), artifact: outcome.artifact, reasons });
+        store.accept(preimage.key(), &identity, &result, acceptance, &record)?;
+        accepted.push(Accepted { action: name.clone(), artifact: result.artifact, reasons });
     }
     Ok(accepted)
 }

@@ -55,13 +55,13 @@ pub enum Event {
         since: String,
         results: usize,
     },
-    /// A result was fetched from the remote store; `Reused` follows.
+    /// A result of so many bytes was fetched from the remote store; `Reused` follows.
     Pulled {
         action: String,
         key: Digest,
         bytes: u64,
     },
-    /// A result was sent to the remote store.
+    /// A result of so many bytes was sent to the remote store.
     Pushed {
         action: String,
         key: Digest,
@@ -75,6 +75,7 @@ pub enum Event {
     /// Everything is computed; results are still on their way to the remote store.
     Pushing {
         results: usize,
+        /// Bytes.
         sent: u64,
     },
     Started {
@@ -104,6 +105,7 @@ pub enum Event {
         name: String,
         value: f64,
     },
+    /// The result has so many bytes, and took so many seconds where it was computed.
     Finished {
         action: String,
         key: Digest,
@@ -160,6 +162,10 @@ pub struct Journal {
 }
 
 impl Journal {
+    /// An empty journal.
+    ///
+    /// # Errors
+    /// If the file can't be created.
     pub fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).io_at("create the journal", path)?;
         Ok(Self { out: BufWriter::with_capacity(BUFFER, file) })
@@ -178,6 +184,9 @@ impl Journal {
 }
 
 /// All complete lines of a journal; what a crash cut short is left out.
+///
+/// # Errors
+/// If the file can't be opened.
 pub fn read(path: &Path) -> Result<Vec<Entry>> {
     let file = File::open(path).io_at("read the journal", path)?;
     Ok(BufReader::new(file).lines().map_while(|l| serde_json::from_str(&l.ok()?).ok()).collect())

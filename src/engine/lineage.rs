@@ -33,8 +33,8 @@ impl<'a> Lineage<'a> {
         let results = store.results();
         let mut makers: HashMap<Digest, Vec<usize>> = HashMap::new();
         for (i, (_, known)) in results.iter().enumerate() {
-            for outcome in &known.results {
-                makers.entry(outcome.artifact).or_default().push(i);
+            for result in &known.results {
+                makers.entry(result.artifact).or_default().push(i);
             }
         }
         Self { store, results, makers }

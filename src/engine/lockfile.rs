@@ -48,6 +48,9 @@ impl LockFile {
     }
 
     /// The lock file at `path`; empty where there is none.
+    ///
+    /// # Errors
+    /// If it can't be read, or isn't a lock file.
     pub fn read(path: &Path, tracked_fs: &TrackedFs) -> Result<Self> {
         match tracked_fs.read_to_string(path) {
             Ok(text) => toml::from_str(&text).map_err(|e| {
@@ -59,6 +62,9 @@ impl LockFile {
     }
 
     /// Leaves the old file or the new one, whatever happens.
+    ///
+    /// # Errors
+    /// If it can't be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = toml::to_string_pretty(self).map_err(Error::internal)?;
         durable::edit(path, format!("{HEAD}{text}").as_bytes())
@@ -88,11 +94,11 @@ impl LockFile {
                 action.export.is_some().then_some(&mut locked.reports),
             ];
             for table in tables.into_iter().flatten() {
-                let Forecast::Cached { outcome, .. } = forecast else {
+                let Forecast::Cached { result, .. } = forecast else {
                     return Err(Error::input(format!("{} has no result yet", action.name))
                         .help("`emopipe run` the pipeline first, then lock it"));
                 };
-                table.insert(action.name.clone(), outcome.files.iter().map(|f| (f.name.clone(), f.digest)).collect());
+                table.insert(action.name.clone(), result.files.iter().map(|f| (f.name.clone(), f.digest)).collect());
             }
         }
         self.profile.insert(profile(plan).to_owned(), locked);
@@ -126,11 +132,11 @@ impl Locked {
             wanted.remove(&action.name);
             match (expected.get(&action.name), forecast) {
                 (None, _) => found.push(format!("{} isn't in the lock file", action.name)),
-                (Some(digest), Forecast::Cached { outcome, .. }) if *digest != outcome.artifact => found.push(format!(
+                (Some(digest), Forecast::Cached { result, .. }) if *digest != result.artifact => found.push(format!(
                     "{}: the lock file says {}, the store has {}",
                     action.name,
                     digest.short(),
-                    outcome.artifact.short()
+                    result.artifact.short()
                 )),
                 _ => {}
             }

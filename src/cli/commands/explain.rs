@@ -79,10 +79,10 @@ fn describe(plan: &Plan, store: &Store, lineage: &Lineage, forecasts: &[Forecast
     let action = &plan.actions[i];
     let _ = writeln!(out, "{}", action.name);
     match &forecasts[i] {
-        Forecast::Cached { key, outcome, .. } => {
-            let _ = writeln!(out, "  cached: key {}, artifact {}", key.short(), outcome.artifact.short());
+        Forecast::Cached { key, result: cached, .. } => {
+            let _ = writeln!(out, "  cached: key {}, artifact {}", key.short(), cached.artifact.short());
             result(store, lineage, key, out);
-            for file in &outcome.files {
+            for file in &cached.files {
                 let _ = writeln!(out, "  file {}  {}", file.digest, file.name);
             }
         }
@@ -96,7 +96,7 @@ fn describe(plan: &Plan, store: &Store, lineage: &Lineage, forecasts: &[Forecast
     for (role, sources) in &action.inputs {
         for &source in sources {
             let digest = match &forecasts[source] {
-                Forecast::Cached { outcome, .. } => outcome.artifact.short(),
+                Forecast::Cached { result, .. } => result.artifact.short(),
                 Forecast::Run { .. } => "not computed".to_owned(),
             };
             let _ = writeln!(out, "  input {role}: {}  {digest}", plan.actions[source].name);
@@ -152,8 +152,8 @@ fn cell(store: &Store, lineage: &Lineage, forecasts: &[Forecast], name: &str, ou
     let mut cells: BTreeSet<String> = BTreeSet::new();
     let mut found = false;
     for forecast in forecasts {
-        let Forecast::Cached { outcome, .. } = forecast else { continue };
-        let has = |file: &str| outcome.files.iter().find(|f| f.name == file);
+        let Forecast::Cached { result, .. } = forecast else { continue };
+        let has = |file: &str| result.files.iter().find(|f| f.name == file);
         let Some(figures) = has(FIGURES).filter(|_| table.is_none_or(|t| has(&format!("{t}.csv")).is_some())) else {
             continue;
         };

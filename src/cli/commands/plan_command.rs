@@ -103,11 +103,11 @@ fn list(assessed: &Assessed, times: &Times, all: bool, out: &mut String) -> (usi
     for (i, forecast) in assessed.forecasts.iter().enumerate().filter(|(i, _)| assessed.selected.contains(i)) {
         let action = &assessed.plan.actions[i];
         match forecast {
-            Forecast::Cached { outcome, .. } => {
+            Forecast::Cached { result, .. } => {
                 cached += 1;
                 if all {
-                    let size = bytes(outcome.size());
-                    let _ = writeln!(out, "cached  {}  {} {size}", action.name, outcome.artifact.short());
+                    let size = bytes(result.size());
+                    let _ = writeln!(out, "cached  {}  {} {size}", action.name, result.artifact.short());
                 }
             }
             Forecast::Run { reasons, .. } => {

@@ -20,7 +20,7 @@ use crate::{
 pub enum Forecast {
     Cached {
         key: Digest,
-        outcome: ActionResult,
+        result: ActionResult,
         notes: Notes,
     },
     /// `preimage` where all inputs are known.
@@ -33,7 +33,7 @@ pub enum Forecast {
 impl Forecast {
     fn finished(&self) -> Option<Finished> {
         match self {
-            Self::Cached { outcome, notes, .. } => Some(Finished { artifact: outcome.artifact, notes: notes.clone() }),
+            Self::Cached { result, notes, .. } => Some(Finished { artifact: result.artifact, notes: notes.clone() }),
             Self::Run { .. } => None,
         }
     }
@@ -48,9 +48,9 @@ impl Plan {
             let key = self.key(i, finished);
             let found = key.and_then(|key| Some((key, store.lookup(&key)?)));
             let forecast = match (found, key) {
-                (Some((key, outcome)), _) if !forced.contains(&i) => {
+                (Some((key, result)), _) if !forced.contains(&i) => {
                     let notes = self.notes(i, &key, store, finished);
-                    Forecast::Cached { key, outcome, notes }
+                    Forecast::Cached { key, result, notes }
                 }
                 (found, Some(_)) => {
                     let preimage = self.preimage(i, finished);

@@ -30,9 +30,7 @@ impl Plan {
     /// The artifacts of an action's inputs that are in the store, by role.
     pub fn known_inputs(&self, i: usize, forecasts: &[Forecast], store: &Store) -> BTreeMap<String, Vec<Artifact>> {
         let known = |s: &usize| match &forecasts[*s] {
-            Forecast::Cached { outcome, .. } => {
-                Some(Artifact { digest: outcome.artifact, files: store.paths(outcome) })
-            }
+            Forecast::Cached { result, .. } => Some(Artifact { digest: result.artifact, files: store.paths(result) }),
             Forecast::Run { .. } => None,
         };
         let of_role = |sources: &Vec<usize>| sources.iter().filter_map(known).collect();

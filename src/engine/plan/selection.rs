@@ -21,6 +21,9 @@ pub struct Selection {
 
 impl Plan {
     /// The actions that a name stands for: a stage, an action, or a stage with some of its axes.
+    ///
+    /// # Errors
+    /// If it stands for none.
     pub fn matching(&self, name: &str) -> Result<Vec<usize>> {
         let (stage, constraints) = parse_target(name);
         let found: Vec<usize> = (0..self.actions.len())
@@ -42,6 +45,9 @@ impl Plan {
     }
 
     /// Indices of the selected actions, and of those whose result is to be made again.
+    ///
+    /// # Errors
+    /// If a name stands for none.
     pub fn select(&self, selection: &Selection) -> Result<(HashSet<usize>, HashSet<usize>)> {
         let resolve = |names: &[String]| -> Result<Vec<usize>> {
             let mut out = Vec::new();

@@ -8,15 +8,18 @@ use crate::{base::error::Error, store::ActionResult};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum ActionEvent {
+    /// `done` of `total` units of work.
     Progress {
         done: u64,
         total: u64,
         unit: String,
         note: String,
     },
+    /// One line for people.
     Text {
         text: String,
     },
+    /// See [`crate::engine::Progress::measure`].
     Measured {
         name: String,
         value: f64,
