@@ -41,6 +41,13 @@ pub struct Row {
     pub predicting: usize,
 }
 
+impl Row {
+    /// The row behind so many places of an adapter's prompt.
+    fn behind(self, places: usize) -> Self {
+        Self { tokens: self.tokens + places, ..self }
+    }
+}
+
 /// How answers are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answering {
@@ -150,6 +157,7 @@ impl ModelShape {
     /// The peak of a training whose largest row is `row`. With `gradient_checkpointing` a layer keeps its input alone, and the inside
     /// of one layer at a time; where a head alone is trained, no layer keeps anything.
     pub fn training(&self, adapter: &AdapterSpec, row: Row, gradient_checkpointing: bool) -> Parts {
+        let row = row.behind(adapter.places());
         let d = &self.dims;
         let (tokens, hidden) = (row.tokens as u64, d.hidden as u64);
         let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
@@ -176,6 +184,7 @@ impl ModelShape {
 
     /// The peak of an evaluation whose largest row is `row`.
     pub fn evaluation(&self, adapter: &AdapterSpec, row: Row, answering: Answering) -> Parts {
+        let row = row.behind(adapter.places());
         let d = &self.dims;
         let (tokens, hidden, wide) = (row.tokens as u64, d.hidden as u64, d.intermediate as u64);
         let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
