@@ -115,7 +115,7 @@ fn what_would_compute_something_else_is_refused_by_its_key() {
         ("task_type", json!("TOKEN_CLS")),
         ("trainable_token_indices", json!({ "embed_tokens": [1] })),
         ("use_bdlora", json!({ "nblocks": 2 })),
-        ("use_dora", json!(true)),
+        ("use_dora", json!("yes")),
         ("use_qalora", json!(true)),
         ("use_rslora", json!("yes")),
         ("velora_config", json!({ "scale": 2 })),

@@ -33,6 +33,7 @@ impl ModelShape {
     /// The peak of a training whose largest row is `row`. With `gradient_checkpointing` a layer keeps its input alone, and the inside
     /// of one layer at a time; where a head alone is trained, no layer keeps anything.
     pub fn peak_training(&self, adapter: &AdapterSpec, row: Row, gradient_checkpointing: bool) -> Parts {
+        let row = row.behind(adapter.places());
         let d = &self.dims;
         let (tokens, hidden) = (row.tokens as u64, d.hidden as u64);
         let qkv = (d.q_width() + 2 * d.kv_width()) as u64;
@@ -59,6 +60,7 @@ impl ModelShape {
 
     /// The peak of an evaluation whose largest row is `row`.
     pub fn peak_evaluation(&self, adapter: &AdapterSpec, row: Row, answering: Answering) -> Parts {
+        let row = row.behind(adapter.places());
         let d = &self.dims;
         let (tokens, hidden, wide) = (row.tokens as u64, d.hidden as u64, d.intermediate as u64);
         let qkv = (d.q_width() + 2 * d.kv_width()) as u64;

@@ -8,6 +8,13 @@ pub struct Row {
     pub predicting: usize,
 }
 
+impl Row {
+    /// The row behind so many places of an adapter's prompt.
+    pub(super) fn behind(self, places: usize) -> Self {
+        Self { tokens: self.tokens + places, ..self }
+    }
+}
+
 /// How answers are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answering {

@@ -87,6 +87,10 @@ pub trait Backbone: Send + Sync {
     /// Every linear layer that an adapter may change, in order of computation.
     fn modules(&self) -> Vec<Module>;
 
+    /// Embeddings of tokens as the first layer reads them (an encoder's without its positions): `[tokens, hidden]`, in f32 and
+    /// without gradient.
+    fn embed(&self, ids: &[u32]) -> Result<Tensor>;
+
     /// Squares of the lengths of a linear layer's rows, `[outputs]`, on the backbone's device; `path` is one of
     /// [`Backbone::modules`].
     fn row_squares(&self, path: &str) -> Result<Tensor>;

@@ -95,7 +95,7 @@ impl Decoder {
         self.layers.iter().flat_map(Layer::projections)
     }
 
-    /// Hidden states of the tokens at `from` and later, and what `observe` wants to know of each layer's queries, keys and
+    /// Hidden states of the tokens at `from` and later, where the places of the adapter's prompt count as tokens, and what `observe` wants to know of each layer's queries, keys and
     /// values (`[new tokens, queries | keys | values]`); it returns those of all tokens.
     fn run(
         &self,
@@ -105,6 +105,10 @@ impl Decoder {
         mode: Mode,
         mut observe: Option<Observer>,
     ) -> Result<Tensor> {
+        let prompt = adapter.soft_prompt()?;
+        let places = prompt.as_ref().map_or(Ok(0), |prompt| prompt.dim(0))?;
+        let behind = (places > 0).then(|| tree.behind(places));
+        let tree = behind.as_ref().unwrap_or(tree);
         let ids = &tree.ids()[from..];
         check_ids(ids, self.dims.vocab)?;
         if ids.is_empty() {
@@ -121,8 +125,13 @@ impl Decoder {
         let mask = AttentionMask::new(tree, from);
         let angles = self.rotary.table(&tree.positions()[from..], &self.device)?;
         let prefixes = prefixes(adapter, self.dims, &self.device)?;
-        let ids = Tensor::new(ids, &self.device)?;
-        let mut x = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
+        // All of the prompt is new, or nothing of it.
+        let prompt = prompt.filter(|_| from == 0);
+        let places = prompt.as_ref().map_or(Ok(0), |prompt| prompt.dim(0))?;
+        let mut x = self.embed(&ids[places..])?;
+        if let Some(prompt) = prompt {
+            x = Tensor::cat(&[&prompt, &x], 0)?;
+        }
         let view = View { rotary: self.rotary, heads: self.heads(), angles, mask };
         let gradient_checkpointing = matches!(mode, Mode::Train { gradient_checkpointing: true, .. });
         for (i, (layer, prefix)) in self.layers.iter().zip(&prefixes).enumerate() {
@@ -136,7 +145,8 @@ impl Decoder {
             };
         }
         let y = self.norm.forward(&x.detach(), DType::F32)?;
-        Ok(record(&[&x], y, FinalNorm(self.norm.clone()))?)
+        let hidden = record(&[&x], y, FinalNorm(self.norm.clone()))?;
+        Ok(if places == 0 { hidden } else { hidden.narrow(0, places, hidden.dim(0)? - places)? })
     }
 }
 
@@ -268,6 +278,11 @@ impl Backbone for Decoder {
         self.projections().flat_map(|p| p.modules().unwrap_or_default()).collect()
     }
 
+    fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        check_ids(ids, self.dims.vocab)?;
+        Ok(self.embedding.index_select(&Tensor::new(ids, &self.device)?, 0)?.to_dtype(DType::F32)?)
+    }
+
     fn row_squares(&self, path: &str) -> Result<Tensor> {
         linear::row_squares(self.projections(), path)
     }
@@ -281,8 +296,10 @@ impl Backbone for Decoder {
         if from > tree.len() {
             return Err(Error::internal(format!("a cache of {from} tokens for a tree of {}", tree.len())));
         }
-        let hidden = self.run(tree, from, adapter, Mode::Eval, Some(&mut |i, qkv| cache.append(i, &qkv)))?.detach();
-        cache.advance(tree.len() - from);
+        let places = adapter.soft_prompt()?.map_or(Ok(0), |prompt| prompt.dim(0))?;
+        let start = if cache.holds_nothing() { 0 } else { places + from };
+        let hidden = self.run(tree, start, adapter, Mode::Eval, Some(&mut |i, qkv| cache.append(i, &qkv)))?.detach();
+        cache.advance(places, tree.len() - from);
         Ok(hidden)
     }
 

@@ -121,6 +121,12 @@ impl Encoder {
             return Ok(Tensor::zeros((0, self.dims.hidden), DType::F32, &self.device)?);
         }
         buffers::begin_row(tree.len());
+        if adapter.soft_prompt()?.is_some() {
+            return Err(Error::input(
+                "a prompt of embeddings can't go before what an encoder reads: it sees both ways",
+            )
+            .help("train another kind of adapter, such as `ptuning2`"));
+        }
         let prefixes = prefixes(adapter, self.dims, &self.device)?;
         let virtual_tokens = prefixes.first().map_or(Ok(0), |p| p.dim(1))?;
         let mask = AttentionMask::two_sided(tree);
@@ -273,6 +279,11 @@ impl Backbone for Encoder {
     fn modules(&self) -> Vec<Module> {
         let layers = self.layers.iter().flat_map(Layer::projections);
         layers.chain([&self.pooler]).flat_map(|p| p.modules().unwrap_or_default()).collect()
+    }
+
+    fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        check_ids(ids, self.dims.vocab)?;
+        Ok(self.words.index_select(&Tensor::new(ids, &self.device)?, 0)?.to_dtype(DType::F32)?)
     }
 
     fn row_squares(&self, path: &str) -> Result<Tensor> {

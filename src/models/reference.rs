@@ -30,11 +30,22 @@ pub fn logits(model: &Decoder, adapter: &dyn Adapter, batch: &Batch) -> Result<T
     let prefixes = adapter.prefix()?;
     let (rows, seq) = batch.ids.dims2()?;
     let mut x = plain(&model.embedding.index_select(&batch.ids.flatten_all()?, 0)?)?.reshape((rows, seq, ()))?;
+    let (mut padding, mut positions) = (batch.mask.clone(), batch.positions.to_dtype(DType::F32)?);
+    let prompt = adapter.soft_prompt()?;
+    let places = prompt.as_ref().map_or(Ok(0), |prompt| prompt.dim(0))?;
+    if let Some(prompt) = &prompt {
+        // Before the padding, where it is the same for all rows.
+        let counted = Tensor::arange(0f32, places as f32, x.device())?.unsqueeze(0)?.expand((rows, places))?;
+        x = Tensor::cat(&[&prompt.unsqueeze(0)?.expand((rows, places, x.dim(2)?))?, &x], 1)?;
+        padding = Tensor::cat(&[&Tensor::ones((rows, places), padding.dtype(), x.device())?, &padding], 1)?;
+        positions = Tensor::cat(&[&counted, &(positions + places as f64)?], 1)?;
+    }
+    let seq = seq + places;
     let virtual_tokens = match &prefixes {
         Some(p) => p[0].dim(1)?,
         None => 0,
     };
-    let mask = mask(batch.mask, virtual_tokens)?;
+    let mask = mask(&padding, virtual_tokens)?;
     let dims = model.dims;
     for (i, layer) in model.layers.iter().enumerate() {
         let normed = norm(&x, &layer.attention_norm)?;
@@ -44,8 +55,8 @@ pub fn logits(model: &Decoder, adapter: &dyn Adapter, batch: &Batch) -> Result<T
                 .reshape((rows, seq, heads, dims.head_dim))?
                 .transpose(1, 2)
         };
-        let q = rotate(&part(0, dims.heads)?, batch.positions, model.rotary)?;
-        let mut k = rotate(&part(dims.heads, dims.kv_heads)?, batch.positions, model.rotary)?;
+        let q = rotate(&part(0, dims.heads)?, &positions, model.rotary)?;
+        let mut k = rotate(&part(dims.heads, dims.kv_heads)?, &positions, model.rotary)?;
         let mut v = part(dims.heads + dims.kv_heads, dims.kv_heads)?;
         if let Some(prefixes) = &prefixes {
             let before = |part: usize, own: &Tensor| -> Candle<Tensor> {
@@ -71,6 +82,7 @@ pub fn logits(model: &Decoder, adapter: &dyn Adapter, batch: &Batch) -> Result<T
         let active = (gate_up.narrow(2, 0, width)?.silu()? * gate_up.narrow(2, width, width)?)?;
         x = (x + linears(&active, &layer.down, adapter)?)?;
     }
+    let x = x.narrow(1, places, seq - places)?;
     Ok(norm(&x, &model.norm)?.broadcast_matmul(&plain(&model.head)?.t()?)?)
 }
 

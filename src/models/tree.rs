@@ -40,6 +40,16 @@ impl TokenTree {
         self.segments.len() - 1
     }
 
+    /// The same tree behind `len` places that hold no tokens (their ids are 0): all of it continues them.
+    pub fn behind(&self, len: usize) -> Self {
+        let mut tree = Self::new();
+        let places = tree.push(None, &vec![0; len]);
+        for Segment { start, len, parent } in &self.segments {
+            tree.push(Some(parent.map_or(places, |parent| parent + 1)), &self.ids[*start..start + len]);
+        }
+        tree
+    }
+
     /// Tokens from the root to the end of `segment`.
     pub fn depth(&self, segment: usize) -> usize {
         let s = self.segments[segment];
@@ -95,5 +105,9 @@ mod tests {
         t.push(Some(a), &[7]);
         assert_eq!(t.positions(), [0, 1, 2, 3, 4, 3, 5]);
         assert_eq!(t.last(b), 5);
+        let behind = t.behind(2);
+        assert_eq!(behind.ids(), [0, 0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(behind.positions(), [0, 1, 2, 3, 4, 5, 6, 5, 7]);
+        assert_eq!(behind.segments()[4].parent, Some(a + 1));
     }
 }

@@ -55,6 +55,11 @@ pub trait Adapter: Send + Sync {
         Ok(None)
     }
 
+    /// Embeddings that a decoder reads before the first token, `[virtual_tokens, hidden]`; they take up positions.
+    fn soft_prompt(&self) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
     /// The classifier that answers in place of the model's words.
     fn head(&self) -> Option<&Head> {
         None

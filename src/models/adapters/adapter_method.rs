@@ -67,6 +67,11 @@ pub trait AdapterMethod:
         self.trainable(backbone)
     }
 
+    /// Places that it takes up in a row, before the tokens.
+    fn places(&self) -> usize {
+        0
+    }
+
     /// Numbers a token that a changed layer holds for a moment beside its result.
     fn working(&self, _backbone: BackboneShape) -> u64 {
         0
@@ -112,6 +117,7 @@ pub trait AdapterOptions: Debug + Send + Sync {
     fn create(&self, backbone: &dyn Backbone, seed: u64, init_ids: Option<&[u32]>) -> Result<Box<dyn Adapter>>;
     fn trainable(&self, backbone: BackboneShape) -> u64;
     fn applied(&self, backbone: BackboneShape) -> u64;
+    fn places(&self) -> usize;
     fn working(&self, backbone: BackboneShape) -> u64;
     fn changes(&self, path: &str) -> bool;
     /// The option that memory grows with, and its value.
@@ -158,6 +164,10 @@ impl<M: AdapterMethod> AdapterOptions for M {
 
     fn applied(&self, backbone: BackboneShape) -> u64 {
         AdapterMethod::applied(self, backbone)
+    }
+
+    fn places(&self) -> usize {
+        AdapterMethod::places(self)
     }
 
     fn working(&self, backbone: BackboneShape) -> u64 {

@@ -1,10 +1,13 @@
 //! Which methods there are: one file a method, one line here.
 
-use super::{adapter_method::AdapterKind, lora::LoraOptions, none::UntrainedOptions, ptuning2::PrefixOptions};
+use super::adapter_method::AdapterKind;
 
 /// Every method.
-pub static METHODS: &[AdapterKind] =
-    &[AdapterKind::of::<UntrainedOptions>(), AdapterKind::of::<LoraOptions>(), AdapterKind::of::<PrefixOptions>()];
+pub static METHODS: &[AdapterKind] = &[
+    AdapterKind::of::<super::none::UntrainedOptions>(),
+    AdapterKind::of::<super::lora::LoraOptions>(),
+    AdapterKind::of::<super::ptuning2::PrefixOptions>(),
+];
 
 /// The method of this name.
 pub fn kind(name: &str) -> Option<&'static AdapterKind> {

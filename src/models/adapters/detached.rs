@@ -31,6 +31,10 @@ impl Adapter for DetachedAdapter<'_> {
         Ok(self.0.prefix()?.map(|layers| layers.iter().map(Tensor::detach).collect()))
     }
 
+    fn soft_prompt(&self) -> Result<Option<Tensor>> {
+        Ok(self.0.soft_prompt()?.map(|prompt| prompt.detach()))
+    }
+
     fn head(&self) -> Option<&Head> {
         self.0.head()
     }

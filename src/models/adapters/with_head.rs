@@ -33,6 +33,10 @@ impl Adapter for WithHead {
         self.adapter.prefix()
     }
 
+    fn soft_prompt(&self) -> Result<Option<Tensor>> {
+        self.adapter.soft_prompt()
+    }
+
     fn head(&self) -> Option<&Head> {
         Some(&self.head)
     }
