@@ -1,3 +1,5 @@
+//! Two machines that share results through a folder.
+
 use std::{
     fs,
     path::PathBuf,

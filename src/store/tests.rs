@@ -1,3 +1,5 @@
+//! A store from publication to collection and repair.
+
 use std::{collections::HashSet, fs, io::Write};
 
 use proptest::prelude::*;

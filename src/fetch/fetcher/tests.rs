@@ -1,3 +1,5 @@
+//! Whole fetches from loopback servers, mirror folders and local files.
+
 use std::{
     cell::Cell,
     sync::Mutex,

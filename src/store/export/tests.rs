@@ -1,3 +1,5 @@
+//! Exports into a project: what is placed, replaced, removed and left alone.
+
 use std::os::unix::fs::symlink;
 
 use super::*;
