@@ -106,8 +106,8 @@ mod tests {
     fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
         let mut sources = SourceMap::default();
         let file = sources.add("m.toml".into(), text);
-        let (table, problems) = parse_text(file, text);
-        assert!(problems.is_empty(), "{problems:?}");
+        let (table, diagnostics) = parse_text(file, text);
+        assert!(diagnostics.is_empty(), "{diagnostics:?}");
         let node = Node::new(Span { file, start: 0, end: 0 }, Value::Table(table));
         from_node(&node).map_err(|found| render(&found, &sources))
     }
@@ -140,12 +140,12 @@ mod tests {
 
     #[test]
     fn all_problems_of_a_tree_come_at_once() {
-        let problems = read::<Method>(
+        let diagnostics = read::<Method>(
             "name = 3\nrnak = 8\nrate = 'x'\nlayers = [1, -2, 'z']\nwhen = 'nevr'\n\
              schedule.lineal.warmup = 3\ntags = { a = 1, b = 2 }\n[optimiser]\nkind = 'adam-w'\nbeta = 'b'\nbetta = 2\n",
         )
         .unwrap_err();
-        insta::assert_snapshot!(problems, @r#"
+        insta::assert_snapshot!(diagnostics, @r#"
      × `name` must be a string, not a whole number
       ╭─[m.toml:1:8]
     1 │ name = 3
@@ -267,8 +267,8 @@ mod tests {
         let span = holder.source.span.unwrap();
         assert_eq!((&text[span.start as usize..span.end as usize], holder.source.as_str()), ("'abc'", "abc"));
         assert_eq!(holder.n.map(|n| n.value), Some(3));
-        let problem = read::<Holder>("source = 3").err().unwrap();
-        assert!(problem.contains("`source` must be a string, not a whole number"), "{problem}");
+        let diagnostic = read::<Holder>("source = 3").err().unwrap();
+        assert!(diagnostic.contains("`source` must be a string, not a whole number"), "{diagnostic}");
         let json: Holder = serde_json::from_str(r#"{"source": "abc", "n": null}"#).unwrap();
         assert_eq!((json.source.value.as_str(), json.source.span), ("abc", None));
         assert_eq!(serde_json::to_string(&json.source).unwrap(), "\"abc\"");

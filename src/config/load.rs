@@ -83,8 +83,8 @@ fn specify(
     let pipeline_node = root.get("pipeline").map(|(_, node)| node);
     let pipeline = pipeline_node.map_or_else(|| Ok(PipelineTable::default()), from_node::<PipelineTable>);
     // Seeds and goals are taken from the tree, so that what depends on them is checked whatever else is wrong.
-    let pipeline = pipeline.unwrap_or_else(|problems| {
-        sink.extend(problems);
+    let pipeline = pipeline.unwrap_or_else(|diagnostics| {
+        sink.extend(diagnostics);
         PipelineTable::default()
     });
     let zero = [Node::new(pipeline_node.map_or_else(Span::default, |node| node.span), Value::Int(0))];

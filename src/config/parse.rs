@@ -11,18 +11,18 @@ use super::{
 /// Reads a whole file. Where it has errors, the table holds what could be read.
 pub(super) fn parse_text(file: u32, text: &str) -> (Table, Vec<Diagnostic>) {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut problems: Vec<_> = errors.iter().map(|e| syntax_error(file, text, e)).collect();
-    let mut reader = Reader { file, offset: 0, problems: &mut problems };
+    let mut diagnostics: Vec<_> = errors.iter().map(|e| syntax_error(file, text, e)).collect();
+    let mut reader = Reader { file, offset: 0, diagnostics: &mut diagnostics };
     let table = reader.table(root.get_ref());
-    (table, problems)
+    (table, diagnostics)
 }
 
 /// Reads one value that stands at byte `offset` of `file`; `None` where the text isn't a TOML value.
 pub(super) fn parse_value(file: u32, offset: usize, text: &str) -> Option<Node> {
     let value = DeValue::parse(text).ok()?;
-    let mut problems = Vec::new();
-    let node = Reader { file, offset, problems: &mut problems }.node(&value)?;
-    problems.is_empty().then_some(node)
+    let mut diagnostics = Vec::new();
+    let node = Reader { file, offset, diagnostics: &mut diagnostics }.node(&value)?;
+    diagnostics.is_empty().then_some(node)
 }
 
 fn syntax_error(file: u32, text: &str, error: &toml::de::Error) -> Diagnostic {
@@ -41,7 +41,7 @@ fn syntax_error(file: u32, text: &str, error: &toml::de::Error) -> Diagnostic {
 struct Reader<'a> {
     file: u32,
     offset: usize,
-    problems: &'a mut Vec<Diagnostic>,
+    diagnostics: &'a mut Vec<Diagnostic>,
 }
 
 impl Reader<'_> {
@@ -91,7 +91,7 @@ impl Reader<'_> {
     }
 
     fn refuse(&mut self, span: Span, message: &str, help: &str) -> Option<Node> {
-        self.problems.push(Diagnostic::new(message).at(span).help(help));
+        self.diagnostics.push(Diagnostic::new(message).at(span).help(help));
         None
     }
 }
@@ -104,8 +104,8 @@ mod tests {
     #[test]
     fn spans_point_at_keys_and_values() {
         let text = "[b.c]\nx = 10\n[a]\ny = [1, 'two']\n";
-        let (table, problems) = parse_text(3, text);
-        assert!(problems.is_empty());
+        let (table, diagnostics) = parse_text(3, text);
+        assert!(diagnostics.is_empty());
         assert_eq!(table.keys().collect::<Vec<_>>(), ["b", "a"]);
         let (_, b) = &table["b"];
         let (key, x) = &b.get("c").and_then(Node::as_table).unwrap()["x"];
@@ -117,9 +117,9 @@ mod tests {
 
     #[test]
     fn all_errors_of_a_file_are_found() {
-        let (table, problems) =
+        let (table, diagnostics) =
             parse_text(0, "a = \nb = 1\nb = 2\nc = 1979-05-27\nd = nan\ne = 99999999999999999999\nf = 7\n");
-        let messages: Vec<_> = problems.iter().map(|p| p.message.as_str()).collect();
+        let messages: Vec<_> = diagnostics.iter().map(|p| p.message.as_str()).collect();
         assert_eq!(messages.len(), 5, "{messages:?}");
         assert!(messages[0].starts_with("this isn't valid TOML"), "{messages:?}");
         assert_eq!(messages[1], "`b` is defined twice");
@@ -136,8 +136,8 @@ mod tests {
 
     #[test]
     fn values_are_found_by_path_and_become_json_in_file_order() {
-        let (table, problems) = parse_text(0, "z = 1\n[a]\nc = [true, 0.5]\nb.d = 'x'\n");
-        assert!(problems.is_empty());
+        let (table, diagnostics) = parse_text(0, "z = 1\n[a]\nc = [true, 0.5]\nb.d = 'x'\n");
+        assert!(diagnostics.is_empty());
         let node = Node::new(Span::default(), Value::Table(table));
         assert_eq!(node.get("a.b.d").and_then(Node::as_str), Some("x"));
         assert!(node.get("a.x").is_none() && node.get("z.y").is_none());

@@ -51,7 +51,7 @@ pub(super) fn read_remote(
     let mut refused = false;
     if let Value::Table(table) = &mut node.value {
         table.retain(|name, (key, value)| {
-            let problem = if names_credential(name) {
+            let diagnostic = if names_credential(name) {
                 Diagnostic::new(format!("`remote.{name}`: credentials don't belong in a file")).at(key.span)
             } else if holds_credential(value) {
                 Diagnostic::new(format!("`remote.{name}` holds more than an address"))
@@ -61,7 +61,7 @@ pub(super) fn read_remote(
                 return true;
             };
             blot_out(value, sources);
-            sink.push(problem.help(CREDENTIALS_HELP));
+            sink.push(diagnostic.help(CREDENTIALS_HELP));
             refused = true;
             false
         });
@@ -69,15 +69,15 @@ pub(super) fn read_remote(
     let table: RemoteTable = match from_node(&node) {
         Ok(table) if !refused => table,
         Ok(_) => return RemoteConfig::default(),
-        Err(problems) => {
-            sink.extend(problems);
+        Err(diagnostics) => {
+            sink.extend(diagnostics);
             return RemoteConfig::default();
         }
     };
     let place = table.url.as_ref().and_then(|url| match place(url, &table, tracked_fs, sources) {
         Ok(place) => Some(place),
-        Err(problem) => {
-            sink.push(problem);
+        Err(diagnostic) => {
+            sink.push(diagnostic);
             None
         }
     });
@@ -150,8 +150,8 @@ fn place(
         Some(endpoint) => {
             let parsed = address(endpoint)?;
             if !matches!(parsed.scheme(), "https" | "http") {
-                let problem = Diagnostic::new("`endpoint` must begin with https://, or http:// on this machine");
-                return Err(problem.at(endpoint.span));
+                let diagnostic = Diagnostic::new("`endpoint` must begin with https://, or http:// on this machine");
+                return Err(diagnostic.at(endpoint.span));
             }
             Some(endpoint.value.clone())
         }

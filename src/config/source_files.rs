@@ -93,8 +93,8 @@ impl Files<'_> {
             self.trusted.extend(stages.then_some(*file));
             return None;
         }
-        if let Some(problem) = self.too_much(trail) {
-            self.sink.push(problem.at(at));
+        if let Some(diagnostic) = self.too_much(trail) {
+            self.sink.push(diagnostic.at(at));
             return None;
         }
         let file = self.sources.add(path.to_owned(), text.as_str());
@@ -161,13 +161,13 @@ impl Files<'_> {
 
     /// The tables of a file, as far as they can be read.
     fn parsed(&mut self, path: &Path, file: u32, text: &str) -> Table {
-        let (own, problems) = parse_text(file, text);
-        if problems.is_empty() {
+        let (own, diagnostics) = parse_text(file, text);
+        if diagnostics.is_empty() {
             return own;
         }
         self.broken.insert(file);
-        if problems.len() >= NO_TOML && !own.keys().any(|key| (self.known)(key)) {
-            let first = problems.first().and_then(|problem| problem.span);
+        if diagnostics.len() >= NO_TOML && !own.keys().any(|key| (self.known)(key)) {
+            let first = diagnostics.first().and_then(|diagnostic| diagnostic.span);
             self.sink.push(
                 Diagnostic::new(format!("{} is no pipeline file: it isn't TOML", self.sources.shown(path).display()))
                     .at(first)
@@ -178,8 +178,8 @@ impl Files<'_> {
             );
             return Table::new();
         }
-        let more = problems.len().saturating_sub(MOST_ERRORS);
-        self.sink.extend(problems.into_iter().take(MOST_ERRORS));
+        let more = diagnostics.len().saturating_sub(MOST_ERRORS);
+        self.sink.extend(diagnostics.into_iter().take(MOST_ERRORS));
         if more > 0 {
             let message = format!("{more} more places in {} aren't valid TOML", self.sources.shown(path).display());
             self.sink.push(Diagnostic::new(message).help("mend the first ones: others may follow from them"));

@@ -57,15 +57,15 @@ pub(super) fn lookup<'a>(name: &str, span: Span, scope: &Scope<'a>) -> Result<Fo
                         .at(place())
                         .help(format!("write `${{{first}}}`")));
                 };
-                let mut faults = 0;
+                let mut failed = 0;
                 values
                     .iter()
                     .map(|v| match definitions.get(&v.text) {
-                        Some(_) if faults > MOST => Err(Box::new(Diagnostic::new(format!("no `{name}`")).at(span))),
+                        Some(_) if failed > MOST => Err(Box::new(Diagnostic::new(format!("no `{name}`")).at(span))),
                         Some(definition) => field_of(definition, field, &format!("{first}.{}", v.text), scope.sources)
                             .cloned()
                             .map_err(|d| {
-                                faults += 1;
+                                failed += 1;
                                 Box::new(d.at(place()))
                             }),
                         None => Err(Box::new(Diagnostic::new(format!("unknown {first} `{}`", v.text)).at(v.node.span))),

@@ -42,8 +42,8 @@ fn user_config_at(path: PathBuf, tracked_fs: &TrackedFs) -> UserConfig {
     };
     let mut sink = Sink::default();
     let file = config.sources.add(config.path.clone(), text.as_str());
-    let (table, problems) = parse_text(file, &text);
-    sink.extend(problems);
+    let (table, diagnostics) = parse_text(file, &text);
+    sink.extend(diagnostics);
     for (name, (key, node)) in &table {
         if name == "remote" {
             config.remote = read_remote(node, tracked_fs, &mut config.sources, &mut sink);
@@ -77,7 +77,7 @@ mod tests {
         found.remote.place.unwrap()
     }
 
-    fn problems(text: &str) -> String {
+    fn diagnostics(text: &str) -> String {
         let found = config(text);
         render(&found.diagnostics, &found.sources)
     }
@@ -117,7 +117,7 @@ mod tests {
             ("[remote]\ntimeout = -1", "`timeout` must be"),
             ("[remote]\npush = 'no'", "`push` must be true or false"),
         ] {
-            let found = problems(text);
+            let found = diagnostics(text);
             assert!(found.contains(part), "{text}:\n{found}");
         }
     }
@@ -134,7 +134,7 @@ mod tests {
             "[remote]\nurl = ['s3://u:CANARY@b']",
             "[remote]\nsas-token = \"\"\"\nCANARY\n\"\"\"\npsuh = 1",
         ] {
-            let found = problems(text);
+            let found = diagnostics(text);
             assert!(found.contains("environment variables"), "{text}:\n{found}");
             assert!(!found.contains("CANARY"), "{text}:\n{found}");
         }

@@ -6,7 +6,7 @@ use super::{address::INSIDE, retry::Failure, url_text::shown};
 use crate::base::{error::Error, http::root_cause};
 
 /// A request that got no answer.
-pub(super) fn unsent(url: &Url, e: &reqwest::Error) -> Failure {
+pub(super) fn unanswered(url: &Url, e: &reqwest::Error) -> Failure {
     let host = url.host_str().unwrap_or("the host");
     let cause = root_cause(e);
     if e.is_redirect() || e.is_builder() {

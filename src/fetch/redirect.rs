@@ -10,7 +10,7 @@ use reqwest::{
 
 use super::{
     address::{Guard, INSIDE, answered_publicly, is_inside, is_public, literal},
-    http_error::unsent,
+    http_error::unanswered,
     retry::Failure,
     url_text::shown,
 };
@@ -62,7 +62,7 @@ impl Follower {
         let mut outside = false;
         for _ in 0..=MAX_REDIRECTS {
             let client = if outside { &self.guarded } else { &self.open };
-            let response = client.get(at.clone()).headers(headers.clone()).send().map_err(|e| unsent(&at, &e))?;
+            let response = client.get(at.clone()).headers(headers.clone()).send().map_err(|e| unanswered(&at, &e))?;
             let Some(location) = target(&response) else { return Ok(response) };
             outside |= self.is_outside(&at, &response);
             at = next(&at, location, outside).map_err(|why| {

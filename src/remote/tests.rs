@@ -1,4 +1,4 @@
-//! Results sent to a folder and fetched from it.
+//! Two machines that share results through a folder.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! The store: results, damage, cleaning, crashes.
+//! A store from publication to collection and repair.
 
 use std::{collections::HashSet, fs, io::Write};
 

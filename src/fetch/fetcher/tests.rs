@@ -1,4 +1,4 @@
-//! Downloads from loopback servers that do what servers do.
+//! Whole fetches from loopback servers, mirror folders and local files.
 
 use std::{
     cell::Cell,

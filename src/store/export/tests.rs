@@ -1,4 +1,4 @@
-//! Exports into folders in which other files lie.
+//! Exports into a project: what is placed, replaced, removed and left alone.
 
 use std::os::unix::fs::symlink;
 
