@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-/// A byte range in one of the files of a [`SourceMap`].
+/// A byte range in one of the files of a `SourceMap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Span {
     pub file: u32,

@@ -212,7 +212,7 @@ impl<'a> VariantAccess<'a> for Variant<'a> {
     }
 }
 
-/// The two halves of a [`Spanned`].
+/// The two halves of a `Spanned`.
 struct SpanAndValue<'a> {
     reader: Reader<'a>,
     next: u8,

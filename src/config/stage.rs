@@ -1,4 +1,4 @@
-//! Stage tables: the common keys, the matrix, and one [`ActionSpec`] for each of its combinations.
+//! Stage tables: the common keys, the matrix, and one `ActionSpec` for each of its combinations.
 
 use super::{
     diagnostic::Diagnostic,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::base::error::Result;
 
-/// An adapter with a head that was trained with it; [`Untrained`] for a head alone.
+/// An adapter with a head that was trained with it; `Untrained` for a head alone.
 pub struct WithHead {
     pub adapter: Box<dyn Adapter>,
     pub head: Head,

@@ -15,7 +15,7 @@ use crate::{
 /// is written.
 pub const PREDICTIONS_FILE: &str = "predictions.parquet";
 
-/// An [`Evaluation`].
+/// An `Evaluation`.
 pub const METRICS_FILE: &str = "metrics.json";
 
 /// Predicts and scores a split. Inputs: `tokens`, `model`, and `adapter` for a trained method.
