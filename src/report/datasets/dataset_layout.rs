@@ -39,14 +39,17 @@ pub struct DatasetEntry {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Published {
+    /// Language of the text.
     pub language: Option<String>,
     /// Whether the utterances are parts of dialogues.
     pub dialogue: Option<bool>,
     /// Where the text is from.
     pub domain: Option<String>,
+    /// Number of speakers.
     pub speakers: Option<u64>,
+    /// Number of dialogues.
     pub dialogues: Option<u64>,
-    /// In all splits together.
+    /// Number of utterances, in all splits together.
     pub utterances: Option<u64>,
     /// Utterances of the test split.
     pub test: Option<u64>,
