@@ -297,14 +297,14 @@ fn cells_lead_to_raw_files_and_reports_say_what_was_accepted() {
 /// The pipeline with LoRA of three ranks and figures over the rank.
 fn sweep() -> String {
     let ranks = [2, 8].map(|r| {
-        format!("[method.lora-{r}]\ntitle = \"LoRA, rank {r}\"\nadapter = \"lora\"\nrank = {r}\nbatch_size = 8\nlearning_rate = 0.01\n")
+        format!("[method.lora-{r}]\ntitle = \"LoRA, rank {r}\"\nadapter = {{ kind = \"lora\", rank = {r} }}\nbatch_size = 8\nlearning_rate = 0.01\n")
     });
     let layouts = r#"
 [[stages.tables.layouts]]
 name = "by-rank"
 title = "By rank"
 kind = "curve"
-x = "method.rank"
+x = "method.adapter.rank"
 lines = "task"
 [[stages.tables.layouts]]
 name = "by-method"
@@ -334,7 +334,7 @@ fn a_report_draws_any_axes() {
     project.emopipe(&["run"]).ok();
     let curve = project.read("reports/by-rank.csv");
     let places: Vec<&str> = curve.lines().map(|line| line.rsplitn(8, ',').last().unwrap()).collect();
-    assert_eq!(places, ["task,method.rank", "films-2,2", "films-2,4", "films-2,8"], "{curve}");
+    assert_eq!(places, ["task,method.adapter.rank", "films-2,2", "films-2,4", "films-2,8"], "{curve}");
     let picture = project.read("reports/by-rank.svg");
     assert_eq!(picture.matches("<circle").count(), 3 + 1, "three figures and the legend: {picture}");
     assert!(project.read("reports/by-rank.md").contains("Not shown: 2 evaluations without a value"));

@@ -11,7 +11,7 @@ use crate::{config::Spanned, eval::metrics::Metric, report::Form};
 pub type Where = BTreeMap<String, Spanned<OneOrMore>>;
 
 /// A table, curves or a heat map along any axes of the evaluations. An axis is one of a `matrix`, `task`, `method`, `model` or
-/// `stage`, or a field of a definition that it names: `method.rank`.
+/// `stage`, or a field of a definition that it names: `method.adapter.rank`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ReportLayout")]
