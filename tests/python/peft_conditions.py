@@ -27,6 +27,9 @@ CONDITIONS = {
 }
 torch.set_num_threads(1)
 
+# With it no gradient is so near to nothing that AdamW makes a step of its rounding: in f32 and f64 the same comes out, to 1e-6.
+SEED = 8
+
 
 def named(model):
     """Trained parameters under the names that PEFT saves them with."""
@@ -53,7 +56,7 @@ def compute(model):
 
 figures = {}
 for name, config in CONDITIONS[out.stem].items():
-    torch.manual_seed(7)
+    torch.manual_seed(SEED)
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), config()).eval()
     parameters = named(model)
     with torch.no_grad():
