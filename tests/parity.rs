@@ -14,7 +14,7 @@ use candle_core::{D, DType, Device, Result as Candle, Tensor, Var};
 use emopipe::{
     models::{
         Adapter, AdapterSpec, Backbone, Decoder, Dtype, KvCache, Mode, TokenTree,
-        adapters::{self, CONFIG_FILE, LoraOptions, PrefixInit, PrefixOptions, WEIGHTS_FILE},
+        adapters::{self, CONFIG_FILE, LoraOptions, PrefixInit, PrefixOptions, PromptOptions, WEIGHTS_FILE},
         greedy, load_decoder, load_decoder_as, most_likely, reference,
     },
     train::optimizer::{AdamW, AdamWParams, clip_grad_norm, collect},
@@ -31,9 +31,9 @@ const ENCODERS: &[&str] = &["bert"];
 const FORMATS: &[(&str, &[&str])] =
     &[("safetensors", &[".safetensors", ".safetensors.index.json"]), ("pytorch", &[".bin", ".bin.index.json"])];
 
-/// What a fixture expects; the second was computed apart (tests/python/chatglm_prefix.py), and so were variants of LoRA
-/// (tests/python/peft_conditions.py).
-const FIGURES: [&str; 3] = ["expected.safetensors", "prefix.safetensors", "variants.safetensors"];
+/// What a fixture expects; the second was computed apart (tests/python/chatglm_prefix.py), and so were variants of LoRA and
+/// prompt tuning (tests/python/peft_conditions.py).
+const FIGURES: [&str; 4] = ["expected.safetensors", "prefix.safetensors", "variants.safetensors", "prompt.safetensors"];
 
 /// Allowed error: the largest difference, relative to the largest number of the expected tensor.
 fn tolerance() -> f64 {
@@ -114,8 +114,8 @@ fn read_fixtures(root: &Path) -> Vec<Fixture> {
         }
         let family = FAMILIES.iter().find(|(k, _)| *k == kind).map(|(_, family)| *family);
         let family = family.unwrap_or_else(|| panic!("{name}: no family reads model_type `{kind}`"));
-        let [mut expected, prefix, variants] = FIGURES.map(|file| read_tensors(&folder.join(file)));
-        expected.extend(variants);
+        let [mut expected, prefix, variants, prompt] = FIGURES.map(|file| read_tensors(&folder.join(file)));
+        expected.extend(variants.into_iter().chain(prompt));
         expected.extend(prefix.into_iter().map(|(name, tensor)| (format!("prefix.{name}"), tensor)));
         let meta = read_json(&folder.join("meta.json"));
         for (format, ends) in FORMATS {
@@ -252,6 +252,11 @@ impl Fixture {
                 "peft_type": "LORA", "r": lora["rank"], "lora_alpha": lora["alpha"], "target_modules": lora["targets"],
                 "use_rslora": condition == "rslora", "use_dora": condition == "dora",
             });
+            return adapters::load(config.to_string().as_bytes(), &serialized(&tensors), &self.model).unwrap();
+        }
+        if condition == "prompt" {
+            let rows = tensors["prompt_embeddings"].dim(0).unwrap();
+            let config = json!({ "peft_type": "PROMPT_TUNING", "num_virtual_tokens": rows });
             return adapters::load(config.to_string().as_bytes(), &serialized(&tensors), &self.model).unwrap();
         }
         let projected = tensors.get("prefix_encoder.embedding.weight");
@@ -496,6 +501,7 @@ fn every_adapter(fixture: &Fixture) -> Vec<(&'static str, AdapterSpec)> {
     vec![
         ("lora everywhere", AdapterSpec::from(all)),
         ("dora everywhere", AdapterSpec::from(dora)),
+        ("prompt", PromptOptions { virtual_tokens: 6, ..Default::default() }.into()),
         ("prefix", prefix(None)),
         ("projected prefix", prefix(Some(24))),
     ]
@@ -662,24 +668,28 @@ fn a_prefix_made_of_a_text_acts_like_the_text() {
 #[test]
 fn a_cache_gives_the_same_hidden_states() {
     for fixture in models() {
-        let adapter = prefix(None).create(&fixture.model, 5, None).unwrap();
-        let samples = fixture.samples();
-        let mut tree = TokenTree::new();
-        // Less room than is needed, so that it grows.
-        let mut cache = KvCache::new(16);
-        let mut parts = Vec::new();
-        let root = tree.push(None, &samples[0].ids[..4]);
-        parts.push(fixture.model.extend(&tree, adapter.as_ref(), &mut cache).unwrap());
-        let a = tree.push(Some(root), &samples[0].ids[4..]);
-        tree.push(Some(root), &samples[1].ids);
-        parts.push(fixture.model.extend(&tree, adapter.as_ref(), &mut cache).unwrap());
-        let room = fixture.model.dims.max_positions - samples[0].ids.len();
-        for token in 0..room.min(70) as u32 {
-            tree.push(Some(if token == 0 { a } else { tree.segments().len() - 1 }), &[token]);
+        for (title, spec) in every_adapter(&fixture) {
+            let adapter = spec.create(&fixture.model, 5, None).unwrap();
+            stir(adapter.as_ref());
+            let samples = fixture.samples();
+            let mut tree = TokenTree::new();
+            // Less room than is needed, so that it grows.
+            let mut cache = KvCache::new(16);
+            let mut parts = Vec::new();
+            let root = tree.push(None, &samples[0].ids[..4]);
             parts.push(fixture.model.extend(&tree, adapter.as_ref(), &mut cache).unwrap());
+            let a = tree.push(Some(root), &samples[0].ids[4..]);
+            tree.push(Some(root), &samples[1].ids);
+            parts.push(fixture.model.extend(&tree, adapter.as_ref(), &mut cache).unwrap());
+            let room = fixture.model.dims.max_positions - samples[0].ids.len() - spec.places();
+            for token in 0..room.min(70) as u32 {
+                tree.push(Some(if token == 0 { a } else { tree.segments().len() - 1 }), &[token]);
+                parts.push(fixture.model.extend(&tree, adapter.as_ref(), &mut cache).unwrap());
+            }
+            assert_eq!(cache.len(), tree.len());
+            let whole = fixture.model.forward(&tree, adapter.as_ref(), Mode::Eval).unwrap();
+            assert!(error(&Tensor::cat(&parts, 0).unwrap(), &whole) < 1e-5, "{title}");
         }
-        let whole = fixture.model.forward(&tree, adapter.as_ref(), Mode::Eval).unwrap();
-        assert!(error(&Tensor::cat(&parts, 0).unwrap(), &whole) < 1e-5);
     }
 }
 

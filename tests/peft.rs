@@ -13,7 +13,7 @@ use std::{
 use candle_core::{Device, Tensor};
 use emopipe::models::{
     Adapter, AdapterSpec, Backbone, BackboneSpec, ConfigTable, Dtype, Mode, TokenTree,
-    adapters::{self, CONFIG_FILE, Head, LoraOptions, PrefixOptions, WEIGHTS_FILE, WithHead},
+    adapters::{self, CONFIG_FILE, Head, LoraOptions, PrefixOptions, PromptOptions, WEIGHTS_FILE, WithHead},
     load,
 };
 use serde_json::{Value, json};
@@ -101,6 +101,7 @@ fn ours(model: &dyn Backbone, targets: &[&str], labels: Option<usize>) -> BTreeM
     let adapters = [
         ("lora", AdapterSpec::from(lora)),
         ("dora", AdapterSpec::from(dora)),
+        ("prompt", PromptOptions { virtual_tokens: 4, ..Default::default() }.into()),
         ("prefix", prefix(None)),
         ("projected", prefix(Some(12))),
     ];
@@ -116,7 +117,9 @@ fn ours(model: &dyn Backbone, targets: &[&str], labels: Option<usize>) -> BTreeM
         }
         (name, adapter)
     };
-    adapters.map(create).into_iter().collect()
+    // An encoder takes no prompt, and the stand-in for ChatGLM no embeddings.
+    let takes_prompt = labels.is_none() && targets.contains(&"q_proj");
+    adapters.into_iter().filter(|(name, _)| takes_prompt || *name != "prompt").map(create).collect()
 }
 
 /// The adapter's logits with those that Python has under `title`.
@@ -260,6 +263,8 @@ fn spellings() -> Vec<Spellings> {
         ("prefix", json!({ "num_virtual_tokens": 3, "prefix_projection": true, "encoder_hidden_size": 12 })),
         ("prefix", json!({ "num_virtual_tokens": 3, "token_dim": 64, "num_attention_heads": 4, "num_layers": 3 })),
         ("prefix", json!({ "num_virtual_tokens": 3, "init_weights": "zero" })),
+        ("prompt", json!({ "num_virtual_tokens": 3 })),
+        ("prompt", json!({ "num_virtual_tokens": 3, "prompt_tuning_init": "SAMPLE_VOCAB", "token_dim": 64 })),
     ];
     let refused = vec![
         ("lora", json!({ "target_modules": qv(), "modules_to_save": ["lm_head"] }), "modules_to_save"),
@@ -277,7 +282,6 @@ fn spellings() -> Vec<Spellings> {
         ),
         ("lora", json!({ "target_modules": ["q_proj", "lm_head"] }), "lm_head"),
         ("lora", json!({ "target_modules": ["q_proj", "embed_tokens"] }), "embed_tokens"),
-        ("prompt", json!({ "num_virtual_tokens": 3 }), "PROMPT_TUNING"),
         ("ia3", json!({ "target_modules": ["k_proj"], "feedforward_modules": [] }), "IA3"),
     ];
     vec![

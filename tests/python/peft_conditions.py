@@ -4,14 +4,14 @@
 
 FOLDER is a decoder's fixture (tests/fixtures/llama-tiny) with its samples in `expected.safetensors` and what was set in
 `meta.json`; FILE is what gets the conditions, named as there. Its name says which ones: `variants.safetensors` has rank-stabilised
-LoRA and DoRA. PyTorch in f32, one thread, no dropout; all parameters are stirred, so that none is zero.
+LoRA and DoRA, `prompt.safetensors` prompt tuning. PyTorch in f32, one thread, no dropout; all parameters are stirred, so that none is zero.
 """
 import json
 import sys
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from peft import LoraConfig, PromptTuningConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -24,6 +24,7 @@ CONDITIONS = {
         "rslora": lambda: LoraConfig(**lora, use_rslora=True, task_type="CAUSAL_LM"),
         "dora": lambda: LoraConfig(**lora, use_dora=True, task_type="CAUSAL_LM"),
     },
+    "prompt": {"prompt": lambda: PromptTuningConfig(num_virtual_tokens=5, task_type="CAUSAL_LM")},
 }
 torch.set_num_threads(1)
 

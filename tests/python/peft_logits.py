@@ -43,7 +43,9 @@ def made(order, spec):
 def logits(model, ids):
     """None: transformers lets no prefix into the model's attention."""
     try:
-        return model.eval()(input_ids=torch.tensor([ids])).logits[0].contiguous()
+        logits = model.eval()(input_ids=torch.tensor([ids])).logits[0]
+        # Those of virtual tokens come first.
+        return (logits[-len(ids):] if logits.dim() == 2 else logits).contiguous()
     except ValueError as error:
         if "does not support past key values" in str(error):
             return None

@@ -7,6 +7,7 @@ pub static METHODS: &[AdapterKind] = &[
     AdapterKind::of::<super::none::UntrainedOptions>(),
     AdapterKind::of::<super::lora::LoraOptions>(),
     AdapterKind::of::<super::ptuning2::PrefixOptions>(),
+    AdapterKind::of::<super::prompt_tuning::PromptOptions>(),
 ];
 
 /// The method of this name.
