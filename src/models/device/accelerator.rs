@@ -6,9 +6,9 @@ use candle_core::Device as Opened;
 use super::cuda_driver;
 use super::usage::{Counts, Peak};
 #[cfg(not(feature = "cuda"))]
-use crate::base::machine;
+use crate::base::{error::Error, machine};
 use crate::base::{
-    error::{Error, Result},
+    error::Result,
     machine::{Device, Gpu},
 };
 

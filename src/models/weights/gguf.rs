@@ -38,6 +38,10 @@ impl WeightFormat for Gguf {
         true
     }
 
+    fn has_config(&self) -> bool {
+        true
+    }
+
     fn choose(&self, files: &Files) -> Result<Option<ChosenFiles>> {
         let one = files.iter().find(|(name, _)| self.has(name));
         Ok(one.map(|(name, path)| ChosenFiles { index: None, files: [(name.clone(), path.clone())].into() }))

@@ -40,18 +40,15 @@ impl Weights {
     pub fn open(files: &Files, table: &ConfigTable) -> Result<Self> {
         let (format, chosen) = weight_files::choose(files)?;
         let stated = weight_files::config(files)?;
+        if !format.has_config() && stated.is_none() && table.is_empty() {
+            return Err(Error::input(format!("no config.json among the model's files: {}", listed(files)))
+                .help("add it to the model's `source`, or state its keys in the model's `config` table"));
+        }
         let OpenedWeights { tensors, config: own } = format.open(chosen)?;
-        let found = match (own, stated) {
-            (Some(own), Some(stated)) => Some(own.with(stated)?),
-            (own, stated) => own.or(stated),
-        };
-        let config = match found {
-            Some(config) => config.with_table(table)?,
-            None if !table.is_empty() => Config::of_table(table),
-            None => {
-                return Err(Error::input(format!("no config.json among the model's files: {}", listed(files)))
-                    .help("add it to the model's `source`, or state its keys in the model's `config` table"));
-            }
+        let config = match (own, stated) {
+            (Some(own), Some(stated)) => own.with(stated)?.with_table(table)?,
+            (Some(one), None) | (None, Some(one)) => one.with_table(table)?,
+            (None, None) => Config::of_table(table),
         };
         Ok(Self { config, files: Some(tensors), read: RefCell::default() })
     }

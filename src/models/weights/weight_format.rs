@@ -18,6 +18,11 @@ pub trait WeightFormat: Sync {
         false
     }
 
+    /// Whether its files carry the model's configuration.
+    fn has_config(&self) -> bool {
+        false
+    }
+
     /// A model's files in this format, if there are any. They aren't opened, but for an index.
     ///
     /// # Errors
