@@ -252,6 +252,7 @@ const VALUES: &[(&str, &[(&str, &str)])] = &[
     ("report.choices", &[("choices", "{ method = { lora = { dev_every_steps = 'a guess' } } }")]),
     ("report.publication.answer", &[("publication.answer", "'generate'")]),
     ("report.publication.examples", &[("publication.examples", "{ films-2 = { test = 7 } }")]),
+    ("report.layouts", &[("layouts", "[{ name = 'l', title = 'L', rows = 'method', columns = 'task' }]")]),
     ("report.baseline", &[("baseline", "'lora'")]),
     ("report.tables", &[("tables", "[{ name = 't', title = 'T', tasks = ['films-2'] }]")]),
     ("task.dataset", &[("dataset", "'presplit'")]),
