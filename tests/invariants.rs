@@ -253,6 +253,7 @@ const VALUES: &[(&str, &[(&str, &str)])] = &[
     ("report.publication.answer", &[("publication.answer", "'generate'")]),
     ("report.publication.examples", &[("publication.examples", "{ films-2 = { test = 7 } }")]),
     ("report.layouts", &[("layouts", "[{ name = 'l', title = 'L', rows = 'method', columns = 'task' }]")]),
+    ("report.where", &[("where", "{ method = 'lora' }")]),
     ("report.baseline", &[("baseline", "'lora'")]),
     ("report.tables", &[("tables", "[{ name = 't', title = 'T', tasks = ['films-2'] }]")]),
     ("task.dataset", &[("dataset", "'presplit'")]),
