@@ -18,6 +18,9 @@ impl Digest {
     }
 
     /// Hashes a file with BLAKE3's tree, in parallel where it is large.
+    ///
+    /// # Errors
+    /// Where the file can't be opened or read.
     pub fn of_file(path: &Path) -> Result<Self> {
         let file = File::open(path).io_at("open", path)?;
         let size = file.metadata().io_at("read", path)?.len();

@@ -31,6 +31,9 @@ pub struct Draft(tempfile::NamedTempFile);
 
 impl Draft {
     /// An empty draft in `folder`, which must be there.
+    ///
+    /// # Errors
+    /// Where no file can be made in `folder`, or its lock can't be asked for.
     pub fn new(folder: &Path) -> Result<Self> {
         loop {
             let file =
@@ -49,18 +52,27 @@ impl Draft {
     }
 
     /// Puts what was written, with these permissions, on disk. It has no name yet.
+    ///
+    /// # Errors
+    /// Where the permissions can't be set, or the disk doesn't take the bytes.
     pub fn settle(&self, mode: u32) -> io::Result<()> {
         set_mode(self.0.path(), mode)?;
         self.0.as_file().sync_all()
     }
 
     /// Gives a settled draft its name. The name is on disk when its folder is synced.
+    ///
+    /// # Errors
+    /// Where the file can't be renamed to `place`; the draft is then removed.
     pub fn name(self, place: &Path) -> io::Result<()> {
         self.0.persist(place).map(drop).map_err(|e| e.error)
     }
 }
 
 /// Writes a file as a whole or not at all, also if the power fails. Its folder is made where there is none.
+///
+/// # Errors
+/// Where the folder can't be made, `write` fails, or the new content can't be put on disk under its name.
 pub fn replace(place: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
     let folder = parent(place);
     create_folders(folder)?;
@@ -71,6 +83,9 @@ pub fn replace(place: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Res
 }
 
 /// As [`replace`], for a file of the user: a link stays one, permissions stay, and leftovers beside it are swept.
+///
+/// # Errors
+/// As [`replace`], and where the path can't be followed to a file.
 pub fn edit(place: &Path, bytes: &[u8]) -> Result<()> {
     let real = match place.canonicalize() {
         Ok(real) => real,
@@ -86,6 +101,9 @@ pub fn edit(place: &Path, bytes: &[u8]) -> Result<()> {
 pub const ORDINARY: u32 = 0o644;
 
 /// Makes a folder and those above it, and puts what was made on disk.
+///
+/// # Errors
+/// Where a folder can't be made, for example because a file has its name, or can't be synced.
 pub fn create_folders(folder: &Path) -> Result<()> {
     let mut missing: Vec<&Path> = folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.is_dir()).collect();
     while let Some(folder) = missing.pop() {
@@ -100,6 +118,9 @@ pub fn create_folders(folder: &Path) -> Result<()> {
 }
 
 /// Puts the names in a folder on disk.
+///
+/// # Errors
+/// Where the folder can't be opened or the disk fails. That a filesystem can't sync folders is none.
 pub fn sync_folder(folder: &Path) -> Result<()> {
     match File::open(folder).and_then(|f| f.sync_all()) {
         // Some filesystems can't sync folders.
@@ -109,17 +130,26 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
 }
 
 /// As [`sync_folder`], for many: a filesystem puts what is asked for at once on disk together.
+///
+/// # Errors
+/// As [`sync_folder`], of any of them.
 pub fn sync_folders<'a>(folders: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
     let folders: Vec<&PathBuf> = folders.into_iter().collect();
     folders.into_par_iter().try_for_each(|folder| sync_folder(folder))
 }
 
 /// Puts a file's content on disk.
+///
+/// # Errors
+/// Where the file can't be opened, or the disk fails.
 pub fn sync_file(file: &Path) -> Result<()> {
     File::open(file).and_then(|f| f.sync_all()).io_at("sync", file)
 }
 
 /// Removes whatever lies at a place, if anything: a file, a link (not what it leads to), or a folder with all below.
+///
+/// # Errors
+/// Where something is there and can't be removed.
 pub fn remove(place: &Path) -> Result<()> {
     let removed = match fs::symlink_metadata(place) {
         Ok(m) if m.is_dir() => fs::remove_dir_all(place),
@@ -185,6 +215,9 @@ pub fn mode(path: &Path) -> Option<u32> {
 }
 
 /// Sets the permissions of a file or folder.
+///
+/// # Errors
+/// Where there is nothing at `path`, or somebody else owns it.
 pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))

@@ -122,6 +122,8 @@ impl From<serde_json::Error> for Error {
 
 /// Attaches the place to an error on its way up.
 pub trait At<T> {
+    /// # Errors
+    /// That of the result, with `place` before what it says so far.
     fn at(self, place: impl Display) -> Result<T>;
 }
 
@@ -134,6 +136,9 @@ impl<T, E: Into<Error>> At<T> for Result<T, E> {
 /// Names the file in an IO error.
 pub trait IoAt<T> {
     /// `action` completes the sentence "can't ... FILE", for example `read` or `create`.
+    ///
+    /// # Errors
+    /// That of the result, with what was tried and on which file.
     fn io_at(self, action: &str, path: &Path) -> Result<T>;
 }
 

@@ -38,6 +38,7 @@ pub(super) struct Hashed {
 pub(super) struct Mark {
     device: u64,
     inode: u64,
+    /// Bytes.
     pub size: u64,
     /// Seconds and nanoseconds.
     modified: (i64, i64),
@@ -45,6 +46,8 @@ pub(super) struct Mark {
 }
 
 impl Mark {
+    /// # Errors
+    /// Where the file isn't there, or nothing can be learnt of it.
     pub fn of(path: &Path) -> io::Result<Self> {
         let m = fs::metadata(path)?;
         Ok(Self {

@@ -119,8 +119,11 @@ fn damaged(what: impl std::fmt::Display) -> Error {
 /// Reads numbers in their order, and keeps account of what is left of the file and of the room in memory.
 struct Reader<R> {
     from: R,
+    /// Bytes that were read.
     at: u64,
+    /// Bytes of the file.
     len: u64,
+    /// Bytes of memory that may still be taken.
     room: usize,
     /// Lengths have four bytes, as in version 1.
     narrow: bool,

@@ -35,11 +35,17 @@ impl Locks {
     }
 
     /// Shares the lock in `path`, a file that is made where there is none, as readable and writable as `mode` says.
+    ///
+    /// # Errors
+    /// Where the file can't be opened or made, or the lock can't be asked for.
     pub fn try_shared(self, path: &Path, mode: u32) -> Result<Attempt> {
         self.attempt(open(path, mode)?, path, File::try_lock_shared)
     }
 
     /// As `try_shared`, where nothing may be written; unavailable where there is no such file.
+    ///
+    /// # Errors
+    /// Where the lock of a file that is there can't be asked for.
     pub fn try_shared_reading(self, path: &Path) -> Result<Attempt> {
         match File::open(path) {
             Ok(file) => self.attempt(file, path, File::try_lock_shared),
@@ -48,6 +54,9 @@ impl Locks {
     }
 
     /// Takes the lock for this process alone.
+    ///
+    /// # Errors
+    /// As [`Locks::try_shared`].
     pub fn try_exclusive(self, path: &Path, mode: u32) -> Result<Attempt> {
         self.attempt(open(path, mode)?, path, File::try_lock)
     }
@@ -58,6 +67,9 @@ impl Locks {
     }
 
     /// Locks an open file, waiting for it. Says whether there is a lock now.
+    ///
+    /// # Errors
+    /// Where locking fails for another reason than that this filesystem has no locks.
     pub fn wait(self, file: &File, path: &Path) -> Result<bool> {
         if !self.enabled {
             return Ok(false);

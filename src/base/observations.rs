@@ -83,6 +83,9 @@ fn is(path: &Path, digest: Option<&Digest>) -> bool {
 }
 
 /// The paths that match a pattern, sorted, and those that couldn't be looked at.
+///
+/// # Errors
+/// A pattern that isn't understood, or that has too many stars.
 pub(super) fn matching(pattern: &str) -> Result<(Vec<PathBuf>, Vec<glob::GlobError>), glob::PatternError> {
     let (mut found, mut unreadable) = (Vec::new(), Vec::new());
     if pattern.matches('*').count() > MOST_STARS {

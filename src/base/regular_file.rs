@@ -26,6 +26,10 @@ pub(super) fn regular(path: &Path) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what} and no regular file")))
 }
 
+/// The text of a regular file.
+///
+/// # Errors
+/// As [`regular`]; `FileTooLarge` and `InvalidData` for what no text can be.
 pub(super) fn text_of(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     regular(path)?.take(MOST_TEXT + 1).read_to_end(&mut bytes)?;

@@ -5,8 +5,10 @@ use indexmap::IndexMap;
 /// A byte range in one of the files of a `SourceMap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Span {
+    /// Index of the file in the `SourceMap`.
     pub file: u32,
     pub start: u32,
+    /// Byte after the last one.
     pub end: u32,
 }
 

@@ -16,6 +16,7 @@ pub(super) struct Stage<'a> {
     pub span: Span,
     pub table: &'a Table,
     pub axes: Vec<Axis>,
+    /// Of each combination, the index of a value in every axis.
     pub combinations: Vec<Vec<usize>>,
 }
 

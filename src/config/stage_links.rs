@@ -10,7 +10,9 @@ use super::{
 
 /// What one stage needs of another.
 pub(super) struct Edge {
+    /// Index of the stage that needs.
     pub from: usize,
+    /// Index of the stage that is needed.
     pub to: usize,
     pub span: Span,
 }
@@ -18,6 +20,7 @@ pub(super) struct Edge {
 /// Checks references to other stages and remembers them as edges.
 pub(super) struct Links<'a> {
     pub stages: &'a IndexMap<&'a str, Stage<'a>>,
+    /// Index of the stage whose references are checked.
     pub from: usize,
     pub seen: HashSet<usize>,
     pub edges: &'a mut Vec<Edge>,

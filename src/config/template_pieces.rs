@@ -8,6 +8,9 @@ pub(super) enum Piece<'a> {
 }
 
 /// Cuts a string at its `${...}`; an error is the rest from a `${` that is never closed.
+///
+/// # Errors
+/// The rest of the string from a `${` that is never closed.
 pub(super) fn pieces(mut text: &str) -> Result<Vec<Piece<'_>>, &str> {
     let mut pieces = Vec::new();
     while let Some(start) = text.find("${") {

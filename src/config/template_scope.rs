@@ -20,6 +20,7 @@ pub(super) struct Scope<'a> {
 
 /// What an axis puts into a string, by the index of the axis value.
 pub(super) struct Hole<T> {
+    /// Index of the axis.
     pub axis: usize,
     pub values: Vec<Result<T, Box<Diagnostic>>>,
 }
@@ -41,6 +42,10 @@ pub(super) enum Found<'a> {
     Axis(Hole<Node>),
 }
 
+/// What a name in `${...}` stands for.
+///
+/// # Errors
+/// A name that is no axis and no parameter, or a field that what it names doesn't have.
 pub(super) fn lookup<'a>(name: &str, span: Span, scope: &Scope<'a>) -> Result<Found<'a>, Diagnostic> {
     let (first, rest) = match name.trim().split_once('.') {
         Some((first, rest)) => (first, Some(rest)),

@@ -62,6 +62,7 @@ impl PromptLimit {
 pub struct Prompter<'a> {
     chat: &'a Chat<'a>,
     instruction: &'a Instruction,
+    /// Tokens.
     limit: usize,
 }
 

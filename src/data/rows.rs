@@ -16,6 +16,7 @@ use crate::base::error::{Error, Result};
 pub(super) struct Row {
     pub example: Example,
     pub hash: TextHash,
+    /// Of its text, in the card's unit.
     pub words: u64,
     /// Why it can't become one.
     pub dropped: Option<String>,
@@ -24,6 +25,11 @@ pub(super) struct Row {
 }
 
 impl PreparationSpec {
+    /// Reads the rows of a file, and adds them to `rows`.
+    ///
+    /// # Errors
+    /// A column that the file doesn't have, or a row that can't be read: an empty field, a rating that is no number, an
+    /// unknown split or label.
     pub(super) fn read_rows(
         &self,
         file: &FileSpec,

@@ -18,6 +18,7 @@ pub const TOKENS_INFO_FILE: &str = "tokens.json";
 pub struct TokensInfo {
     /// Format and kind of the tokenizer, for people.
     pub tokenizer: String,
+    /// Number of ids that the tokenizer has, control tokens included.
     pub vocab_size: usize,
     /// In the order of `label_id`.
     pub labels: Vec<Answer>,
@@ -45,6 +46,7 @@ pub struct LengthStats {
     /// 95 of 100 prompts are not longer.
     pub p95: usize,
     pub max: usize,
+    /// Of all prompts together.
     pub total: u64,
 }
 

@@ -25,6 +25,9 @@ impl Footprint {
 /// Tells an action's footprint from its parameters, and better where its inputs are there already.
 pub trait MemoryEstimate: fmt::Debug + Send + Sync {
     /// `inputs` holds those that are in the store, by role.
+    ///
+    /// # Errors
+    /// Where an input can't be read.
     fn footprint(&self, inputs: &BTreeMap<String, Vec<Artifact>>) -> Result<Footprint>;
 
     /// Changes of single settings that would each keep the footprint within `budget` bytes, for people.

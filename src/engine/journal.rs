@@ -81,6 +81,7 @@ pub enum Event {
     Started {
         action: String,
         key: Digest,
+        /// From 1.
         attempt: u32,
         threads: usize,
         reasons: Vec<Reason>,
@@ -89,6 +90,7 @@ pub enum Event {
     Waiting {
         action: String,
     },
+    /// `done` of `total` units of work.
     Progress {
         action: String,
         done: u64,
@@ -100,6 +102,7 @@ pub enum Event {
         action: String,
         text: String,
     },
+    /// A measured quantity, whose unit is in its name: see [`super::Progress::measure`].
     Measured {
         action: String,
         name: String,
@@ -113,6 +116,7 @@ pub enum Event {
         bytes: u64,
         seconds: f64,
     },
+    /// Failed, and is tried again after so many seconds.
     Retrying {
         action: String,
         error: Error,
@@ -141,6 +145,7 @@ pub enum Event {
         /// Those that were edited, and stay.
         left: Vec<String>,
     },
+    /// How many actions ended how, and how many seconds the run took.
     RunFinished {
         ran: usize,
         reused: usize,

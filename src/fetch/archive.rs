@@ -40,6 +40,10 @@ fn bound(packed: u64) -> u64 {
 }
 
 /// Writes the member of `archive` to `to`. `shown` names the archive, in messages and by its ending.
+///
+/// # Errors
+/// An archive of no known kind, a damaged one, or one that gives far more bytes than it takes; a member that is
+/// no regular file or can't be written.
 pub(super) fn extract(archive: &Path, shown: &str, wanted: &Wanted, scratch: &Path, to: &Path) -> Result<Extraction> {
     let file = File::open(archive).io_at("open", archive)?;
     let packed = file.metadata().io_at("read", archive)?.len();

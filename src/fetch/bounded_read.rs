@@ -5,6 +5,7 @@ use std::{cell::Cell, io::Read};
 /// Fails, rather than ends, after `left` bytes.
 pub(super) struct Bounded<'a, R> {
     pub inner: R,
+    /// Bytes.
     pub left: u64,
     /// Set when nothing was left to read.
     pub ended: &'a Cell<bool>,

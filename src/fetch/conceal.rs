@@ -26,6 +26,10 @@ impl Secrets {
         self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "[secret]"))
     }
 
+    /// The result; an error says `[secret]` instead of each secret.
+    ///
+    /// # Errors
+    /// That of the result, without the secrets.
     pub fn hide_in<T>(&self, result: Result<T>) -> Result<T> {
         result.map_err(|e| Error { message: self.hide(&e.message), help: e.help.map(|help| self.hide(&help)), ..e })
     }

@@ -42,6 +42,9 @@ impl Body {
 }
 
 /// Why what came isn't taken, if it isn't.
+///
+/// # Errors
+/// Where the file can't be read.
 pub(super) fn refusal(source: &Source, name: &str, body: &Body, fetched: Fetched) -> Result<Option<Error>> {
     let difference = mismatch(source, &body.path, fetched)?;
     let web_page = body.from_afar && !name.to_lowercase().ends_with("html") && is_web_page(&body.path)?;
@@ -65,12 +68,19 @@ pub(super) fn refusal(source: &Source, name: &str, body: &Body, fetched: Fetched
     )))
 }
 
+/// Digest and size of a file.
+///
+/// # Errors
+/// Where the file can't be read.
 pub(super) fn measure(path: &Path) -> Result<Fetched> {
     let size = fs::metadata(path).io_at("read", path)?.len();
     Ok(Fetched { digest: Digest::of_file(path)?, size })
 }
 
 /// The difference between what is pinned and what came, as two lines; none where all that is pinned agrees.
+///
+/// # Errors
+/// Where the file can't be read for its SHA-256.
 pub(super) fn mismatch(source: &Source, path: &Path, came: Fetched) -> Result<Option<String>> {
     let mut pairs = Vec::new();
     if let Some(pin) = source.blake3 {
@@ -90,6 +100,9 @@ pub(super) fn mismatch(source: &Source, path: &Path, came: Fetched) -> Result<Op
 }
 
 /// Whether a file is a web page, going by its beginning.
+///
+/// # Errors
+/// Where the file can't be read.
 pub(super) fn is_web_page(path: &Path) -> Result<bool> {
     let mut start = Vec::new();
     fs::File::open(path).io_at("open", path)?.take(512).read_to_end(&mut start).io_at("read", path)?;

@@ -63,6 +63,9 @@ impl Fetcher {
     }
 
     /// Downloads `source` and says what it is, for a pin that isn't there yet. An existing BLAKE3 is ignored.
+    ///
+    /// # Errors
+    /// Where the file can't be had from any of its places, or isn't what its SHA-256 says.
     pub fn digest_of(&self, source: &Source, name: &str, work: &Path, watch: &dyn Watch) -> Result<Fetched> {
         let unpinned = Source { blake3: None, size: None, ..source.clone() };
         let (body, fetched) = self.discreetly(&unpinned, name, work, watch)?;
@@ -72,6 +75,9 @@ impl Fetcher {
 
     /// An error where it is clear without the network that `source` can't be had, so that nobody waits for its
     /// neighbours first.
+    ///
+    /// # Errors
+    /// Also where the source names no place, or one that isn't understood or isn't safe.
     pub fn check_reachable(&self, source: &Source, name: &str) -> Result<()> {
         let locations = source.locations()?;
         let hopeless = |location: &Location| match location {

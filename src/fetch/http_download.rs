@@ -77,6 +77,10 @@ struct Intake<'a> {
 
 impl Download<'_> {
     /// Leaves the complete file in `part`, or what has come so far.
+    ///
+    /// # Errors
+    /// Where the server doesn't answer, refuses, or sends what can't be told from the whole file; the file changed
+    /// meanwhile; or the disk is full.
     pub fn request(&self, state: &mut DownloadState) -> Result<(), Failure> {
         let mut headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
         let earlier = self.part.state();

@@ -11,6 +11,10 @@ use reqwest::{
 use super::{patience::unless_stopped, redirect::Follower, retry::Failure, url_text::shown, watch::Watch};
 use crate::base::error::{Error, Result};
 
+/// The response to one request, redirects followed.
+///
+/// # Errors
+/// Where nobody answers, a redirect isn't followed, or the user asks to stop.
 pub(super) fn send(follower: &Follower, url: &Url, headers: HeaderMap, watch: &dyn Watch) -> Result<Response, Failure> {
     let (follower, url) = (follower.clone(), url.clone());
     unless_stopped(watch, move || follower.get(&url, &headers))?
@@ -36,6 +40,9 @@ pub(super) fn encoded(url: &Url, encoding: &str) -> Failure {
 }
 
 /// The response, if it has the document.
+///
+/// # Errors
+/// What the status says. Another try may help where the server is overloaded or fails.
 pub(super) fn accepted(url: &Url, response: Response) -> Result<Response, Failure> {
     let status = response.status();
     if status == StatusCode::OK || status == StatusCode::PARTIAL_CONTENT {
@@ -68,9 +75,11 @@ pub(super) fn validator(headers: &HeaderMap) -> Option<String> {
 /// `bytes 5-9/10`.
 #[derive(Debug, PartialEq)]
 pub(super) struct Range {
+    /// The first byte.
     pub start: u64,
     /// Byte after the last one.
     pub end: u64,
+    /// Bytes of the whole file.
     pub total: u64,
 }
 

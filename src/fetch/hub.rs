@@ -29,12 +29,17 @@ const CHUNK: u64 = 32 << 20;
 
 pub(super) struct Hub {
     client: HFClientSync,
+    /// Pauses between tries double from this.
     backoff: Duration,
+    /// Bytes that are asked for at once.
     chunk: u64,
 }
 
 impl Hub {
     /// `endpoint` is for tests; `None` is the hub's own configuration.
+    ///
+    /// # Errors
+    /// Where a token would go over an unprotected address, or the client can't be set up.
     pub fn new(endpoint: Option<&str>, backoff: Duration) -> Result<Self> {
         let stated = endpoint.map(str::to_owned).or_else(|| std::env::var("HF_ENDPOINT").ok());
         if let Some(url) = stated.and_then(|text| text.parse::<Url>().ok())
@@ -79,6 +84,10 @@ impl Hub {
     }
 
     /// Downloads to `to`, going on with what an earlier try left in `work`. Returns whether it did go on.
+    ///
+    /// # Errors
+    /// Where the repository, revision or file isn't there or isn't open to all, the hub doesn't answer, the file can't
+    /// be written, or the user asks to stop.
     pub fn download(&self, file: &HubFile, work: &Path, to: &Path, watch: &dyn Watch) -> Result<bool> {
         let (owner, name) = split_id(&file.repo);
         if file.dataset {

@@ -26,6 +26,9 @@ pub(super) struct IndexFile {
 }
 
 /// All archives of a package.
+///
+/// # Errors
+/// Where the index can't be reached or doesn't know the package, or its JSON can't be read.
 pub(super) fn listing(web: &Web, index: &Url, name: &str, watch: &dyn Watch) -> Result<Vec<IndexFile>> {
     let mut url = index.clone();
     if let Ok(mut path) = url.path_segments_mut() {

@@ -45,6 +45,9 @@ impl Part {
     }
 
     /// Starts from nothing.
+    ///
+    /// # Errors
+    /// Where the file or the note beside it can't be written.
     pub fn begin(&self, about: &About) -> Result<Writer<'_>> {
         self.discard();
         let file = File::create(&self.path).io_at("create", &self.path)?;
@@ -53,12 +56,18 @@ impl Part {
     }
 
     /// Goes on after the `have` bytes that are here.
+    ///
+    /// # Errors
+    /// Where the file can't be opened.
     pub fn go_on(&self, have: u64) -> Result<Writer<'_>> {
         let file = OpenOptions::new().append(true).open(&self.path).io_at("open", &self.path)?;
         Ok(Writer { file, path: &self.path, have })
     }
 
     /// Takes the complete file out, under the name `to`.
+    ///
+    /// # Errors
+    /// Where the file can't be renamed.
     pub fn finish(self, to: &Path) -> Result<()> {
         fs::rename(&self.path, to).io_at("rename", &self.path)?;
         // Without its bytes the note is never read.
@@ -74,6 +83,9 @@ impl Part {
 }
 
 /// Bytes for which the filesystem of `folder` has room.
+///
+/// # Errors
+/// Where the filesystem doesn't say.
 pub(super) fn room(folder: &Path) -> Result<u64> {
     let found = rustix::fs::statvfs(folder).map_err(std::io::Error::from).io_at("measure the free space of", folder)?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
@@ -82,10 +94,15 @@ pub(super) fn room(folder: &Path) -> Result<u64> {
 pub(super) struct Writer<'a> {
     file: File,
     path: &'a Path,
+    /// Bytes that the file has.
     pub have: u64,
 }
 
 impl Writer<'_> {
+    /// Adds bytes to the end.
+    ///
+    /// # Errors
+    /// Where the file can't be written, for example because the disk is full.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).io_at("write", self.path)?;
         self.have += bytes.len() as u64;

@@ -17,6 +17,9 @@ const BLOCK: usize = 128 << 10;
 const AHEAD: usize = 4;
 
 /// What `work` gives, unless the user asks to stop before that. The work itself can't be stopped: its thread ends when it does.
+///
+/// # Errors
+/// Where the user asks to stop, no thread can be started, or the work panics.
 pub(super) fn unless_stopped<T: Send + 'static>(
     watch: &dyn Watch,
     work: impl FnOnce() -> T + Send + 'static,
@@ -29,6 +32,10 @@ pub(super) fn unless_stopped<T: Send + 'static>(
 pub(super) struct Blocks(Receiver<io::Result<Vec<u8>>>);
 
 impl Blocks {
+    /// Begins to read ahead.
+    ///
+    /// # Errors
+    /// Where no thread can be started.
     pub fn of(mut from: impl Read + Send + 'static) -> Result<Self> {
         on_a_thread(AHEAD, move |send| {
             loop {

@@ -7,6 +7,9 @@ use reqwest::Url;
 use crate::base::error::{Error, Result};
 
 /// The index that this machine's pip uses: `PIP_INDEX_URL`, pip's configuration, or pip's own default.
+///
+/// # Errors
+/// Where neither the environment nor pip names an index, or what they name is no web address.
 pub(super) fn configured(empty_folder: &Path) -> Result<Url> {
     if let Ok(url) = std::env::var("PIP_INDEX_URL")
         && !url.trim().is_empty()
@@ -38,6 +41,10 @@ pub(super) fn configured(empty_folder: &Path) -> Result<Url> {
         .help("install pip, or set PIP_INDEX_URL to the address of an index that has the simple API"))
 }
 
+/// The address of a package index.
+///
+/// # Errors
+/// A text that is no address with http or https.
 pub(super) fn parse_index(text: &str) -> Result<Url> {
     let url = Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     url.ok_or_else(|| {

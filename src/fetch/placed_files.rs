@@ -5,6 +5,9 @@ use std::{fs, io, path::Path};
 use crate::base::error::{IoAt, Result};
 
 /// Moves a file into place; by copying where the folders are on different filesystems.
+///
+/// # Errors
+/// Where the file can't be moved, nor copied and removed.
 pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
     match fs::rename(from, to) {
         Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
@@ -16,6 +19,9 @@ pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Without the permissions, so that a copy of a read-only file can be replaced and removed.
+///
+/// # Errors
+/// Where the one can't be read, or the other can't be written.
 pub(super) fn copy_bytes(from: &Path, to: &Path) -> Result<()> {
     let mut original = fs::File::open(from).io_at("open", from)?;
     let mut copy = fs::File::create(to).io_at("create", to)?;

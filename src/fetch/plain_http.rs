@@ -6,6 +6,9 @@ use super::{address::literal, url_text::shown};
 use crate::base::error::{Error, Result};
 
 /// Plain http lets anyone on the way change the bytes: only a pin, or never leaving this machine, makes up for that.
+///
+/// # Errors
+/// An address of neither kind; the help says what to do.
 pub(super) fn check_plain(url: &Url, pinned: bool) -> Result<()> {
     let local = match url.host_str() {
         Some("localhost") => true,

@@ -35,6 +35,10 @@ pub(super) struct Follower {
 }
 
 impl Follower {
+    /// Clients with the settings that `settings` gives, which is asked once for each of them.
+    ///
+    /// # Errors
+    /// Where the HTTP client can't be set up, for example for want of certificates.
     pub fn new(settings: impl Fn() -> ClientBuilder) -> Result<Self> {
         let guard = Arc::new(Guard::default());
         let build = |builder: ClientBuilder| {
@@ -57,6 +61,9 @@ impl Follower {
     }
 
     /// The response that `url` leads to. Of the request, `headers` go to every host, and user and password to the first alone.
+    ///
+    /// # Errors
+    /// Where nobody answers, a redirect leads where none may, or there are too many of them.
     pub fn get(&self, url: &Url, headers: &HeaderMap) -> Result<Response, Failure> {
         let mut at = url.clone();
         let mut outside = false;
@@ -87,6 +94,9 @@ impl Follower {
 
 /// A client for libraries that follow redirects by reqwest's own means, under the same rules. It drops what authorises a
 /// request when the host changes.
+///
+/// # Errors
+/// Where the client can't be set up.
 pub(super) fn guarded_client() -> reqwest::Result<reqwest::Client> {
     let guard = Arc::new(Guard::default());
     let guards = Arc::clone(&guard);

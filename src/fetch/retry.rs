@@ -15,6 +15,7 @@ pub(super) enum Failure {
     /// Another try may help.
     Again {
         error: Error,
+        /// The pause that the server asks for.
         after: Option<Duration>,
         progressed: bool,
     },
@@ -34,6 +35,9 @@ impl From<Error> for Failure {
 }
 
 /// Calls `once` until it succeeds or trying again makes no sense. Pauses double from `backoff`.
+///
+/// # Errors
+/// The last failure, or that the user asked to stop.
 pub(super) fn retried<T>(
     backoff: Duration,
     watch: &dyn Watch,

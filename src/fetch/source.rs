@@ -120,6 +120,9 @@ impl Source {
     }
 
     /// The main place and its mirrors, in the order in which they are tried.
+    ///
+    /// # Errors
+    /// Where there is none, an address isn't understood, or a plain http one has no pin.
     pub(super) fn locations(&self) -> Result<Vec<Location>> {
         if self.url.is_none() && self.mirrors.is_empty() {
             return Err(Error::input("the source has no `url`")

@@ -23,6 +23,9 @@ impl Watch for () {
 }
 
 /// An error where the user asked to stop.
+///
+/// # Errors
+/// Then alone.
 pub(super) fn check_stop(watch: &dyn Watch) -> Result<()> {
     if watch.stop() { Err(Error::interrupted("download stopped on request")) } else { Ok(()) }
 }

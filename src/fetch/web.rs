@@ -32,6 +32,7 @@ const MAX_TEXT: usize = 64 << 20;
 /// An HTTP client that is set up on first use.
 pub(super) struct Web {
     follower: OnceLock<Follower>,
+    /// Pauses between tries double from this.
     backoff: Duration,
     #[cfg(test)]
     pub pretend_public: bool,
@@ -77,6 +78,10 @@ impl Web {
     }
 
     /// Downloads `url` to `to`, going on with what an earlier try left in `work`.
+    ///
+    /// # Errors
+    /// Where the server doesn't send the whole file in spite of several tries, the disk is full, or the user asks to
+    /// stop.
     pub fn download(&self, url: &Url, known: Known, work: &Path, to: &Path, watch: &dyn Watch) -> Result<Came> {
         let part = Part::of(url.as_str(), work);
         let mut state = DownloadState { furthest: part.state().map_or(0, |(have, _)| have), came: Came::default() };
@@ -102,6 +107,9 @@ impl Web {
     }
 
     /// Reads a small document.
+    ///
+    /// # Errors
+    /// Where the server doesn't send it, sends it encoded or larger than [`MAX_TEXT`], or the user asks to stop.
     pub fn text(&self, url: &Url, accept: &'static str, watch: &dyn Watch) -> Result<Text> {
         let follower = self.follower()?;
         retried(self.backoff, watch, || {

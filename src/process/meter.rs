@@ -20,6 +20,7 @@ const SHARE: u32 = 20;
 /// Looks from time to time.
 #[derive(Debug)]
 pub(super) struct Meter {
+    /// Bytes.
     peak: u64,
     next: Option<Instant>,
     ooms: OomKills,

@@ -21,6 +21,7 @@ pub enum Pulled {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Pushed {
     Sent {
+        /// Of the blobs that were sent.
         bytes: u64,
     },
     /// The remote had it.

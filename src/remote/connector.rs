@@ -16,6 +16,7 @@ const METADATA: Duration = Duration::from_secs(1);
 /// Makes clients that follow no redirect.
 #[derive(Debug)]
 pub(super) struct Direct {
+    /// Until there is a connection.
     pub connect: Duration,
     /// Of one read.
     pub read: Duration,

@@ -27,6 +27,10 @@ struct Body {
 }
 
 impl Record {
+    /// The line that stands for it in a remote store.
+    ///
+    /// # Errors
+    /// Where it can't be written as JSON.
     pub fn encode(&self) -> Result<Vec<u8>> {
         let body = Body { key: self.key, files: self.result.files.clone(), preimage: self.preimage.clone() };
         let json = serde_json::to_string(&body)?;

@@ -31,6 +31,7 @@ pub(super) const PATIENCE: u32 = 3;
 /// A connection and what was learnt through it.
 pub(super) struct Session {
     pub backend: Backend,
+    /// Requests at once.
     pub concurrency: usize,
     /// One for each request that may be under way.
     permits: Arc<Semaphore>,
@@ -38,11 +39,17 @@ pub(super) struct Session {
     damaged: Mutex<HashSet<Digest>>,
     /// Failures since the last success.
     failures: AtomicU32,
+    /// Bytes.
     received: AtomicU64,
+    /// Bytes.
     sent: AtomicU64,
 }
 
 impl Session {
+    /// Makes no request yet.
+    ///
+    /// # Errors
+    /// As [`Backend::new`].
     pub fn new(settings: &Settings) -> Result<Self> {
         Ok(Self {
             backend: Backend::new(settings)?,
@@ -65,6 +72,10 @@ impl Session {
         (self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed))
     }
 
+    /// Fetches the result of `key` into the store.
+    ///
+    /// # Errors
+    /// Where the remote can't be reached or refuses, the store can't be written, or the user asks to stop.
     pub async fn pull(&self, store: &Arc<Store>, key: Digest, action: &str) -> Result<Pulled> {
         if self.has_given_up() {
             return Ok(Pulled::GivenUp);
@@ -98,6 +109,10 @@ impl Session {
         Ok((record.result, bytes))
     }
 
+    /// The result that the remote has for `key`, if it has a sound one. Nothing is fetched but the record.
+    ///
+    /// # Errors
+    /// Where the remote can't be reached or refuses, or the user asks to stop.
     pub async fn look(&self, key: &Digest) -> Result<Option<ActionResult>> {
         let answer = self.record(key).await;
         self.note(&answer);
@@ -108,6 +123,11 @@ impl Session {
         }
     }
 
+    /// Sends the result of `key`; with `anew`, also what the remote seems to have.
+    ///
+    /// # Errors
+    /// Where the result has gone from the store or its blobs are damaged, the remote can't be reached or refuses, or
+    /// has failed several times in a row; or the user asks to stop.
     pub async fn push(&self, store: &Arc<Store>, key: Digest, anew: bool) -> Result<Pushed> {
         if self.has_given_up() {
             return Err(Error::environment("not tried, since the remote failed several times in a row"));
@@ -159,6 +179,10 @@ impl Session {
         }
     }
 
+    /// Waits until one more request may be under way.
+    ///
+    /// # Errors
+    /// Once the session was closed: the user asked to stop.
     pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit> {
         Arc::clone(&self.permits).acquire_owned().await.map_err(|_| Error::interrupted("stopped on request"))
     }

@@ -30,6 +30,10 @@ fn part_size(size: u64) -> u64 {
 
 impl Session {
     /// Fetches a blob into the store, and returns its bytes. They are hashed before they become visible there.
+    ///
+    /// # Errors
+    /// A blob that is missing or isn't what its name says is damage; else what keeps it from being asked for or
+    /// written.
     pub(super) async fn download(&self, store: &Store, file: &FileEntry) -> Result<u64, RemoteError> {
         let fetched = self.fetch_into(store, file).await;
         fetched.map(|()| file.size).map_err(|error| self.error_of_blob(error, &file.digest))
@@ -103,6 +107,9 @@ impl Session {
     }
 
     /// Sends a blob of the store, unless the remote has an object of its name and size. Returns the bytes sent.
+    ///
+    /// # Errors
+    /// Where the store's own blob is damaged or can't be read, or the remote doesn't take it.
     pub(super) async fn upload(&self, store: &Store, file: &FileEntry, replace: bool) -> Result<u64, RemoteError> {
         let location = self.backend.blob(&file.digest);
         if !replace && self.has(&location, file.size).await? {
@@ -188,6 +195,9 @@ impl Session {
     }
 
     /// A blob that is small and in memory.
+    ///
+    /// # Errors
+    /// Where the remote doesn't take them.
     pub(super) async fn upload_bytes(&self, bytes: Vec<u8>) -> Result<FileEntry, RemoteError> {
         let entry = FileEntry { name: String::new(), digest: Digest::of(&bytes), size: bytes.len() as u64 };
         let location = self.backend.blob(&entry.digest);
@@ -197,6 +207,9 @@ impl Session {
     }
 
     /// The bytes of a small blob, proven by its hash.
+    ///
+    /// # Errors
+    /// As [`Session::download`].
     pub(super) async fn download_bytes(&self, entry: &FileEntry) -> Result<Bytes, RemoteError> {
         let location = self.backend.blob(&entry.digest);
         let fetched = match self.fetch(&location, 0..entry.size.min(MOST_RECORD), entry.size).await {
@@ -207,6 +220,11 @@ impl Session {
         fetched.map_err(|error| self.error_of_blob(error, &entry.digest))
     }
 
+    /// The record of a key.
+    ///
+    /// # Errors
+    /// Absent where there is none; damage where it is too large or [`Record::decode`] refuses it; else why the remote
+    /// doesn't answer.
     pub(super) async fn record(&self, key: &Digest) -> Result<Record, RemoteError> {
         let _permit = self.permit().await?;
         let (size, bytes) = self.get(&self.backend.result(key), &GetOptions::default(), MOST_RECORD).await?;
@@ -217,6 +235,9 @@ impl Session {
     }
 
     /// Writes a record where there is none; `Ok(false)` where there is one already.
+    ///
+    /// # Errors
+    /// Where the remote doesn't take it.
     pub(super) async fn create(&self, record: &Record) -> Result<bool, RemoteError> {
         use object_store::Error as E;
         let location = self.backend.result(&record.key);
@@ -234,6 +255,10 @@ impl Session {
         }
     }
 
+    /// Writes a record, also where there is one already.
+    ///
+    /// # Errors
+    /// Where the remote doesn't take it.
     pub(super) async fn replace(&self, record: &Record) -> Result<(), RemoteError> {
         let location = self.backend.result(&record.key);
         let bytes = Bytes::from(record.encode()?);
@@ -242,6 +267,9 @@ impl Session {
     }
 
     /// Waits for all transfers, several at once, and adds up their bytes.
+    ///
+    /// # Errors
+    /// The first of any of them; the others are then given up.
     pub(super) async fn all(
         &self,
         transfers: Vec<impl Future<Output = Result<u64, RemoteError>>>,

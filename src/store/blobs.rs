@@ -22,6 +22,9 @@ impl Store {
 
     /// Moves a file from elsewhere on the store's filesystem into the store if it has this content. If it hasn't, it stays
     /// outside and the answer is `false`.
+    ///
+    /// # Errors
+    /// Where the file can't be read, sealed or moved.
     pub fn adopt(&self, file: &Path, digest: &Digest) -> Result<bool> {
         if Digest::of_file(file)? != *digest {
             return Ok(false);
@@ -34,6 +37,9 @@ impl Store {
     }
 
     /// Puts a file on disk that nobody changes any more, and returns its bytes.
+    ///
+    /// # Errors
+    /// Where the permissions can't be set, or the file can't be put on disk.
     pub(super) fn seal(&self, file: &Path) -> Result<u64> {
         durable::set_mode(file, self.modes.sealed).io_at("make read-only", file)?;
         durable::sync_file(file)?;
@@ -42,6 +48,9 @@ impl Store {
 
     /// Moves a sealed file of this content to where its blob belongs. A blob that is there already is replaced: nobody can
     /// tell the two apart, except where the old one has rotted. `changed` gets the folders that are to be synced.
+    ///
+    /// # Errors
+    /// Where the blob's folder can't be made, or the file can't be moved, for example from another filesystem.
     pub(super) fn move_in(&self, file: &Path, digest: &Digest, changed: &mut BTreeSet<PathBuf>) -> Result<()> {
         let target = self.blob(digest);
         self.make_room(&target, changed)?;
@@ -78,6 +87,9 @@ impl Store {
     }
 
     /// Removes a blob, or whatever lies in its place, so that every result that has it becomes a miss.
+    ///
+    /// # Errors
+    /// Where something is there and can't be removed.
     pub fn drop_blob(&self, digest: &Digest) -> Result<()> {
         durable::remove(&self.blob(digest))
     }

@@ -50,6 +50,9 @@ pub struct Exports<'a> {
 impl<'a> Exports<'a> {
     /// Exports of a pipeline in `root`. `kept` are files that are never replaced; with `overwrite`, others are even if emopipe
     /// didn't write them.
+    ///
+    /// # Errors
+    /// Where `root` can't be found, for example because a link leads nowhere.
     pub fn new(
         store: &'a Store,
         root: &Path,
@@ -177,6 +180,9 @@ impl<'a> Exports<'a> {
 
     /// Ends the exports of a run: writes the manifests. `owner` is the beginning of the names of all its actions. With
     /// `planned`, the folder of each action of the pipeline that exports, what they no longer make is removed first.
+    ///
+    /// # Errors
+    /// Where a manifest can't be read, understood or written, or a file that is no longer made can't be removed.
     pub fn finish(mut self, owner: &str, planned: Option<&BTreeMap<String, String>>) -> Result<Vec<Removed>> {
         let planned = match planned {
             None => None,

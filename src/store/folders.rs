@@ -34,6 +34,9 @@ impl Modes {
     }
 
     /// Makes a folder of the store where there is none, and says whether it did. Its name isn't on disk yet.
+    ///
+    /// # Errors
+    /// Where the folder can't be made, for example because a file has its name, or its permissions can't be set.
     pub fn create_folder(self, folder: &Path) -> Result<bool> {
         match std::fs::create_dir(folder) {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && folder.is_dir() => return Ok(false),
@@ -63,6 +66,9 @@ fn sharded(base: &Path, digest: &Digest) -> PathBuf {
 }
 
 /// Creates the folder of a run.
+///
+/// # Errors
+/// As [`Modes::create_folder`].
 pub(super) fn run_folder(root: &Path, modes: Modes, run: &str) -> Result<PathBuf> {
     let dir = root.join("runs").join(run);
     modes.create_folder(&dir)?;

@@ -39,6 +39,7 @@ pub struct Collected {
     pub action: String,
     /// Bytes of its files, also of those that other results share.
     pub size: u64,
+    /// Milliseconds since 1970.
     pub last_used: u64,
 }
 
@@ -69,6 +70,9 @@ pub struct Swept {
 
 impl Store {
     /// What could go.
+    ///
+    /// # Errors
+    /// Where a folder of the store can't be listed.
     pub fn garbage(&self, retention: &Retention) -> Result<Garbage> {
         let all = self.results();
         let gone = self.unwanted(&all, retention);
@@ -98,6 +102,9 @@ impl Store {
 
     /// Removes garbage. The store must be open for this process alone. Files go first: on a full disk that makes room for
     /// the rest, and a result without its files is a miss.
+    ///
+    /// # Errors
+    /// Where something can't be removed, or the index can't be written anew. What went before that stays removed.
     pub fn sweep(&self, garbage: &Garbage) -> Result<Swept> {
         for (path, _) in garbage.blobs.iter().chain(&garbage.leftovers) {
             durable::remove(path)?;

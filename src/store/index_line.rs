@@ -115,6 +115,9 @@ pub(super) fn is_index(path: &Path) -> bool {
 }
 
 /// Where the last complete line of a file of `end` bytes ends.
+///
+/// # Errors
+/// Where the file can't be read.
 pub(super) fn end_of_last_line(file: &mut File, end: u64) -> std::io::Result<u64> {
     const BLOCK: u64 = 4096;
     let mut to = end;
@@ -137,6 +140,10 @@ fn checksum(text: &[u8]) -> [u8; CHECKSUM] {
     out
 }
 
+/// A line with its checksum, without the line feed.
+///
+/// # Errors
+/// Where the line can't be written as JSON.
 pub(super) fn encode(line: &Line) -> Result<String> {
     let json = serde_json::to_string(&line.written())?;
     let sum = checksum(json.as_bytes());

@@ -56,6 +56,9 @@ pub struct Repaired {
 impl Store {
     /// Reads everything, on all cores. `describes` says whether a record is the description of a key; `progress` gets the
     /// bytes of blobs read so far and in all, from several threads.
+    ///
+    /// # Errors
+    /// Where the index or a folder of the store can't be read. A file that can't be read is damage.
     pub fn audit(
         &self,
         describes: &(dyn Fn(&Digest, &Value) -> bool + Sync),
@@ -132,6 +135,9 @@ impl Store {
 
     /// Takes out what an audit found: damaged blobs with the results that need them, damaged records and lines. Whatever a
     /// pipeline still needs is then computed again. The store must be open for this process alone.
+    ///
+    /// # Errors
+    /// Where something can't be removed, or the index can't be written anew.
     pub fn repair(&self, audit: &Audit) -> Result<Repaired> {
         let mut repaired = Repaired::default();
         let mut lost = BTreeSet::new();

@@ -106,6 +106,9 @@ impl Lease {
     }
 
     /// Creates the folder of a run.
+    ///
+    /// # Errors
+    /// Where it can't be made.
     pub fn run_folder(&self, run: &str) -> Result<PathBuf> {
         run_folder(&self.root, self.modes, run)
     }

@@ -46,6 +46,9 @@ pub struct Made {
 
 impl Manifest {
     /// The manifest of a folder; empty where there is none.
+    ///
+    /// # Errors
+    /// Where it isn't a file, can't be read, or doesn't say what a manifest says: see [`Manifest::parse`].
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
         if fs::metadata(&path).is_ok_and(|m| !m.is_file()) {
@@ -85,6 +88,9 @@ impl Manifest {
     }
 
     /// Writes the manifest of a folder; one without files is none.
+    ///
+    /// # Errors
+    /// Where it can't be written, or can't be removed.
     pub fn write(&self, folder: &Path) -> Result<()> {
         let path = folder.join(FILE);
         if self.files.is_empty() {

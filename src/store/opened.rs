@@ -137,6 +137,9 @@ impl Store {
     }
 
     /// Reads what other processes have published since.
+    ///
+    /// # Errors
+    /// Where the index can't be read.
     pub fn refresh(&self) -> Result<()> {
         self.index().refresh()
     }
@@ -157,6 +160,9 @@ impl Store {
     }
 
     /// Notes that `action` now stands for `key`, so that the next change is explained against it.
+    ///
+    /// # Errors
+    /// Where the index can't be written.
     pub fn note_use(&self, key: Digest, action: &str) -> Result<()> {
         if self.latest_key(action) == Some(key) {
             return Ok(());
@@ -165,6 +171,9 @@ impl Store {
     }
 
     /// Takes a result back: the next run computes it again.
+    ///
+    /// # Errors
+    /// Where the index can't be written.
     pub fn forget(&self, key: &Digest) -> Result<()> {
         self.index().forget(*key)
     }
@@ -185,6 +194,9 @@ impl Store {
     }
 
     /// The digest of the index, if nobody has added to it since this store was opened.
+    ///
+    /// # Errors
+    /// Where the index can't be read.
     pub fn index_as_opened(&self) -> Result<Option<Digest>> {
         self.index().as_opened()
     }

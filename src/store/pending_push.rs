@@ -12,6 +12,9 @@ use crate::base::{
 
 impl Store {
     /// Keys that are marked; some may have no result.
+    ///
+    /// # Errors
+    /// Where the folder of marks can't be listed.
     pub fn pending_pushes(&self) -> Result<HashSet<Digest>> {
         let folder = self.root.join(PENDING_PUSH);
         match fs::read_dir(&folder) {
@@ -22,6 +25,9 @@ impl Store {
     }
 
     /// Marks that the result of `key`, once it is there, is to be sent.
+    ///
+    /// # Errors
+    /// Where the mark can't be written and synced.
     pub fn mark_pending_push(&self, key: &Digest) -> Result<()> {
         let folder = self.root.join(PENDING_PUSH);
         self.modes.create_folder(&folder)?;
@@ -34,6 +40,9 @@ impl Store {
     }
 
     /// Takes the mark away: the result has been sent.
+    ///
+    /// # Errors
+    /// Where there is a mark that can't be removed.
     pub fn clear_pending_push(&self, key: &Digest) -> Result<()> {
         let mark = self.root.join(PENDING_PUSH).join(key.to_string());
         durable::remove(&mark)

@@ -30,6 +30,10 @@ struct Description {
 
 impl Store {
     /// Makes the files under `folder` an action's result. The folder is emptied.
+    ///
+    /// # Errors
+    /// An output that is neither file nor folder or whose name can't be kept; a file, the description or the index that
+    /// can't be written.
     pub fn publish(
         &self,
         key: Digest,
@@ -59,11 +63,17 @@ impl Store {
     }
 
     /// Makes a listing, all of whose blobs are in the store, the result of an action.
+    ///
+    /// # Errors
+    /// Where the description or the index can't be written.
     pub fn record(&self, key: Digest, action: &str, result: &ActionResult, preimage: &serde_json::Value) -> Result<()> {
         self.show(key, action, result, self.describe(&key, preimage)?, BTreeSet::new())
     }
 
     /// Lets `result`, a result of the key `acceptance.from`, stand for `key`, which is described by `record`.
+    ///
+    /// # Errors
+    /// Where the description or the index can't be written.
     pub fn accept(
         &self,
         key: Digest,
@@ -77,6 +87,9 @@ impl Store {
     }
 
     /// Writes the description of a key, such as one that was lost.
+    ///
+    /// # Errors
+    /// Where it can't be written and synced.
     pub fn write_description(&self, key: &Digest, record: &serde_json::Value) -> Result<()> {
         let described = self.describe(key, record)?;
         let mut changed = BTreeSet::new();
@@ -85,6 +98,9 @@ impl Store {
     }
 
     /// What the files under `folder` would be called as an artifact.
+    ///
+    /// # Errors
+    /// An output that is neither file nor folder, whose name can't be kept, or that can't be read.
     pub fn listing(&self, folder: &Path) -> Result<ActionResult> {
         let mut files = Vec::new();
         for (name, path) in files_below(folder)? {
@@ -125,6 +141,9 @@ impl Store {
     }
 
     /// Makes the folder of a blob or a description, and notes what is to be synced.
+    ///
+    /// # Errors
+    /// Where the folder can't be made, or what lies in the file's place can't be removed.
     pub(super) fn make_room(&self, place: &Path, changed: &mut BTreeSet<PathBuf>) -> Result<()> {
         let folder = durable::parent(place);
         self.modes.create_folder(folder)?;

@@ -36,15 +36,21 @@ pub struct Index {
     modes: Modes,
     results: HashMap<Digest, Known>,
     latest: HashMap<String, Digest>,
+    /// Bytes of the file that were read.
     read_to: u64,
     /// What `read_to` was at first.
     opened_at: u64,
+    /// Number of lines that were read.
     lines: usize,
     /// Numbers (from 1) of the lines that can't be believed.
     damaged: Vec<usize>,
 }
 
 impl Index {
+    /// Reads an index; one that isn't there yet is empty.
+    ///
+    /// # Errors
+    /// Where there is an index that can't be read.
     pub fn open(path: &Path, locks: Locks, modes: Modes) -> Result<Self> {
         let mut index = Self {
             path: path.to_owned(),
@@ -84,6 +90,9 @@ impl Index {
     }
 
     /// The digest of the file, if it is what was read when it was opened.
+    ///
+    /// # Errors
+    /// Where the file can't be read.
     pub fn as_opened(&self) -> Result<Option<Digest>> {
         let unchanged = |path: &Path| std::fs::metadata(path).is_ok_and(|m| m.len() == self.opened_at);
         if self.opened_at == 0 || !unchanged(&self.path) {
@@ -95,6 +104,9 @@ impl Index {
     }
 
     /// Numbers (from 1) of lines that rotted or that a crash cut short.
+    ///
+    /// # Errors
+    /// Where nothing can be learnt of the file. That it isn't there is none.
     pub fn damaged(&self) -> Result<Vec<usize>> {
         let mut found = self.damaged.clone();
         let size = match std::fs::metadata(&self.path) {
@@ -109,6 +121,9 @@ impl Index {
     }
 
     /// Reads the complete lines that were appended since the last look.
+    ///
+    /// # Errors
+    /// Where the file can't be opened or read. That it isn't there is none.
     pub fn refresh(&mut self) -> Result<()> {
         let mut file = match File::open(&self.path) {
             Ok(f) => f,
@@ -137,14 +152,27 @@ impl Index {
         Ok(())
     }
 
+    /// Adds a result of `key`, under the name of its action.
+    ///
+    /// # Errors
+    /// Where the file can't be locked, written or synced. A line that was cut short is taken back where there are
+    /// locks.
     pub fn append(&mut self, key: Digest, action: &str, result: &ActionResult) -> Result<()> {
         self.write(Line::Result { key, action: action.to_owned(), result: result.clone() })
     }
 
+    /// Notes that `action` now stands for `key`.
+    ///
+    /// # Errors
+    /// As [`Index::append`].
     pub fn append_use(&mut self, key: Digest, action: &str) -> Result<()> {
         self.write(Line::Use { key, action: action.to_owned() })
     }
 
+    /// Lets a result stand for `key`, and notes who said so.
+    ///
+    /// # Errors
+    /// As [`Index::append`].
     pub fn append_acceptance(
         &mut self,
         key: Digest,
@@ -155,6 +183,10 @@ impl Index {
         self.write(Line::Accept { key, action: action.to_owned(), acceptance, result: result.clone() })
     }
 
+    /// Notes that `key` has no result any more.
+    ///
+    /// # Errors
+    /// As [`Index::append`].
     pub fn forget(&mut self, key: Digest) -> Result<()> {
         self.write(Line::Forget { key })
     }
@@ -240,6 +272,9 @@ impl Index {
 
     /// Forgets these results and writes the index anew, without lines that no longer say anything. Nobody else may have the
     /// store open.
+    ///
+    /// # Errors
+    /// Where the index can't be read, or written anew as a whole.
     pub fn compact(&mut self, gone: impl IntoIterator<Item = Digest>) -> Result<()> {
         let before = self.results.len();
         for key in gone {

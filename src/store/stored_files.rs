@@ -13,6 +13,9 @@ use crate::base::{
 };
 
 /// Digest (as the name says), path and size of everything in `blobs`, sorted.
+///
+/// # Errors
+/// Where a folder can't be listed. That there is none is none.
 pub(super) fn blob_files(root: &Path) -> Result<Vec<(Digest, PathBuf, u64)>> {
     let found = named_by_digest(&root.join("blobs"), "")?;
     Ok(found
@@ -24,6 +27,9 @@ pub(super) fn blob_files(root: &Path) -> Result<Vec<(Digest, PathBuf, u64)>> {
 
 /// What lies in the folders below `base` and is called by the rest of a digest and `ending`. What has no such name isn't ours
 /// to judge.
+///
+/// # Errors
+/// Where a folder can't be listed. That there is none is none.
 pub(super) fn named_by_digest(base: &Path, ending: &str) -> Result<Vec<(Digest, PathBuf)>> {
     let mut found = Vec::new();
     for shard in entries(base)?.into_iter().filter(|shard| shard.is_dir()) {
@@ -37,6 +43,10 @@ pub(super) fn named_by_digest(base: &Path, ending: &str) -> Result<Vec<(Digest, 
     Ok(found)
 }
 
+/// What lies in a folder, sorted; nothing where there is none.
+///
+/// # Errors
+/// Where there is a folder that can't be listed.
 pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut out = Vec::new();
     let all = match fs::read_dir(dir) {

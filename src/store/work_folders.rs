@@ -17,6 +17,9 @@ use crate::base::{
 impl Store {
     /// Waits until no other process computes `key`, then holds that right until the file is dropped.
     /// `waiting` is called once if it has to wait. Without locks two processes may compute the same: see the module.
+    ///
+    /// # Errors
+    /// Where the lock's file can't be made, or locking fails for another reason than that there are no locks.
     pub fn lock(&self, key: &Digest, waiting: impl FnOnce()) -> Result<Option<File>> {
         let path = self.root.join("locks").join(key.to_string());
         match self.locks.try_exclusive(&path, self.modes.file)? {
@@ -37,6 +40,9 @@ impl Store {
     }
 
     /// A new empty folder on the store's filesystem, removed when dropped.
+    ///
+    /// # Errors
+    /// Where it can't be made, or its permissions can't be set.
     pub fn staging(&self) -> Result<tempfile::TempDir> {
         let tmp = self.root.join("tmp");
         let folder = tempfile::tempdir_in(&tmp).io_at("create a folder in", &tmp)?;
@@ -46,16 +52,25 @@ impl Store {
     }
 
     /// Creates the folder of a run.
+    ///
+    /// # Errors
+    /// Where it can't be made.
     pub fn run_folder(&self, run: &str) -> Result<PathBuf> {
         run_folder(&self.root, self.modes, run)
     }
 
     /// Keeps a memo for [`Lease::memo_in`]. It has to carry a checksum of its own.
+    ///
+    /// # Errors
+    /// Where it can't be written.
     pub fn write_memo(&self, id: &Digest, memo: &[u8]) -> Result<()> {
         durable::replace(&Lease::memo_in(&self.root, id), self.modes.file, |file| file.write_all(memo))
     }
 
     /// Names of all runs, oldest first.
+    ///
+    /// # Errors
+    /// Where there is a folder of runs that can't be listed.
     pub fn runs(&self) -> Result<Vec<String>> {
         let dir = self.root.join("runs");
         let entries = match fs::read_dir(&dir) {

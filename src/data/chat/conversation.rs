@@ -30,6 +30,7 @@ pub struct Chat<'a> {
     tail: String,
     /// An answer is encoded as a text of its own.
     separate_answers: bool,
+    /// The id of that token.
     end: u32,
 }
 

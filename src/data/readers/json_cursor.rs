@@ -19,6 +19,9 @@ pub(super) enum SyntaxError {
 }
 
 /// What is wrong, as an error.
+///
+/// # Errors
+/// Always: `what`.
 pub(super) fn bad<T>(what: impl Into<String>) -> Result<T, SyntaxError> {
     Err(SyntaxError::Bad(what.into()))
 }
@@ -26,6 +29,7 @@ pub(super) fn bad<T>(what: impl Into<String>) -> Result<T, SyntaxError> {
 /// A place in a text.
 pub(super) struct Cursor<'a> {
     pub text: &'a str,
+    /// Where it is, in bytes.
     pub at: usize,
 }
 

@@ -39,6 +39,9 @@ pub(super) fn line_at(text: &str, at: usize) -> u64 {
 }
 
 /// Refuses a CR that may end a line or be part of it, where nothing else could tell.
+///
+/// # Errors
+/// The line of the first such CR.
 pub(super) fn check_line_ends(text: &str) -> Result<()> {
     let bytes = text.as_bytes();
     let alone = |i: &usize| bytes[*i] == b'\r' && bytes.get(i + 1) != Some(&b'\n');

@@ -72,6 +72,11 @@ impl TokenizerFormat for GgufVocabulary {
     }
 }
 
+/// The tokenizer that the metadata of a GGUF file describe.
+///
+/// # Errors
+/// A kind of tokenizer or a key that isn't known, a key that is missing, or tokens, types and merges that don't fit
+/// together.
 pub(super) fn text_model(metadata: &HashMap<String, Value>) -> Result<PretrainedTokenizer> {
     let meta = Metadata(metadata);
     meta.check()?;

@@ -39,6 +39,9 @@ impl Run {
     }
 
     /// What its own journal has, and the run whose results it found again, if it says so instead of naming them.
+    ///
+    /// # Errors
+    /// Where there is no such journal.
     pub(super) fn of_journal(store: &Store, name: &str) -> Result<(Self, Option<String>)> {
         let mut run = Self { name: name.to_owned(), ..Self::default() };
         let mut unchanged = None;

@@ -4,6 +4,10 @@ use super::witness::Memo;
 use crate::base::{digest::Digest, error::Result};
 
 impl Memo {
+    /// JSON, then the blobs in a form that is read quickly; their hash before both.
+    ///
+    /// # Errors
+    /// Where it can't be written as JSON.
     pub(super) fn encode(&self) -> Result<Vec<u8>> {
         let mut body = serde_json::to_vec(self)?;
         body.push(b'\n');

@@ -11,6 +11,7 @@ pub struct Program {
     path: PathBuf,
     device: u64,
     inode: u64,
+    /// Bytes.
     size: u64,
     /// Seconds and nanoseconds.
     modified: (i64, i64),

@@ -48,6 +48,9 @@ pub(super) struct Export {
 
 impl Memo {
     /// What a run saw, with the last words on how good its results are; none where that isn't all there is to say of it.
+    ///
+    /// # Errors
+    /// Where the index can't be read.
     pub(super) fn of(
         plan: &Plan,
         store: &Store,

@@ -26,6 +26,7 @@ pub struct Admission {
 /// What an action got.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grant {
+    /// Its place in the plan.
     pub action: usize,
     /// At least what it needs, and cores that nothing else waits for.
     pub resources: Resources,

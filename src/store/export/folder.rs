@@ -52,6 +52,10 @@ pub(super) struct Folder {
 }
 
 impl Folder {
+    /// A folder as it is before anything is placed in it.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
     pub fn open(name: &str, path: &Path) -> Result<Self> {
         let manifest = Manifest::read(path)?;
         let (claimed, makers, changed) = Default::default();
@@ -68,6 +72,9 @@ impl Folder {
     }
 
     /// Writes the manifest. With `planned`, what isn't made any more is removed first.
+    ///
+    /// # Errors
+    /// Where the manifest can't be read, understood or written, or a file that is no longer made can't be removed.
     pub fn finish(mut self, planned: Option<&Planned>) -> Result<Option<Removed>> {
         if !self.path.is_dir() {
             return Ok(None);

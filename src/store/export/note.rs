@@ -15,6 +15,9 @@ use crate::{base::digest::Digest, store::opened::Store};
 
 impl Store {
     /// The folders that `owner` last exported to from `root`.
+    ///
+    /// # Errors
+    /// Where there is a note that can't be read.
     pub(super) fn export_folders(&self, root: &Path, owner: &str) -> Result<BTreeSet<String>> {
         let path = self.export_note(root, owner);
         match fs::read(&path) {
@@ -26,6 +29,9 @@ impl Store {
     }
 
     /// Notes them for the next run.
+    ///
+    /// # Errors
+    /// Where the earlier note can't be read, or the new one can't be written.
     pub(super) fn note_export_folders(&self, root: &Path, owner: &str, folders: BTreeSet<String>) -> Result<()> {
         if folders == self.export_folders(root, owner)? {
             return Ok(());

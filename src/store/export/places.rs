@@ -20,6 +20,9 @@ pub(super) fn stays_inside(path: &str) -> bool {
 }
 
 /// Where a path leads when links are followed, also where its end isn't there yet.
+///
+/// # Errors
+/// A link that leads nowhere, or a part of the path that may not be looked at.
 pub(super) fn real(path: &Path) -> io::Result<PathBuf> {
     let absolute = std::path::absolute(path)?;
     let mut rest = Vec::new();

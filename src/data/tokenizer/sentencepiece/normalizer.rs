@@ -40,6 +40,7 @@ pub struct Normalizer {
 /// A normalised text, and which parts of it are a person's words.
 pub struct Normalised {
     pub text: String,
+    /// Ranges of bytes of `text`.
     pub content: Vec<Range<usize>>,
 }
 
