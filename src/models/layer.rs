@@ -19,11 +19,17 @@ pub trait Block: Send + Sync + 'static {
     ///
     /// `x` and the result are `[tokens, hidden]` (of an encoder's last layer the result may have fewer rows), `prefix`
     /// `[2, virtual_tokens, kv_heads * head_dim]`.
+    ///
+    /// # Errors
+    /// If the shapes don't fit, or the device fails.
     fn forward(&self, x: &Tensor, prefix: &Tensor, changes: &[Changes; 4]) -> Result<(Tensor, SavedTensors)>;
 
     /// Gradients from that of the result; those that aren't wanted may be missing.
     ///
     /// `grad` has the result's shape, and each gradient that of its input, `x` `[tokens, hidden]`.
+    ///
+    /// # Errors
+    /// If the shapes don't fit, or the device fails.
     fn backward(
         &self,
         inputs: (&Tensor, &Tensor, &[Changes; 4]),
@@ -47,6 +53,9 @@ pub struct SavedTensors {
 
 /// What attention saw, where `changes` of the layer that reads it will ask for it in backward. Nothing else does. `[tokens,
 /// heads * head_dim]`.
+///
+/// # Errors
+/// If the device fails.
 pub fn keep(attn_output: Tensor, changes: &Changes) -> Result<Option<Tensor>> {
     if changes.any() {
         return Ok(Some(attn_output));
@@ -73,6 +82,9 @@ pub struct Gradients {
 /// its inputs; the gradients are the same bits.
 ///
 /// `x` and the result are `[tokens, hidden]`, `prefix` is `[2, virtual_tokens, kv_heads * head_dim]`.
+///
+/// # Errors
+/// Those of `block`.
 pub fn apply<B: Block>(
     block: B,
     x: &Tensor,

@@ -101,6 +101,9 @@ impl AttentionMask {
     }
 
     /// The length of the prefix, where the operands have the shapes that they should.
+    ///
+    /// # Errors
+    /// If one has another, with both shapes.
     pub(super) fn check(&self, heads: Heads, qkv: &Layout, prefix: &Layout) -> Result<usize> {
         if qkv.dims() != [self.tokens, heads.row()] {
             candle_core::bail!("attention: {:?} isn't [{}, {}]", qkv.dims(), self.tokens, heads.row())

@@ -69,7 +69,7 @@ pub fn from_numbers(numbers: Vec<f32>, shape: &[usize], dtype: DType, device: &D
 
 /// A format that weights are computed in.
 pub trait Target: WithDType {
-    /// Writes `from`, rounded to nearest, into `to`, which is as long.
+    /// Writes `from`, `[numbers]`, rounded to nearest, into `to`, which is as long.
     ///
     /// # Errors
     /// If a number is finite there and not here.
