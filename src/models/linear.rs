@@ -56,7 +56,7 @@ pub struct Projection {
 #[derive(Debug, Clone)]
 pub struct Changes {
     /// All matrices, flattened, one after the other: the tensor that receives the gradient. One unused number where
-    /// nothing is changed.
+    /// nothing is changed. `[numbers]`.
     pub flat: Tensor,
     parts: Vec<Option<Part>>,
 }
@@ -300,8 +300,8 @@ impl Projection {
         Ok((dx, d_flat))
     }
 
-    /// The second of [`Projection::backward`]'s gradients alone, `[numbers]`; `x` is `[rows, inputs]`, `grad` `[rows,
-    /// outputs]`.
+    /// The second of [`Projection::backward`]'s gradients alone, `[numbers]`; `x` is `[rows, inputs]`, `grad`
+    /// `[rows, outputs]`.
     ///
     /// # Errors
     /// If the shapes don't fit, or the device fails.

@@ -63,7 +63,7 @@ pub trait AdapterMethod:
     /// From PEFT's files of the type [`AdapterMethod::PEFT_TYPE`]. Takes what it understands; what is left is refused.
     ///
     /// # Errors
-    /// If the files lack something, say something that isn't understood, or are for another backbone; always where the
+    /// If the files lack something, say something that isn't understood, or are for another backbone. Always, where the
     /// kind has no files.
     fn read(_: &mut Keys, _: &mut Tensors, _: &dyn Backbone) -> Result<Box<dyn Adapter>> {
         Err(Error::internal(format!("adapters of the kind `{}` have no files", Self::KIND)))

@@ -50,7 +50,8 @@ impl Head {
         Ok(linear(pooled_output, &self.weight, &self.bias)?)
     }
 
-    /// Negative log-likelihood (natural logarithm) of label `targets[i]` at row `i` of `pooled_output`: `[samples]`.
+    /// Negative log-likelihood (natural logarithm) of label `targets[i]` at row `i` of `pooled_output`
+    /// (`[samples, hidden]`): `[samples]`.
     ///
     /// # Errors
     /// If there isn't one target per row, a target is no label, or the device fails.

@@ -281,8 +281,8 @@ pub fn forward(qkv: &Tensor, prefix: &Tensor, heads: Heads, mask: &Arc<Attention
     qkv.apply_op2_no_bwd(prefix, &Forward { heads, mask: mask.clone() })
 }
 
-/// Gradients of `qkv` and `prefix`, in their shapes; `grad` has that of [`forward`]'s result, `[asking tokens, queries *
-/// dim]`.
+/// Gradients of `qkv` and `prefix`, in their shapes; `grad` has that of [`forward`]'s result,
+/// `[asking tokens, queries * dim]`.
 ///
 /// # Errors
 /// As [`forward`].

@@ -92,7 +92,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `len` numbers that somebody else left behind.
+/// Numbers, `[len]`, that somebody else left behind.
 pub fn take(len: usize) -> Vec<f32> {
     POOL.take(len)
 }

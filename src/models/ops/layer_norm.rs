@@ -144,7 +144,7 @@ impl CustomOp3 for Backward {
     }
 }
 
-/// `x` `[rows, width]`, `weight` and `bias` `[width]`.
+/// `x` and the result are `[rows, width]`, `weight` and `bias` `[width]`.
 ///
 /// # Errors
 /// If an operand isn't contiguous f32, or the device fails.
@@ -152,7 +152,7 @@ pub fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<T
     x.apply_op3_no_bwd(weight, bias, &Forward { eps: eps as f32 })
 }
 
-/// Gradient of `x` from that of the result. Both are `[rows, width]`.
+/// Gradient of `x` from that of the result. All three are `[rows, width]`, `weight` is `[width]`.
 ///
 /// # Errors
 /// If an operand isn't contiguous f32, or the device fails.

@@ -130,7 +130,7 @@ pub fn forward(x: &Tensor, weight: &Tensor, eps: f64, dtype: DType) -> Result<Te
     x.apply_op2_no_bwd(weight, &Forward { eps: eps as f32, dtype })
 }
 
-/// Gradient of `x` from that of the result. Both are `[rows, width]`.
+/// Gradient of `x` from that of the result. All three are `[rows, width]`, `weight` is `[width]`.
 ///
 /// # Errors
 /// If an operand isn't contiguous f32, or the device fails.

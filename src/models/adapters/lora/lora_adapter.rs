@@ -47,7 +47,7 @@ impl Lengths {
         Ok(Self { trained: Var::from_tensor(&squares.sqrt()?)?, squares })
     }
 
-    /// As they were saved, `[outputs]`.
+    /// Those of the layer at `path` as they were saved, `[outputs]`.
     ///
     /// # Errors
     /// If the backbone has no layer at `path`, or the device fails.

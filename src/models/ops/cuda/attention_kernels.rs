@@ -328,7 +328,7 @@ pub fn forward(
     Ok((storage(out, work.device), (work.asking(), heads.queries * heads.dim).into()))
 }
 
-/// As the CPU's: gradients of `qkv` and, behind it, of the prefix, as one `[numbers]`.
+/// As the CPU's: gradients of `qkv` and, behind it, of the prefix, `[qkv's numbers + prefix's numbers]`.
 ///
 /// # Errors
 /// As [`forward`].

@@ -84,9 +84,8 @@ impl Matrix {
     }
 }
 
-/// `c = scale * a b`, or `c += ...`, where the rows of `c` (f32) are `c_pitch` numbers apart. Beside a `b` in bf16, an `a`
-/// in f32 is rounded to
-/// bf16.
+/// `c = scale * a b`, or `c += ...`, `[m, k] x [k, n]`, where the rows of `c` (f32) are `c_pitch` numbers apart. Beside a
+/// `b` in bf16, an `a` in f32 is rounded to bf16.
 ///
 /// # Errors
 /// If `a` has another number of columns than `b` rows, a matrix is neither f32 nor bf16 or has gaps in both directions,

@@ -77,8 +77,8 @@ impl Work {
     }
 }
 
-/// One number per target, then the log-sum-exp of each row: `[targets + rows]`. `h` is `[rows, hidden]`, `head` `[vocab,
-/// hidden]`.
+/// One number per target, then the log-sum-exp of each row: `[targets + rows]`. `h` is `[rows, hidden]`, `head`
+/// `[vocab, hidden]`.
 ///
 /// # Errors
 /// If `h` isn't a contiguous f32 matrix, `head` is no matrix or doesn't fit, or the device fails.
