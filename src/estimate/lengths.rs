@@ -44,6 +44,8 @@ impl Lengths {
         Self { shared: 0, own: vec![(max_tokens, ANSWER); MANY], answers: ANSWER, longest_answer: ANSWER }
     }
 
+    /// # Errors
+    /// If the split has no examples.
     pub fn of(tokens: &TokenSet, split: &str) -> Result<Self> {
         let samples = tokens.split(split)?;
         let prompts: Vec<&[u32]> = samples.iter().map(|s| s.prompt.as_slice()).collect();
@@ -56,6 +58,9 @@ impl Lengths {
     }
 
     /// Of a `tokens` artifact. Reads it once in the life of the program: many actions ask.
+    ///
+    /// # Errors
+    /// If the artifact lacks a file or it can't be read, or the split has no examples.
     pub fn read(tokens: &Artifact, split: &str) -> Result<Arc<Self>> {
         static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
         let key = |split: &str| (tokens.digest, split.to_owned());

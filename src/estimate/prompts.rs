@@ -67,6 +67,9 @@ impl Prompts {
     }
 
     /// Lengths, and whether they are those of the data.
+    ///
+    /// # Errors
+    /// As [`Lengths::read`].
     pub fn lengths(&self, inputs: &Inputs, shape: &ModelShape) -> Result<(Arc<Lengths>, bool)> {
         match inputs.get("tokens").and_then(|list| list.first()) {
             Some(tokens) => Ok((Lengths::read(tokens, &self.split)?, true)),

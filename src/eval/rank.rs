@@ -44,12 +44,12 @@ pub fn rank<Q: Question>(
     Ok(scores)
 }
 
-/// Index of the best score; of equal ones the first.
+/// Index of the best of `[labels]` scores; of equal ones the first.
 pub fn best(scores: &[f64]) -> usize {
     scores.iter().enumerate().fold(0, |best, (i, s)| if *s > scores[best] { i } else { best })
 }
 
-/// Log-probabilities over the labels alone: `scores - log sum exp scores`.
+/// Log-probabilities over the labels alone, `[labels]`: `scores - log sum exp scores`.
 pub fn log_softmax(scores: &[f64]) -> Vec<f32> {
     let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum();

@@ -17,6 +17,9 @@ pub trait Backward: Send + Sync + 'static {
     /// they were so in forward, and outside the graph.
     ///
     /// Each gradient has the shape of its input, `grad` that of the output, `[...]`.
+    ///
+    /// # Errors
+    /// If the shapes don't fit, or the device fails.
     fn backward(&self, inputs: &[Input], output: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>>;
 }
 
@@ -31,6 +34,9 @@ pub struct Input {
 /// the graph. Where no input is tracked, there is nothing to do.
 ///
 /// Any shapes `[...]`; the result has that of `output`.
+///
+/// # Errors
+/// If there are more than three inputs, or the device fails.
 pub fn record(inputs: &[&Tensor], output: Tensor, backward: impl Backward) -> Result<Tensor> {
     if inputs.iter().all(|x| !x.track_op()) {
         return Ok(output);

@@ -89,10 +89,16 @@ pub trait Backbone: Send + Sync {
 
     /// Embeddings of tokens as the first layer reads them (an encoder's without its positions): `[tokens, hidden]`, in f32 and
     /// without gradient.
+    ///
+    /// # Errors
+    /// If an id lies outside the vocabulary, or the device fails.
     fn embed(&self, ids: &[u32]) -> Result<Tensor>;
 
     /// Squares of the lengths of a linear layer's rows, `[outputs]`, on the backbone's device; `path` is one of
     /// [`Backbone::modules`].
+    ///
+    /// # Errors
+    /// If there is no such layer, or the device fails.
     fn row_squares(&self, path: &str) -> Result<Tensor>;
 
     /// Whether a token's state depends on the tokens before it alone. If not, segments of a tree must have no parents: what

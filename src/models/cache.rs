@@ -36,8 +36,8 @@ impl KvCache {
         self.places + self.len == 0
     }
 
-    /// Stores the rows of new tokens for `layer` and returns those of all tokens, `[tokens, width]`. `rows` is `[new,
-    /// width]`.
+    /// Stores the rows of new tokens for `layer` and returns those of all tokens, `[tokens, width]`. `rows` is
+    /// `[new, width]`.
     ///
     /// # Errors
     /// If the device fails.

@@ -49,7 +49,7 @@ pub fn greedy(
     Ok(written)
 }
 
-/// The first of the largest, where all are numbers.
+/// The first of the largest of `[vocab]` logits, where all are numbers.
 pub fn most_likely(logits: &[f32]) -> u32 {
     let mut best = 0;
     for (i, value) in logits.iter().enumerate() {

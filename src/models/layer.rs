@@ -19,11 +19,17 @@ pub trait Block: Send + Sync + 'static {
     ///
     /// `x` and the result are `[tokens, hidden]` (of an encoder's last layer the result may have fewer rows), `prefix`
     /// `[2, virtual_tokens, kv_heads * head_dim]`.
+    ///
+    /// # Errors
+    /// If the shapes don't fit, or the device fails.
     fn forward(&self, x: &Tensor, prefix: &Tensor, changes: &[Changes; 4]) -> Result<(Tensor, SavedTensors)>;
 
     /// Gradients from that of the result; those that aren't wanted may be missing.
     ///
     /// `grad` has the result's shape, and each gradient that of its input, `x` `[tokens, hidden]`.
+    ///
+    /// # Errors
+    /// If the shapes don't fit, or the device fails.
     fn backward(
         &self,
         inputs: (&Tensor, &Tensor, &[Changes; 4]),
@@ -33,20 +39,23 @@ pub trait Block: Send + Sync + 'static {
     ) -> Result<Gradients>;
 }
 
-/// What backward needs of a layer's inside. Nobody else holds these.
+/// What backward needs of a layer's inside. Nobody else holds these. `rows` are those of the layer's result.
 pub struct SavedTensors {
     /// Queries, keys and values, `[tokens, queries | keys | values]`, as attention reads them.
     pub qkv: Tensor,
-    /// What attention saw, where something but the frozen weights reads it.
+    /// What attention saw, `[rows, heads * head_dim]`, where something but the frozen weights reads it.
     pub attn_output: Option<Tensor>,
-    /// The state between attention and perceptron.
+    /// The state between attention and perceptron, `[rows, hidden]`.
     pub residual: Tensor,
-    /// What the activation function reads.
+    /// What the activation function reads, `[rows, width of the perceptron]`.
     pub pre_activation: Tensor,
 }
 
-/// What attention saw, where `changes` of the layer that reads it will ask for it in backward. Nothing else does. `[tokens,
-/// heads * head_dim]`.
+/// What attention saw, where `changes` of the layer that reads it will ask for it in backward. Nothing else does.
+/// `[tokens, heads * head_dim]`.
+///
+/// # Errors
+/// If the device fails.
 pub fn keep(attn_output: Tensor, changes: &Changes) -> Result<Option<Tensor>> {
     if changes.any() {
         return Ok(Some(attn_output));
@@ -62,6 +71,8 @@ pub struct Wanted {
     pub changes: bool,
 }
 
+/// Gradients of what [`Block::forward`] read: `x` `[tokens, hidden]`, `prefix` `[2, virtual_tokens, kv_heads * head_dim]`,
+/// and `changes`, each the `[numbers]` of [`Changes::flat`].
 pub struct Gradients {
     pub x: Option<Tensor>,
     pub prefix: Option<Tensor>,
@@ -69,10 +80,12 @@ pub struct Gradients {
 }
 
 /// `block` of `x`, differentiably. With `gradient_checkpointing` (Chen et al. 2016), backward computes the layer's inside
-/// again from
-/// its inputs; the gradients are the same bits.
+/// again from its inputs; the gradients are the same bits.
 ///
 /// `x` and the result are `[tokens, hidden]`, `prefix` is `[2, virtual_tokens, kv_heads * head_dim]`.
+///
+/// # Errors
+/// Those of `block`.
 pub fn apply<B: Block>(
     block: B,
     x: &Tensor,

@@ -56,7 +56,7 @@ pub struct Projection {
 #[derive(Debug, Clone)]
 pub struct Changes {
     /// All matrices, flattened, one after the other: the tensor that receives the gradient. One unused number where
-    /// nothing is changed.
+    /// nothing is changed. `[numbers]`.
     pub flat: Tensor,
     parts: Vec<Option<Part>>,
 }
@@ -74,11 +74,17 @@ struct Part {
 
 impl Changes {
     /// The flat tensors of several projections as one. `[numbers]`.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub fn join<const N: usize>(changes: &[Self; N]) -> Result<Tensor> {
         Tensor::cat(&changes.each_ref().map(|c| &c.flat), 0)
     }
 
-    /// Gradients of [`Changes::join`]'s result from those of its parts, where a missing one is zero.
+    /// Gradients of [`Changes::join`]'s result, `[numbers]`, from those of its parts, where a missing one is zero.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub fn join_gradients<const N: usize>(changes: &[Self; N], gradients: [Option<Tensor>; N]) -> Result<Tensor> {
         let parts = changes.iter().zip(gradients).map(|(c, g)| g.map_or_else(|| c.flat.zeros_like(), Ok));
         Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)
@@ -100,6 +106,9 @@ type Slice<'a> = (&'a Linear, Option<Part>, usize, usize);
 
 impl Projection {
     /// Layers with the same number of inputs, side by side in this order.
+    ///
+    /// # Errors
+    /// If a weight isn't a matrix, or the device fails.
     pub fn new(linears: Vec<Linear>) -> Result<Self> {
         let inputs = linears.first().map_or(Ok(0), |l| l.weight.dim(1))?;
         let mut outputs = 0;
@@ -119,6 +128,9 @@ impl Projection {
     }
 
     /// The layers as adapters name them.
+    ///
+    /// # Errors
+    /// If a weight isn't a matrix.
     pub fn modules(&self) -> Result<Vec<Module>> {
         self.linears
             .iter()
@@ -127,6 +139,9 @@ impl Projection {
     }
 
     /// What `adapter` changes in these layers.
+    ///
+    /// # Errors
+    /// If the lengths of a layer don't fit its change, or the device fails.
     pub fn changes(&self, adapter: &dyn Adapter, mode: Mode) -> Result<Changes> {
         let mut flat = Vec::new();
         let mut offset = 0;
@@ -192,6 +207,9 @@ impl Projection {
     }
 
     /// `[rows, inputs]` to `[rows, outputs]`, added to `onto` (which nobody else holds) where given. Outside the graph.
+    ///
+    /// # Errors
+    /// If the shapes don't fit, or the device fails.
     pub fn forward(&self, x: &Tensor, changes: &Changes, onto: Option<Tensor>) -> Result<Tensor> {
         let flat = changes.flat.detach();
         let rows = x.dim(0)?;
@@ -234,8 +252,11 @@ impl Projection {
         Ok(out)
     }
 
-    /// From the gradient of the result: that of what [`Projection::forward`] read, and where `read` is that, the gradient of
-    /// `changes.flat`.
+    /// From the gradient of the result, `[rows, outputs]`: that of what [`Projection::forward`] read, `[rows, inputs]`,
+    /// and where `read` is that, the gradient of `changes.flat`, `[numbers]`.
+    ///
+    /// # Errors
+    /// If the shapes don't fit, or the device fails.
     pub fn backward(
         &self,
         read: Option<&Tensor>,
@@ -279,7 +300,11 @@ impl Projection {
         Ok((dx, d_flat))
     }
 
-    /// The second of [`Projection::backward`]'s gradients alone.
+    /// The second of [`Projection::backward`]'s gradients alone, `[numbers]`; `x` is `[rows, inputs]`, `grad`
+    /// `[rows, outputs]`.
+    ///
+    /// # Errors
+    /// If the shapes don't fit, or the device fails.
     pub fn change_gradient(&self, x: &Tensor, changes: &Changes, grad: &Tensor) -> Result<Tensor> {
         let flat = changes.flat.detach();
         let d_flat = flat.zeros_like()?;
@@ -368,6 +393,9 @@ impl ChangeGradients {
 }
 
 /// Squares of the lengths of the rows of the layer at `path`, `[outputs]`.
+///
+/// # Errors
+/// If there is no such layer, or the device fails.
 pub fn row_squares<'a>(
     projections: impl Iterator<Item = &'a Arc<Projection>>,
     path: &str,

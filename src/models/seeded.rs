@@ -21,13 +21,13 @@ fn unit(rng: &mut impl Rng) -> f32 {
     ((rng.next_u32() >> 8) + 1) as f32 / (1u32 << 24) as f32
 }
 
-/// `len` numbers, uniform between `-bound` and `bound`.
+/// Numbers, `[len]`, uniform between `-bound` and `bound`.
 pub fn uniform(seed: u64, name: &str, len: usize, bound: f32) -> Vec<f32> {
     let mut rng = stream(seed, name);
     (0..len).map(|_| (2.0 * unit(&mut rng) - 1.0) * bound).collect()
 }
 
-/// `len` normally distributed numbers (Box & Muller 1958).
+/// Normally distributed numbers, `[len]` (Box & Muller 1958).
 pub fn normal(seed: u64, name: &str, len: usize, std: f32) -> Vec<f32> {
     let mut rng = stream(seed, name);
     let mut out = Vec::with_capacity(len + 1);

@@ -12,6 +12,9 @@ use crate::base::{
 const PROSE: [&str; 5] = ["intro", "notes", "description", "scheme_note", "note"];
 
 /// A copy of `value` in which the control characters of all texts are escaped; line ends and tabs, too, but for prose.
+///
+/// # Errors
+/// If JSON doesn't give `value` back.
 pub(super) fn on_lines<T: Serialize + DeserializeOwned>(value: &T) -> Result<T> {
     let mut json = serde_json::to_value(value)?;
     each_text(&mut json, false);

@@ -54,7 +54,7 @@ const FIRST: &str = "exp_avg";
 const SECOND: &str = "exp_avg_sq";
 
 impl AdamW {
-    /// For `parameters` with their names, moments zero.
+    /// For `parameters`, of any shapes `[...]`, with their names, moments zero.
     ///
     /// # Errors
     /// If the device fails.

@@ -35,7 +35,7 @@ impl TrainerState {
         self.best_point().map(|best| self.dev.len() - 1 - best)
     }
 
-    /// The state, with `parameters` and the optimiser's moments, as it goes into a checkpoint.
+    /// The state, with `parameters`, of any shapes `[...]`, and the optimiser's moments, as it goes into a checkpoint.
     ///
     /// # Errors
     /// If the device fails.
@@ -53,7 +53,7 @@ impl TrainerState {
         })
     }
 
-    /// Goes on where `state` was taken; sets `parameters` and `optimiser`, too.
+    /// Goes on where `state` was taken; sets `parameters`, of the same shapes `[...]`, and `optimiser`, too.
     ///
     /// # Errors
     /// If it is the state of another training.

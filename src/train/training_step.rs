@@ -29,8 +29,8 @@ pub struct StepResult {
 }
 
 impl Training<'_> {
-    /// Gradient of the mean over all labelled tokens of the batch: rows are weighted by their tokens, so that their number
-    /// changes rounding and nothing else.
+    /// Gradient of the mean over all labelled tokens of the batch, in the shapes `[...]` of `parameters`: rows are
+    /// weighted by their tokens, so that their number changes rounding and nothing else.
     ///
     /// # Errors
     /// Those of the backbone.

@@ -54,6 +54,9 @@ pub struct Subject {
 
 impl Subject {
     /// As `--model` says, and its workload.
+    ///
+    /// # Errors
+    /// If the workload has no tasks or can't be read, the model isn't understood, or the device can't be had.
     pub fn of(args: &BenchModelArgs) -> Result<(Self, Workload)> {
         let workload = Workload::read(&args.workload)?;
         if workload.tasks.is_empty() {
@@ -67,6 +70,8 @@ impl Subject {
         Ok((Self { spec, backbone }, workload))
     }
 
+    /// # Errors
+    /// If the configuration isn't understood, or the device can't be had.
     pub fn drawn(spec: BackboneSpec, device: Device) -> Result<Self> {
         let backbone = models::load_random(&spec, &device::open(device)?)?;
         Ok(Self { spec, backbone })
@@ -76,6 +81,8 @@ impl Subject {
         self.backbone.device()
     }
 
+    /// # Errors
+    /// If the family isn't known, or the adapter doesn't fit the backbone.
     pub fn adapter(&self, method: Method, task: &Task) -> Result<Box<dyn Adapter>> {
         let spec = method.spec()?.completed(models::usual_targets(&self.spec.family)?);
         let adapter = spec.create(self.backbone.as_ref(), SEED, None)?;
@@ -93,6 +100,9 @@ impl Subject {
     }
 
     /// Trains and returns the losses, one for each step.
+    ///
+    /// # Errors
+    /// Those of the training.
     pub fn train(
         &self,
         task: &Task,
@@ -133,6 +143,9 @@ impl Subject {
     }
 
     /// What was computed where, and the memory that it took so far.
+    ///
+    /// # Errors
+    /// If the device doesn't tell its name.
     pub fn line(&self, args: &BenchModelArgs, what: &str, figures: Value) -> Result<Value> {
         let mut line = json!({
             "program": "emopipe", "what": what, "model": args.model, "method": args.method,

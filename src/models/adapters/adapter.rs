@@ -41,7 +41,7 @@ pub struct SavedAdapter {
 
 /// Trainable parameters, and how they change the backbone.
 pub trait Adapter: Send + Sync {
-    /// Trainable parameters with their names, always in the same order. Empty: nothing to train.
+    /// Trainable parameters, of any shapes `[...]`, with their names, always in the same order. Empty: nothing to train.
     fn parameters(&self) -> Vec<(String, Var)>;
 
     /// The change to the linear layer at `path`.
@@ -51,11 +51,17 @@ pub trait Adapter: Send + Sync {
 
     /// What every token of a layer attends to, for each layer: keys, which live in the space of the cached ones, that is after
     /// rotation, and values, `[2, virtual_tokens, kv_heads * head_dim]`. Computed once per forward pass.
+    ///
+    /// # Errors
+    /// If the device fails.
     fn prefix(&self) -> Result<Option<Vec<Tensor>>> {
         Ok(None)
     }
 
     /// Embeddings that a decoder reads before the first token, `[virtual_tokens, hidden]`; they take up positions.
+    ///
+    /// # Errors
+    /// If the device fails.
     fn soft_prompt(&self) -> Result<Option<Tensor>> {
         Ok(None)
     }
@@ -84,5 +90,8 @@ pub trait Adapter: Send + Sync {
     }
 
     /// The adapter in PEFT's file format. `base_model` names the backbone for the reader.
+    ///
+    /// # Errors
+    /// If there is nothing to save, a number isn't finite, or the device fails.
     fn save(&self, base_model: &str) -> Result<SavedAdapter>;
 }

@@ -33,6 +33,9 @@ pub trait AdapterMethod:
     const FACTS: &'static [&'static str] = &[];
 
     /// What the options say that can't be.
+    ///
+    /// # Errors
+    /// The first option that is out of its range, or doesn't go with another.
     fn check(&self) -> Result<(), Wrong> {
         Ok(())
     }
@@ -52,9 +55,16 @@ pub trait AdapterMethod:
     }
 
     /// A fresh adapter. `init_ids` are the tokens of [`AdapterMethod::init_text`].
+    ///
+    /// # Errors
+    /// If the backbone has no layer that an option names, the text to start from has no tokens, or the device fails.
     fn create(&self, backbone: &dyn Backbone, seed: u64, init_ids: Option<&[u32]>) -> Result<Box<dyn Adapter>>;
 
     /// From PEFT's files of the type [`AdapterMethod::PEFT_TYPE`]. Takes what it understands; what is left is refused.
+    ///
+    /// # Errors
+    /// If the files lack something, say something that isn't understood, or are for another backbone. Always, where the
+    /// kind has no files.
     fn read(_: &mut Keys, _: &mut Tensors, _: &dyn Backbone) -> Result<Box<dyn Adapter>> {
         Err(Error::internal(format!("adapters of the kind `{}` have no files", Self::KIND)))
     }
@@ -110,10 +120,14 @@ impl Wrong {
 /// The options of any method.
 pub trait AdapterOptions: Debug + Send + Sync {
     fn kind(&self) -> &'static str;
+    /// # Errors
+    /// As [`AdapterMethod::check`].
     fn check(&self) -> Result<(), Wrong>;
     fn completed(&self, usual_targets: &[&str]) -> Arc<dyn AdapterOptions>;
     fn is_trained(&self) -> bool;
     fn init_text(&self) -> Option<&str>;
+    /// # Errors
+    /// As [`AdapterMethod::create`], and if the options say something that can't be.
     fn create(&self, backbone: &dyn Backbone, seed: u64, init_ids: Option<&[u32]>) -> Result<Box<dyn Adapter>>;
     fn trainable(&self, backbone: BackboneShape) -> u64;
     fn applied(&self, backbone: BackboneShape) -> u64;
@@ -125,6 +139,9 @@ pub trait AdapterOptions: Debug + Send + Sync {
     /// With another value of that option.
     fn with_size(&self, size: usize) -> Arc<dyn AdapterOptions>;
     /// The options as a table.
+    ///
+    /// # Errors
+    /// None that a table of plain values can cause.
     fn to_json(&self) -> serde_json::Result<Value>;
 }
 

@@ -31,6 +31,9 @@ impl Head {
 
     /// With saved parameters: `[labels, hidden]` and `[labels]`. `name` is the layer's path in saved weights
     /// ([`crate::models::Backbone::head_name`]).
+    ///
+    /// # Errors
+    /// If the device fails.
     pub fn from_tensors(name: &'static str, weight: &Tensor, bias: &Tensor) -> Result<Self> {
         Ok(Self { name, weight: Var::from_tensor(weight)?, bias: Var::from_tensor(bias)? })
     }
@@ -40,11 +43,18 @@ impl Head {
     }
 
     /// Logits of a backbone's pooled output (`[samples, hidden]`): `[samples, labels]`.
+    ///
+    /// # Errors
+    /// If `pooled_output` has another width than the layer reads, or the device fails.
     pub fn logits(&self, pooled_output: &Tensor) -> Result<Tensor> {
         Ok(linear(pooled_output, &self.weight, &self.bias)?)
     }
 
-    /// Negative log-likelihood (natural logarithm) of label `targets[i]` at row `i` of `pooled_output`: `[samples]`.
+    /// Negative log-likelihood (natural logarithm) of label `targets[i]` at row `i` of `pooled_output`
+    /// (`[samples, hidden]`): `[samples]`.
+    ///
+    /// # Errors
+    /// If there isn't one target per row, a target is no label, or the device fails.
     pub fn nll(&self, pooled_output: &Tensor, targets: &[u32]) -> Result<Tensor> {
         let samples = pooled_output.dim(0)?;
         if samples != targets.len() || targets.iter().any(|t| *t as usize >= self.labels()) {
@@ -59,6 +69,7 @@ impl Head {
         self.name
     }
 
+    /// Weight, `[labels, hidden]`, and bias, `[labels]`, with their names.
     pub(super) fn named(&self) -> [(&'static str, &Var); 2] {
         [("weight", &self.weight), ("bias", &self.bias)]
     }

@@ -10,6 +10,9 @@ use crate::{
 
 impl Head {
     /// Both uniform in `±1/sqrt(hidden)`, as PyTorch's linear layer starts.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub fn new(labels: usize, backbone: &dyn Backbone, seed: u64) -> Result<Self> {
         let (name, hidden, device) = (backbone.head_name(), backbone.dims().hidden, backbone.device());
         let bound = 1.0 / (hidden as f32).sqrt();
@@ -23,6 +26,9 @@ impl Head {
     }
 
     /// The head among an adapter's tensors, if there is one.
+    ///
+    /// # Errors
+    /// If it has a tensor of another shape, or something else than finite numbers, or lacks a bias where one is due.
     pub(super) fn read(tensors: &mut Tensors, backbone: &dyn Backbone) -> Result<Option<Self>> {
         let name = backbone.head_name();
         let found = PLACES.iter().find_map(|place| {

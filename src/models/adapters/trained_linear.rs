@@ -7,7 +7,7 @@ use crate::models::{
     ops::gemm,
 };
 
-/// A trained `x W^T + b`; `[rows, inputs]` to `[rows, outputs]`.
+/// A trained `x W^T + b`; `[rows, inputs]` to `[rows, outputs]`, with a weight `[outputs, inputs]` and a bias `[outputs]`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Candle<Tensor> {
     let out = bias.detach().broadcast_as((x.dim(0)?, weight.dim(0)?))?.force_contiguous()?;
     gemm::add(&out, &x.detach(), &weight.detach().t()?, 1.0)?;

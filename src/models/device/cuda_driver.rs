@@ -273,6 +273,9 @@ pub fn seconds_between(from: &CudaEvent, to: &CudaEvent) -> Result<f64> {
 }
 
 /// As [`super::profile`].
+///
+/// # Errors
+/// If the driver fails.
 pub fn profile<T>(work: impl FnOnce() -> T) -> Result<T> {
     // SAFETY: they take no arguments.
     unsafe { cuProfilerStart() }.result().map_err(failed)?;

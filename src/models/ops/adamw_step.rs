@@ -80,7 +80,11 @@ impl InplaceOp2 for Update {
     }
 }
 
-/// Changes `x` and its `moments` (`[2, x's numbers]`: the running mean of the gradient, then of its square).
+/// Changes `x` and its `moments` (`[2, x's numbers]`: the running mean of the gradient, then of its square). `x` and
+/// `gradient` may have any shape `[...]`, but as many numbers.
+///
+/// # Errors
+/// If their numbers don't go together, one isn't contiguous f32, or the device fails.
 pub fn step(x: &Tensor, moments: &Tensor, gradient: &Tensor, step: Step) -> Result<()> {
     if moments.elem_count() != 2 * x.elem_count() || gradient.elem_count() != x.elem_count() {
         candle_core::bail!("adamw: {:?} has a gradient {:?}", x.shape(), gradient.shape())
@@ -90,6 +94,9 @@ pub fn step(x: &Tensor, moments: &Tensor, gradient: &Tensor, step: Step) -> Resu
 }
 
 /// The sum of the squares of all numbers, in double precision. All tensors are on one device. Any shapes `[...]`.
+///
+/// # Errors
+/// If a tensor isn't f32, or the device fails.
 pub fn sum_squares(tensors: &[Tensor]) -> Result<f64> {
     #[cfg(feature = "cuda")]
     if let Some(candle_core::Device::Cuda(device)) = tensors.first().map(Tensor::device) {

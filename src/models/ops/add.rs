@@ -35,6 +35,9 @@ impl InplaceOp2 for Add {
 }
 
 /// `x += y`, both contiguous and of one shape. `[...]`.
+///
+/// # Errors
+/// If an operand isn't contiguous f32, or the device fails.
 pub fn add_in_place(x: &Tensor, y: &Tensor) -> Result<()> {
     x.inplace_op2(y, &Add)
 }

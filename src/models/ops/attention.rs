@@ -181,7 +181,7 @@ struct BackwardScratch {
 }
 
 math::vectorised! {
-    /// `dS = P (dP - sum(P dP))`; `ds` holds `dP`.
+    /// `dS = P (dP - sum(P dP))` of one row, `[keys]`; `ds` holds `dP`.
     pub fn softmax_backward(ds: &mut [f32], p: &[f32]) {
         let along = math::sum2(ds, p, |a, b| a * b);
         for (ds, p) in ds.iter_mut().zip(p) {
@@ -273,12 +273,19 @@ impl CustomOp3 for Backward {
 ///
 /// `qkv` is `[tokens, queries | keys | values]` with rotation applied, `prefix` `[2, virtual_tokens, keys * dim]` (keys,
 /// then values; `virtual_tokens` may be 0).
+///
+/// # Errors
+/// If an operand has another shape than `heads` and `mask` ask for, or isn't contiguous f32; on CUDA devices also if a
+/// head has more than 128 numbers, or the device fails.
 pub fn forward(qkv: &Tensor, prefix: &Tensor, heads: Heads, mask: &Arc<AttentionMask>) -> Result<Tensor> {
     qkv.apply_op2_no_bwd(prefix, &Forward { heads, mask: mask.clone() })
 }
 
-/// Gradients of `qkv` and `prefix`, in their shapes; `grad` has that of [`forward`]'s result, `[asking tokens, queries *
-/// dim]`.
+/// Gradients of `qkv` and `prefix`, in their shapes; `grad` has that of [`forward`]'s result,
+/// `[asking tokens, queries * dim]`.
+///
+/// # Errors
+/// As [`forward`].
 pub fn backward(
     qkv: &Tensor,
     prefix: &Tensor,

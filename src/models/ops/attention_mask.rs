@@ -100,7 +100,11 @@ impl AttentionMask {
         Self::of(blocks.collect(), tree, 0)
     }
 
-    /// The length of the prefix, where the operands have the shapes that they should.
+    /// The length of the prefix, where the operands have the shapes that they should: `qkv`
+    /// `[tokens, queries | keys | values]`, `prefix` `[2, virtual_tokens, keys * dim]`.
+    ///
+    /// # Errors
+    /// If one has another, with both shapes.
     pub(super) fn check(&self, heads: Heads, qkv: &Layout, prefix: &Layout) -> Result<usize> {
         if qkv.dims() != [self.tokens, heads.row()] {
             candle_core::bail!("attention: {:?} isn't [{}, {}]", qkv.dims(), self.tokens, heads.row())

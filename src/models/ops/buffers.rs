@@ -92,7 +92,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `len` numbers that somebody else left behind.
+/// Numbers, `[len]`, that somebody else left behind.
 pub fn take(len: usize) -> Vec<f32> {
     POOL.take(len)
 }
@@ -104,7 +104,10 @@ pub fn zeros(len: usize) -> Vec<f32> {
     buffer
 }
 
-/// A tensor of [`take`]'s numbers, to be overwritten.
+/// A tensor `[shape...]` of [`take`]'s numbers, to be overwritten.
+///
+/// # Errors
+/// If the device has no memory for it.
 pub fn tensor(shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
     let shape = shape.into();
     match device {
@@ -116,6 +119,9 @@ pub fn tensor(shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
 }
 
 /// A copy of `x` that nobody else holds. It has the shape of `x`, `[...]`.
+///
+/// # Errors
+/// If the device has no memory for it.
 pub fn copy(x: &Tensor) -> Result<Tensor> {
     if !x.device().is_cpu() {
         return x.force_contiguous();
@@ -126,6 +132,9 @@ pub fn copy(x: &Tensor) -> Result<Tensor> {
 }
 
 /// Takes the numbers out of a tensor, of any shape `[...]`, whose storage nobody else reads any more.
+///
+/// # Errors
+/// If the device fails.
 pub fn give_back(tensor: Tensor) -> Result<()> {
     let taken = Take(Mutex::new(None));
     tensor.inplace_op1(&taken)?;

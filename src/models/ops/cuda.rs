@@ -34,6 +34,9 @@ pub struct Module {
 }
 
 /// Makes the device the calling thread's: modules, functions and products are for whatever device the thread has.
+///
+/// # Errors
+/// If the driver fails.
 pub fn bind(device: &CudaDevice) -> Result<()> {
     device.cuda_stream().context().bind_to_thread().w()
 }
@@ -52,6 +55,8 @@ pub const NORMS: Module = module!("norms");
 pub const RANDOM: Module = module!("random");
 
 impl Module {
+    /// # Errors
+    /// If the driver can't load the kernel.
     pub fn function(&self, device: &CudaDevice, name: &str) -> Result<CudaFunction> {
         bind(device)?;
         Ok(device.get_or_load_custom_func(name, self.name, self.ptx)?.into_cuda_function())
@@ -84,10 +89,12 @@ pub struct Pointer(sys::CUdeviceptr);
 unsafe impl DeviceRepr for Pointer {}
 
 impl Pointer {
+    /// The start of `[numbers]`.
     pub fn of<T>(slice: &CudaSlice<T>) -> Self {
         Self(slice.device_ptr(slice.stream()).0)
     }
 
+    /// As [`Pointer::of`], `[numbers]` to be overwritten.
     pub fn of_mut<T>(slice: &mut CudaSlice<T>) -> Self {
         let stream = slice.stream().clone();
         Self(slice.device_ptr_mut(&stream).0)
@@ -104,6 +111,9 @@ impl Pointer {
 }
 
 /// The start of a storage's numbers, whatever their format.
+///
+/// # Errors
+/// If they are neither f32 nor bf16 nor f16.
 pub fn start(storage: &CudaStorage) -> Result<Pointer> {
     Ok(match storage.dtype() {
         DType::F32 => Pointer::of(f32::as_cuda_slice(storage)?),
@@ -120,7 +130,10 @@ fn contiguous(op: &'static str, layout: &Layout) -> Result<usize> {
     }
 }
 
-/// The storage of a new tensor, in f32 or bf16, and where it begins.
+/// The storage of a new tensor of `[len]` numbers, in f32 or bf16, and where it begins.
+///
+/// # Errors
+/// If `dtype` is another, or the device has no memory for it.
 pub fn result(device: &CudaDevice, dtype: DType, len: usize) -> Result<(CudaStorage, Pointer)> {
     Ok(match dtype {
         DType::F32 => {
@@ -137,31 +150,49 @@ pub fn result(device: &CudaDevice, dtype: DType, len: usize) -> Result<(CudaStor
     })
 }
 
-/// The numbers of a contiguous f32 operand.
+/// The numbers of a contiguous f32 operand, of any shape `[...]`.
+///
+/// # Errors
+/// If it isn't contiguous f32.
 pub fn values(op: &'static str, storage: &CudaStorage, layout: &Layout) -> Result<Pointer> {
     Ok(Pointer::of(storage.as_cuda_slice::<f32>()?).offset::<f32>(contiguous(op, layout)?))
 }
 
+/// As [`values`], to be overwritten.
+///
+/// # Errors
+/// If it isn't contiguous f32.
 pub fn values_mut(op: &'static str, storage: &mut CudaStorage, layout: &Layout) -> Result<Pointer> {
     let from = contiguous(op, layout)?;
     Ok(Pointer::of_mut(storage.as_cuda_slice_mut::<f32>()?).offset::<f32>(from))
 }
 
-/// Memory for `len` numbers, to be overwritten. Never empty: drivers refuse to hand out nothing.
+/// Memory for `[len]` numbers, to be overwritten. Never empty: drivers refuse to hand out nothing.
+///
+/// # Errors
+/// If the device has no memory for them.
 pub fn alloc<T: DeviceRepr>(device: &CudaDevice, len: usize) -> Result<CudaSlice<T>> {
     // SAFETY: whoever asks writes all of it before it is read.
     unsafe { device.alloc(len.max(1)) }
 }
 
+/// As [`alloc`], `[len]` zeros.
+///
+/// # Errors
+/// If the device has no memory for them.
 pub fn zeros(device: &CudaDevice, len: usize) -> Result<CudaSlice<f32>> {
     device.alloc_zeros(len.max(1))
 }
 
-/// Numbers of the host.
+/// Numbers of the host, `[numbers]`; where there are none, a single one that nothing reads.
+///
+/// # Errors
+/// If the device has no memory for them.
 pub fn upload<T: DeviceRepr + Default + Clone + 'static>(device: &CudaDevice, numbers: &[T]) -> Result<CudaSlice<T>> {
     if numbers.is_empty() { device.clone_htod(&vec![T::default()]) } else { device.clone_htod(numbers) }
 }
 
+/// The storage of a tensor with the numbers of `slice`, `[numbers]`.
 pub fn storage<T: CudaDType>(slice: CudaSlice<T>, device: &CudaDevice) -> CudaStorage {
     CudaStorage::wrap_cuda_slice(slice, device.clone())
 }
@@ -185,6 +216,9 @@ pub fn by_row(rows: usize) -> LaunchConfig {
 }
 
 /// Lets a kernel use more shared memory than the usual 48 KiB, where the device has it.
+///
+/// # Errors
+/// If the device hasn't so much.
 pub fn allow_shared_memory(function: &CudaFunction, bytes: u32) -> Result<()> {
     let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
     function.set_attribute(attribute, bytes as i32).w()

@@ -68,7 +68,7 @@ const SHARED: usize = 4;
 const HASHES: usize = 16;
 
 math::vectorised! {
-    /// `key` is that of the first number.
+    /// `x` and `y` are `[numbers]`; `key` is that of the first.
     pub fn drop_out(x: &[f32], y: &mut [f32], key: u64, threshold: u32, scale: f32) {
         for (i, (y, x)) in y.chunks_mut(SHARED * HASHES).zip(x.chunks(SHARED * HASHES)).enumerate() {
             let mut hashes = [0u64; HASHES];
@@ -99,6 +99,9 @@ fn mix(counter: u64) -> u64 {
 
 /// `x` with a share `p` of its numbers set to zero and the others divided by `1 - p`. The same call on a gradient is its
 /// backward. Any shape `[...]`.
+///
+/// # Errors
+/// If an operand isn't contiguous f32, or the device fails.
 pub fn apply(x: &Tensor, dropout: Dropout) -> Result<Tensor> {
     x.apply_op1_no_bwd(&dropout)
 }

@@ -30,14 +30,14 @@ fn normal(x: f32) -> (f32, f32) {
 }
 
 math::vectorised! {
-    /// `gelu(x) = x Phi(x)` (Hendrycks & Gimpel 2016), of one row.
+    /// `gelu(x) = x Phi(x)` (Hendrycks & Gimpel 2016), of one row, `[width]`.
     pub fn forward_row(x: &[f32], y: &mut [f32]) {
         for (y, x) in y.iter_mut().zip(x) {
             *y = x * normal(*x).0;
         }
     }
 
-    /// `d/dx x Phi(x) = Phi(x) + x exp(-x^2 / 2) / sqrt(2 pi)`
+    /// `d/dx x Phi(x) = Phi(x) + x exp(-x^2 / 2) / sqrt(2 pi)`, times `g`; all are one row, `[width]`.
     pub fn backward_row(x: &[f32], g: &[f32], d: &mut [f32]) {
         const DENSITY: f32 = 0.398_942_3;
         for ((d, x), g) in d.iter_mut().zip(x).zip(g) {
@@ -96,11 +96,17 @@ impl CustomOp2 for Backward {
 }
 
 /// Elementwise; any shape. `[...]` to the same.
+///
+/// # Errors
+/// If an operand isn't contiguous f32, or the device fails.
 pub fn forward(x: &Tensor) -> Result<Tensor> {
     x.apply_op1_no_bwd(&Forward)
 }
 
 /// Gradient of `x` from that of the result. All of one shape, `[...]`.
+///
+/// # Errors
+/// If an operand isn't contiguous f32, or the device fails.
 pub fn backward(x: &Tensor, grad: &Tensor) -> Result<Tensor> {
     x.apply_op2_no_bwd(grad, &Backward)
 }

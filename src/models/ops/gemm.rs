@@ -40,7 +40,7 @@ pub fn multiply(
     unsafe { product.compute() }
 }
 
-/// As [`multiply`], shared out over the threads of the current pool.
+/// As [`multiply`], `[m, k] x [k, n]`, shared out over the threads of the current pool.
 #[expect(clippy::too_many_arguments, reason = "the operands of a matrix product")]
 pub fn multiply_parallel(
     shape @ (m, n, k): (usize, usize, usize),
@@ -158,16 +158,25 @@ impl InplaceOp3 for Gemm {
 /// `dst = scale * a b`, with any strides; `b` may be in half precision. `dst` must share its storage with neither side.
 ///
 /// `dst` is `[m, n]`, `a` `[m, k]` and `b` `[k, n]`.
+///
+/// # Errors
+/// If the shapes don't fit, `dst` or, on CPUs, `a` isn't f32, or the device fails.
 pub fn set(dst: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<()> {
     dst.inplace_op3(a, b, &Gemm { scale: scale as f32, accumulate: false })
 }
 
 /// `dst += scale * a b`, shapes as for [`set`]: `[m, k] x [k, n]`.
+///
+/// # Errors
+/// As [`set`].
 pub fn add(dst: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<()> {
     dst.inplace_op3(a, b, &Gemm { scale: scale as f32, accumulate: true })
 }
 
 /// `scale * a b`, `[m, k] x [k, n]` to `[m, n]`.
+///
+/// # Errors
+/// As [`set`].
 pub fn product(a: &Tensor, b: &Tensor, scale: f64) -> Result<Tensor> {
     let dst = buffers::tensor((a.dim(0)?, b.dim(1)?), a.device())?;
     set(&dst, a, b, scale)?;

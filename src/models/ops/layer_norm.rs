@@ -28,7 +28,7 @@ fn moments(x: &[f32], eps: f32) -> (f32, f32) {
 }
 
 math::vectorised! {
-    /// The norm of one row (Ba et al. 2016): `(x - mean) / sqrt(variance + eps) * weight + bias`.
+    /// The norm of one row, `[width]` (Ba et al. 2016): `(x - mean) / sqrt(variance + eps) * weight + bias`.
     pub fn forward_row(x: &[f32], w: &[f32], b: &[f32], eps: f32, y: &mut [f32]) {
         let (mean, r) = moments(x, eps);
         for (((y, x), w), b) in y.iter_mut().zip(x).zip(w).zip(b) {
@@ -36,7 +36,8 @@ math::vectorised! {
         }
     }
 
-    /// `dx = r (w g - mean(w g) - x' mean(w g x'))` with `x' = (x - mean(x)) r`; `y` holds `w g` meanwhile.
+    /// `dx = r (w g - mean(w g) - x' mean(w g x'))` of one row, `[width]`, with `x' = (x - mean(x)) r`; `y` holds `w g`
+    /// meanwhile.
     pub fn backward_row(x: &[f32], w: &[f32], g: &[f32], eps: f32, y: &mut [f32]) {
         let (mean, r) = moments(x, eps);
         for ((y, g), w) in y.iter_mut().zip(g).zip(w) {
@@ -143,12 +144,18 @@ impl CustomOp3 for Backward {
     }
 }
 
-/// `x` `[rows, width]`, `weight` and `bias` `[width]`.
+/// `x` and the result are `[rows, width]`, `weight` and `bias` `[width]`.
+///
+/// # Errors
+/// If an operand isn't contiguous f32, or the device fails.
 pub fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     x.apply_op3_no_bwd(weight, bias, &Forward { eps: eps as f32 })
 }
 
-/// Gradient of `x` from that of the result. Both are `[rows, width]`.
+/// Gradient of `x` from that of the result. All three are `[rows, width]`, `weight` is `[width]`.
+///
+/// # Errors
+/// If an operand isn't contiguous f32, or the device fails.
 pub fn backward(x: &Tensor, weight: &Tensor, grad: &Tensor, eps: f64) -> Result<Tensor> {
     x.apply_op3_no_bwd(weight, grad, &Backward { eps: eps as f32 })
 }

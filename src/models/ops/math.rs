@@ -86,7 +86,7 @@ fn fold(lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     lanes[0]
 }
 
-/// Sum of `f(a, b)` over two slices of one length.
+/// Sum of `f(a, b)` over two slices of one length, `[numbers]`.
 #[inline(always)]
 pub fn sum2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0f32; LANES];
@@ -103,7 +103,7 @@ pub fn sum2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     fold(lanes, |x, y| x + y)
 }
 
-/// The largest number, in an order that the compiler can vectorise.
+/// The largest of `[numbers]`, in an order that the compiler can vectorise.
 #[inline(always)]
 pub fn maximum(a: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
@@ -120,7 +120,7 @@ pub fn maximum(a: &[f32]) -> f32 {
 }
 
 vectorised! {
-    /// Replaces `row` by `exp(row - shift)` and returns the sum.
+    /// Replaces `row`, `[width]`, by `exp(row - shift)` and returns the sum.
     pub fn exp_and_sum(row: &mut [f32], shift: f32) -> f32 {
         let mut lanes = [0f32; LANES];
         let (whole, rest) = row.as_chunks_mut::<LANES>();
@@ -137,19 +137,19 @@ vectorised! {
         fold(lanes, |x, y| x + y)
     }
 
-    /// The largest number of a row.
+    /// The largest number of a row, `[width]`.
     pub fn max(row: &[f32]) -> f32 {
         maximum(row)
     }
 
-    /// `row *= factor`
+    /// `row *= factor`, `[width]`.
     pub fn scale(row: &mut [f32], factor: f32) {
         for x in row {
             *x *= factor;
         }
     }
 
-    /// `row += other`
+    /// `row += other`, both `[width]`.
     pub fn add(row: &mut [f32], other: &[f32]) {
         for (x, y) in row.iter_mut().zip(other) {
             *x += y;
@@ -157,7 +157,7 @@ vectorised! {
     }
 }
 
-/// Replaces a row by its softmax.
+/// Replaces a row, `[width]`, by its softmax.
 pub fn softmax(row: &mut [f32]) {
     let shift = max(row);
     let sum = exp_and_sum(row, shift);

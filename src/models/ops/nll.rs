@@ -158,13 +158,20 @@ impl CustomOp3 for Backward {
 /// `-log softmax(h head^T)[row, id]` of every target, `[targets]`, and the log-sum-exp of every row, `[rows]`.
 ///
 /// `h` `[rows, hidden]`, `head` `[vocab, hidden]`.
+///
+/// # Errors
+/// If `h` isn't a contiguous f32 matrix, `head` isn't a contiguous matrix of f32, bf16 or f16, or the device fails.
 pub fn forward(h: &Tensor, head: &Tensor, targets: &Targets) -> Result<(Tensor, Tensor)> {
     let both = h.apply_op2_no_bwd(head, &Forward { targets: targets.clone() })?;
     let count = targets.ids.len();
     Ok((both.narrow(0, 0, count)?, both.narrow(0, count, h.dim(0)?)?))
 }
 
-/// Gradient of `h`; `sums` are [`forward`]'s log-sum-exps.
+/// Gradient of `h`, `[rows, hidden]`, from that of the result, `[targets]`; `sums`, `[rows]`, are [`forward`]'s
+/// log-sum-exps.
+///
+/// # Errors
+/// As [`forward`].
 pub fn backward(h: &Tensor, head: &Tensor, targets: &Targets, sums: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let third = Tensor::cat(&[grad, sums], 0)?;
     h.apply_op3_no_bwd(head, &third, &Backward { targets: targets.clone() })

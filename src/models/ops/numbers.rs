@@ -13,6 +13,9 @@ pub enum Numbers<'a> {
 
 impl<'a> Numbers<'a> {
     /// The numbers of a storage in f32, bf16 or f16.
+    ///
+    /// # Errors
+    /// If they have another format.
     pub fn of(storage: &'a CpuStorage) -> Result<Self> {
         match storage {
             CpuStorage::F32(all) => Ok(Self::F32(all)),
@@ -43,7 +46,7 @@ impl<'a> Numbers<'a> {
         }
     }
 
-    /// Writes the numbers as f32 into `to`, which is as long.
+    /// Writes the numbers, `[numbers]`, as f32 into `to`, which is as long.
     pub fn convert(self, to: &mut [f32]) {
         match self {
             Self::F32(all) => to.copy_from_slice(all),

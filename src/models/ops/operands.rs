@@ -10,7 +10,10 @@ pub fn rows_per_task(width: usize) -> usize {
     (GRAIN / width.max(1)).max(1)
 }
 
-/// The numbers of a contiguous f32 operand.
+/// The numbers of a contiguous f32 operand, of any shape `[...]`.
+///
+/// # Errors
+/// If it isn't contiguous f32.
 pub fn values<'a>(op: &'static str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let all = storage.as_slice::<f32>()?;
     match layout.contiguous_offsets() {
@@ -20,11 +23,17 @@ pub fn values<'a>(op: &'static str, storage: &'a CpuStorage, layout: &Layout) ->
 }
 
 /// CPUs round nothing.
+///
+/// # Errors
+/// If `dtype` is another.
 pub fn f32_alone(op: &'static str, dtype: DType) -> Result<()> {
     if dtype == DType::F32 { Ok(()) } else { candle_core::bail!("{op} on CPUs is f32, not {}", dtype.as_str()) }
 }
 
 /// As [`values`], to be overwritten.
+///
+/// # Errors
+/// As [`values`].
 pub fn values_mut<'a>(op: &'static str, storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
     let Some((from, to)) = layout.contiguous_offsets() else {
         candle_core::bail!("{op} needs a contiguous destination, not strides {:?}", layout.stride())

@@ -21,7 +21,7 @@ struct Backward {
 }
 
 math::vectorised! {
-    /// The norm of one row (Zhang & Sennrich 2019): `x / sqrt(mean(x^2) + eps) * weight`.
+    /// The norm of one row, `[width]` (Zhang & Sennrich 2019): `x / sqrt(mean(x^2) + eps) * weight`.
     pub fn forward_row(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
         let square = math::sum2(x, x, |a, b| a * b);
         let r = 1.0 / (square / x.len() as f32 + eps).sqrt();
@@ -30,7 +30,8 @@ math::vectorised! {
         }
     }
 
-    /// `dx = r (w g - x r^2 mean(w g x))` with `r = 1 / sqrt(mean(x^2) + eps)`; `y` holds `w g` meanwhile.
+    /// `dx = r (w g - x r^2 mean(w g x))` of one row, `[width]`, with `r = 1 / sqrt(mean(x^2) + eps)`; `y` holds `w g`
+    /// meanwhile.
     pub fn backward_row(x: &[f32], w: &[f32], g: &[f32], eps: f32, y: &mut [f32]) {
         let square = math::sum2(x, x, |a, b| a * b);
         let r = 1.0 / (square / x.len() as f32 + eps).sqrt();
@@ -122,11 +123,17 @@ impl CustomOp3 for Backward {
 }
 
 /// `x` `[rows, width]`, `weight` `[width]`; the result is f32 or, on GPUs, rounded to bf16.
+///
+/// # Errors
+/// If an operand isn't contiguous f32, the device doesn't round to `dtype`, or it fails.
 pub fn forward(x: &Tensor, weight: &Tensor, eps: f64, dtype: DType) -> Result<Tensor> {
     x.apply_op2_no_bwd(weight, &Forward { eps: eps as f32, dtype })
 }
 
-/// Gradient of `x` from that of the result. Both are `[rows, width]`.
+/// Gradient of `x` from that of the result. All three are `[rows, width]`, `weight` is `[width]`.
+///
+/// # Errors
+/// If an operand isn't contiguous f32, or the device fails.
 pub fn backward(x: &Tensor, weight: &Tensor, grad: &Tensor, eps: f64) -> Result<Tensor> {
     x.apply_op3_no_bwd(weight, grad, &Backward { eps: eps as f32 })
 }

@@ -30,6 +30,9 @@ pub struct Rotary {
 
 impl Rotary {
     /// Cosines, then sines, of every position: `[positions, dim]`.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub fn table(&self, positions: &[u32], device: &Device) -> Result<Tensor> {
         let half = self.dim / 2;
         let frequencies: Vec<f32> =
@@ -59,7 +62,7 @@ struct Rotate {
 }
 
 math::vectorised! {
-    /// Turns the heads of one row; angles are `[cosines | sines]`, and `sign` the direction.
+    /// Turns the heads of one row, `[heads * head_dim]`; angles are `[cosines | sines]`, and `sign` the direction.
     pub fn turn_halves(heads: &mut [f32], head_dim: usize, angles: &[f32], sign: f32) {
         let (cos, sin) = angles.split_at(angles.len() / 2);
         for head in heads.chunks_exact_mut(head_dim) {
@@ -71,7 +74,7 @@ math::vectorised! {
         }
     }
 
-    /// As [`turn_halves`], where the two numbers of a pair stand side by side.
+    /// As [`turn_halves`], `[heads * head_dim]` by `[cosines | sines]`, where the two numbers of a pair stand side by side.
     pub fn turn_interleaved(heads: &mut [f32], head_dim: usize, angles: &[f32], sign: f32) {
         let (cos, sin) = angles.split_at(angles.len() / 2);
         for head in heads.chunks_exact_mut(head_dim) {
@@ -134,12 +137,19 @@ impl InplaceOp2 for Rotate {
     }
 }
 
-/// Rotates the first `heads` heads of every row of `x` (`[tokens, width]`) in place; `table` is [`Rotary::table`].
+/// Rotates the first `heads` heads of every row of `x` (`[tokens, width]`) in place; `table` (`[tokens, dim]`) is
+/// [`Rotary::table`].
+///
+/// # Errors
+/// If the heads don't fit the rows of `x`, `table` has not one row for each of them, or the device fails.
 pub fn rotate(x: &Tensor, table: &Tensor, rotary: Rotary, heads: usize, head_dim: usize) -> Result<()> {
     x.inplace_op2(table, &Rotate { pairs: rotary.pairs, dim: rotary.dim, heads, head_dim, sign: 1.0 })
 }
 
-/// The opposite rotation: also the gradient of [`rotate`].
+/// The opposite rotation of `x` (`[tokens, width]`) by `table` (`[tokens, dim]`): also the gradient of [`rotate`].
+///
+/// # Errors
+/// As [`rotate`].
 pub fn rotate_back(x: &Tensor, table: &Tensor, rotary: Rotary, heads: usize, head_dim: usize) -> Result<()> {
     x.inplace_op2(table, &Rotate { pairs: rotary.pairs, dim: rotary.dim, heads, head_dim, sign: -1.0 })
 }

@@ -14,14 +14,14 @@ struct Forward(DType);
 struct Backward(DType);
 
 math::vectorised! {
-    /// `silu(gate) * up` (Shazeer 2020), of one row.
+    /// `silu(gate) * up` (Shazeer 2020), of one row; all are `[width / 2]`.
     pub fn forward_row(gate: &[f32], up: &[f32], y: &mut [f32]) {
         for ((y, x), up) in y.iter_mut().zip(gate).zip(up) {
             *y = x * math::sigmoid(*x) * up;
         }
     }
 
-    /// The gradient of one row of [`forward_row`].
+    /// The gradient of one row of [`forward_row`]; all are `[width / 2]`.
     pub fn backward_row(gate: &[f32], up: &[f32], g: &[f32], d_gate: &mut [f32], d_up: &mut [f32]) {
         for ((((x, up), g), d_gate), d_up) in gate.iter().zip(up).zip(g).zip(d_gate).zip(d_up) {
             let s = math::sigmoid(*x);
@@ -101,12 +101,18 @@ impl CustomOp2 for Backward {
 }
 
 /// `[rows, gate | up]` to `[rows, width / 2]`, in f32 or, on GPUs, rounded to bf16.
+///
+/// # Errors
+/// If an operand isn't contiguous f32, `gate_up` isn't a matrix, the device doesn't round to `dtype`, or it fails.
 pub fn forward(gate_up: &Tensor, dtype: DType) -> Result<Tensor> {
     gate_up.apply_op1_no_bwd(&Forward(dtype))
 }
 
 /// Gradient of `gate_up` from that of the result, in f32 or, on GPUs, rounded to bf16. `grad` is `[rows, width / 2]`, the
 /// result `[rows, gate | up]`.
+///
+/// # Errors
+/// If an operand isn't contiguous f32, `gate_up` isn't a matrix, the device doesn't round to `dtype`, or it fails.
 pub fn backward(gate_up: &Tensor, grad: &Tensor, dtype: DType) -> Result<Tensor> {
     gate_up.apply_op2_no_bwd(grad, &Backward(dtype))
 }

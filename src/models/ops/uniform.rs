@@ -51,6 +51,9 @@ impl InplaceOp1 for Draw<'_> {
 }
 
 /// Numbers between `-bound` and `bound` that `name` decides, rounded to `dtype`. `[shape...]`.
+///
+/// # Errors
+/// If the device doesn't draw in `dtype`, or has no memory for them.
 pub fn matrix(name: &str, shape: &[usize], bound: f32, dtype: DType, device: &Device) -> Result<Tensor> {
     // CPUs draw in f32; a device, whose memory is dearer, in the format to be kept.
     let drawn = if device.is_cpu() { DType::F32 } else { dtype };

@@ -109,6 +109,9 @@ impl Config {
     }
 
     /// The value of a key as `read` understands it; `what` says what it must be.
+    ///
+    /// # Errors
+    /// If `read` makes nothing of the value.
     pub(super) fn read<'a, T>(
         &'a self,
         key: &str,

@@ -47,12 +47,10 @@ impl Number {
     }
 }
 
-/// A tensor of `numbers` in `dtype` (f32, bf16 or f16) and of `shape`, row by row.
+/// A tensor of `numbers` in `dtype` (f32, bf16 or f16) and of `shape` `[...]`, row by row.
 ///
 /// # Errors
 /// If a number is too large for `dtype`.
-///
-/// The result is `[shape...]`.
 pub fn from_numbers(numbers: Vec<f32>, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
     fn encoded<T: Target>(numbers: &[f32], shape: &[usize], device: &Device) -> Result<Tensor> {
         let mut to = vec![T::zero(); numbers.len()];
@@ -69,7 +67,7 @@ pub fn from_numbers(numbers: Vec<f32>, shape: &[usize], dtype: DType, device: &D
 
 /// A format that weights are computed in.
 pub trait Target: WithDType {
-    /// Writes `from`, rounded to nearest, into `to`, which is as long.
+    /// Writes `from`, `[numbers]`, rounded to nearest, into `to`, which is as long.
     ///
     /// # Errors
     /// If a number is finite there and not here.

@@ -70,7 +70,7 @@ impl Weights {
         self.read.borrow_mut().insert(stored_name);
     }
 
-    /// The tensor `name`, converted to `dtype` as it is read. Its shape must be `shape`.
+    /// The tensor `name`, `[shape...]`, converted to `dtype` as it is read. Its shape must be `shape`.
     ///
     /// # Errors
     /// If there is none, it has another shape, or it can't be read.

@@ -8,6 +8,9 @@ use crate::models::ops::uniform;
 const BOUND: f32 = 0.034_641;
 
 /// A matrix of small random numbers that its name decides; of vectors, a norm's weight is 1 and a bias 0. `[shape...]`.
+///
+/// # Errors
+/// As [`uniform::matrix`].
 pub fn tensor(name: &str, shape: &[usize], dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
     if let [len] = *shape {
         let value = if name.ends_with(".bias") { 0.0 } else { 1.0 };

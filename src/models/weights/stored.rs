@@ -42,7 +42,7 @@ pub fn extent(shape: &[usize], strides: &[usize]) -> Option<usize> {
 }
 
 impl Stored {
-    /// The tensor, of `shape`, in `dtype` (f32, bf16 or f16).
+    /// The tensor, of `shape` `[...]`, in `dtype` (f32, bf16 or f16).
     ///
     /// # Errors
     /// If the file can't be read, or its numbers can't be had in `dtype`.

@@ -65,7 +65,7 @@ pub trait TensorSource {
     /// As [`TensorSource::shape`].
     fn place(&self, name: &str) -> Result<String>;
 
-    /// A tensor that is there, in its shape, converted to `dtype` as it is read.
+    /// A tensor that is there, in its shape `[...]`, converted to `dtype` as it is read.
     ///
     /// # Errors
     /// If it can't be read, or its numbers can't be had in `dtype`.

@@ -20,6 +20,8 @@ pub const SIGNIFICANT: f64 = 0.05;
 /// What a candidate must beat the baseline in.
 pub const COMPARED: [Metric; 2] = [Metric::Accuracy, Metric::MacroF1];
 
+/// # Errors
+/// As [`Comparison::compute`].
 pub fn contrasts(grid: &Grid) -> Result<Vec<Contrast>> {
     let mut contrasts = Vec::new();
     for model in grid.row_models() {

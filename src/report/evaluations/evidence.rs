@@ -14,6 +14,9 @@ pub struct Evidence {
 
 impl Evidence {
     /// With all texts on one line each.
+    ///
+    /// # Errors
+    /// If JSON doesn't give a value back.
     pub(super) fn on_lines(&self) -> Result<Self> {
         let run =
             |run: &Run| Ok(Run { evaluation: on_lines(&run.evaluation)?, axes: on_lines(&run.axes)?, ..run.clone() });

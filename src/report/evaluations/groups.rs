@@ -63,6 +63,10 @@ fn different(first: &Run, other: &Run) -> Error {
 }
 
 /// Sorts runs into cells, and checks that those of a task can be compared.
+///
+/// # Errors
+/// If a run has other predictions than its metrics count, two runs of a task can't be compared, or two of a cell have
+/// one seed.
 pub fn group<'a>(runs: &[&'a Run]) -> Result<Groups<'a>> {
     let mut cells: BTreeMap<Key, Vec<&Run>> = BTreeMap::new();
     let mut tasks: BTreeMap<&str, &Run> = BTreeMap::new();
@@ -95,6 +99,8 @@ pub fn group<'a>(runs: &[&'a Run]) -> Result<Groups<'a>> {
         .collect()
 }
 
+/// # Errors
+/// If one has two titles or licenses.
 pub fn models(evidence: &Evidence) -> Result<Vec<Model>> {
     let mut models: BTreeMap<&str, &ModelContext> = BTreeMap::new();
     for run in &evidence.runs {

@@ -12,6 +12,9 @@ use crate::{base::error::Result, eval::metrics::Metric};
 
 /// Published rows first, then one row per method; for each task its examples and seeds, and for each metric the mean, the
 /// ends of its interval, the deviation over seeds, and the difference to what was published.
+///
+/// # Errors
+/// None that rows of one length can cause.
 pub fn table(table: &Table) -> Result<String> {
     let mut header = ["kind", "model", "method"].map(str::to_owned).to_vec();
     for task in &table.tasks {
@@ -56,6 +59,9 @@ pub fn table(table: &Table) -> Result<String> {
 }
 
 /// One row per evaluation and metric.
+///
+/// # Errors
+/// None that rows of one length can cause.
 pub fn results(report: &Report) -> Result<String> {
     let header = [
         "task",
@@ -115,6 +121,9 @@ pub fn results(report: &Report) -> Result<String> {
 }
 
 /// One row per cell and metric of a figure over axes; cells without an evaluation have no row.
+///
+/// # Errors
+/// None that rows of one length can cause.
 pub fn figure(figure: &Figure) -> Result<String> {
     let axes = [&figure.panel_axis, &figure.row_axis, &figure.column_axis];
     let figures = ["metric", "value", "lo", "hi", "deviation", "seeds", "n"];

@@ -39,6 +39,9 @@ impl Secrets {
     }
 
     /// Copies all that comes from `from` to `to`, without the values, however they are cut into pieces.
+    ///
+    /// # Errors
+    /// If `from` can't be read. What `to` doesn't take is lost.
     pub fn filter(&self, mut from: impl Read, mut to: impl Write) -> std::io::Result<()> {
         let (mut held, mut part, mut out) = (Vec::new(), [0; 8192], Vec::new());
         loop {

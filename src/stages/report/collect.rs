@@ -50,6 +50,9 @@ fn predictions(path: &Path) -> Result<Predictions> {
 }
 
 /// An artifact of `prepare`.
+///
+/// # Errors
+/// If it has no summary, or that can't be read.
 pub fn dataset(artifact: &Artifact) -> Result<DatasetFacts> {
     Ok(facts(Summary::read_from(artifact.file(Summary::FILE)?)?))
 }

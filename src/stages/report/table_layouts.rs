@@ -23,6 +23,9 @@ use crate::{
 const TAKEN: [&str; 3] = ["README", "index", "results"];
 
 /// Looks every name up, and finds all faults at once.
+///
+/// # Errors
+/// Every name that nothing defines, and whatever else is wrong with the options.
 pub fn layout(cx: &ResolveContext, options: Options) -> Result<Layout, Vec<Diagnostic>> {
     let (spec, whole) = (cx.spec, &cx.action.params);
     let mut faults = Vec::new();

@@ -28,6 +28,9 @@ pub struct Method {
 
 impl Method {
     /// The definition `[method.name]`, which is named at `span`.
+    ///
+    /// # Errors
+    /// If there is none, or all that is wrong with it.
     pub fn find(cx: &ResolveContext, name: &str, span: Option<Span>) -> Result<Self, Vec<Diagnostic>> {
         Self::read(cx.spec.definition("method", name, span).map_err(|fault| vec![fault])?)
     }

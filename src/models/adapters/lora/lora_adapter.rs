@@ -47,6 +47,10 @@ impl Lengths {
         Ok(Self { trained: Var::from_tensor(&squares.sqrt()?)?, squares })
     }
 
+    /// Those of the layer at `path` as they were saved, `[outputs]`.
+    ///
+    /// # Errors
+    /// If the backbone has no layer at `path`, or the device fails.
     pub(super) fn saved(lengths: &Tensor, path: &str, backbone: &dyn Backbone) -> Result<Self> {
         Ok(Self { trained: Var::from_tensor(lengths)?, squares: backbone.row_squares(path)? })
     }
@@ -63,6 +67,9 @@ pub struct Lora {
 
 impl Lora {
     /// `A` uniform in `±1/sqrt(inputs)` (Kaiming's with a = sqrt 5, as PEFT), `B` zero: it changes nothing yet.
+    ///
+    /// # Errors
+    /// If a target matches no layer of the backbone, or the device fails.
     pub(super) fn new(options: &LoraOptions, backbone: &dyn Backbone, seed: u64) -> Result<Self> {
         let modules = backbone.modules();
         if let Some(lost) = options.target_modules.iter().find(|t| !modules.iter().any(|m| matches_target(&m.path, t)))

@@ -19,6 +19,9 @@ use crate::{
 };
 
 /// From PEFT's files.
+///
+/// # Errors
+/// If the configuration says something that isn't supported, or a tensor is missing or has another shape.
 pub(super) fn read(keys: &mut Keys, tensors: &mut Tensors, backbone: &dyn Backbone) -> Result<Lora> {
     keys.unused(&UNSUPPORTED)?;
     keys.skip(&WITHOUT_EFFECT);

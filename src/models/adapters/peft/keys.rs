@@ -14,11 +14,16 @@ use crate::base::{
 pub struct Keys(Map<String, Value>);
 
 impl Keys {
+    /// # Errors
+    /// If it isn't a JSON object, or says a key twice.
     pub fn parse(config: &[u8]) -> Result<Self> {
         strict_json::parse(config).map(Self).at(CONFIG_FILE)
     }
 
     /// The value of `key`; None: it isn't stated, or null. `what` says what it has to be.
+    ///
+    /// # Errors
+    /// If the value is something else.
     pub fn take<T: DeserializeOwned>(&mut self, key: &str, what: &str) -> Result<Option<T>> {
         match self.0.shift_remove(key) {
             None | Some(Value::Null) => Ok(None),
@@ -36,6 +41,9 @@ impl Keys {
     }
 
     /// Keys for what isn't supported: they may say that it isn't used, and nothing else.
+    ///
+    /// # Errors
+    /// The first key that says something else.
     pub fn unused(&mut self, keys: &[&str]) -> Result<()> {
         for key in keys {
             match self.0.shift_remove(*key) {
@@ -52,6 +60,9 @@ impl Keys {
     }
 
     /// Nothing that says something may be left. A key without a value says nothing.
+    ///
+    /// # Errors
+    /// The first key that is left, and how many others there are.
     pub fn finish(self) -> Result<()> {
         let left: Vec<_> = self.0.iter().filter(|(_, value)| !value.is_null()).collect();
         let Some((key, value)) = left.first() else { return Ok(()) };

@@ -14,21 +14,33 @@ pub struct Pattern {
 
 impl Pattern {
     /// Python's `re.fullmatch(text, ...)`. `key` is where the pattern stands, for messages.
+    ///
+    /// # Errors
+    /// If `text` can't be read, or means something else in Python.
     pub fn whole(key: &str, text: &str) -> Result<Self> {
         Self::new(key, text, &format!(r"\A(?:{text})\z"))
     }
 
     /// What PEFT makes of a key of `rank_pattern` and `alpha_pattern`: the end of a path, from a point on.
+    ///
+    /// # Errors
+    /// If `text` can't be read, or means something else in Python.
     pub fn end(key: &str, text: &str) -> Result<Self> {
         Self::new(key, text, &format!(r"\A(.*\.)?({text})\z"))
     }
 
     /// What PEFT makes of an entry of `layers_pattern`; [`Pattern::layer`] reads the number behind it.
+    ///
+    /// # Errors
+    /// If `text` can't be read, or means something else in Python.
     pub fn numbered(key: &str, text: &str) -> Result<Self> {
         Self::new(key, text, &format!(r"\A(?:(?:^|.*?\.){text}\.(?P<idx>\d+)\.)"))
     }
 
     /// As [`Pattern::numbered`] where nothing is said: the first number behind two names.
+    ///
+    /// # Errors
+    /// None: the pattern is ours.
     pub fn first_number() -> Result<Self> {
         Self::new("layers_to_transform", "", r"\A.*?\.[^.]*\.(?P<idx>\d+)\.")
     }
@@ -52,6 +64,9 @@ impl Pattern {
     }
 
     /// The number of the layer that `path` lies in.
+    ///
+    /// # Errors
+    /// If the pattern needs more steps than it may have.
     pub fn layer(&self, path: &str) -> Result<Option<u64>> {
         let found = self.regex.captures(path).map_err(|e| self.endless(&e))?;
         Ok(found.and_then(|found| found.name("idx")?.as_str().parse().ok()))

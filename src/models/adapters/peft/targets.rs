@@ -42,6 +42,9 @@ enum OneOrMany<T> {
 const ALL_LINEAR: &str = "all-linear";
 
 impl Targets {
+    /// # Errors
+    /// If `target_modules` is missing, a key has a value of another kind, a pattern can't be read, or layers are chosen
+    /// by number without a list of names.
     pub fn take(keys: &mut Keys) -> Result<Self> {
         let text_or_list = "a regular expression or a list of names";
         let chosen = match keys.take::<OneOrMany<String>>("target_modules", text_or_list)? {
@@ -77,6 +80,8 @@ impl Targets {
         }
     }
 
+    /// # Errors
+    /// If a pattern needs more steps than it may have.
     pub fn include(&self, path: &str) -> Result<bool> {
         if let Some(excluded) = &self.excluded
             && excluded.match_path(path)?
@@ -139,6 +144,8 @@ impl Layers {
 pub struct PerLayer(Vec<(Pattern, f64)>);
 
 impl PerLayer {
+    /// # Errors
+    /// If it isn't a table of numbers, or a pattern can't be read.
     pub fn take(keys: &mut Keys, key: &str) -> Result<Self> {
         let table: Map<String, serde_json::Value> = keys.take(key, "a table of numbers")?.unwrap_or_default();
         let entry = |(text, value): (&String, &serde_json::Value)| {
@@ -151,6 +158,9 @@ impl PerLayer {
     }
 
     /// The first pattern that matches decides.
+    ///
+    /// # Errors
+    /// If a pattern needs more steps than it may have.
     pub fn find(&self, path: &str) -> Result<Option<f64>> {
         for (pattern, number) in &self.0 {
             if pattern.matches(path).at(CONFIG_FILE)? {

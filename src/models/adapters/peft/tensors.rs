@@ -15,6 +15,9 @@ pub struct Tensors {
 
 impl Tensors {
     /// `device` is where tensors are wanted.
+    ///
+    /// # Errors
+    /// If `weights` isn't a whole safetensors file.
     pub fn parse(weights: &[u8], device: &Device) -> Result<Self> {
         let left = candle_core::safetensors::load_buffer(weights, &Device::Cpu).map_err(|e| {
             Error::input(format!("{WEIGHTS_FILE}: not a whole safetensors file ({e})"))
@@ -33,7 +36,7 @@ impl Tensors {
         self.left.keys().map(String::as_str).find(|name| is(name))
     }
 
-    /// The tensor `name`, in f32.
+    /// The tensor `name`, `[shape...]`, in f32.
     ///
     /// # Errors
     /// If it isn't there, or in another shape, or holds something else than finite numbers.
@@ -57,6 +60,9 @@ impl Tensors {
     }
 
     /// Nothing may be left.
+    ///
+    /// # Errors
+    /// The first tensor that is left, and what it may stand for.
     pub fn finish(self) -> Result<()> {
         let Some(name) = self.left.keys().next() else { return Ok(()) };
         let others = match self.left.len() {
@@ -89,6 +95,8 @@ fn meaning(name: &str) -> (&'static str, &'static str) {
     }
 }
 
+/// `numbers` are those of a whole tensor, `[numbers]`.
+///
 /// # Errors
 /// Says what stands in place of a finite number in the tensor `name`.
 pub fn check_finite(name: &str, numbers: &[f32]) -> Result<()> {

@@ -10,6 +10,9 @@ use super::tensors::check_finite;
 use crate::base::error::{At, Error, Result};
 
 /// A configuration with its keys in alphabetical order.
+///
+/// # Errors
+/// None that a JSON value can cause.
 pub fn pretty(mut value: Value) -> Result<Vec<u8>> {
     value.sort_all_objects();
     let mut bytes = serde_json::to_vec_pretty(&value)?;
@@ -17,7 +20,7 @@ pub fn pretty(mut value: Value) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A safetensors file with its tensors in alphabetical order.
+/// A safetensors file with its tensors, of any shapes `[...]`, in alphabetical order.
 ///
 /// # Errors
 /// If a number isn't finite: nobody could read it again.

@@ -313,6 +313,10 @@ impl<'a> Work<'a> {
 }
 
 /// As the CPU's: `[asking tokens, queries * dim]`.
+///
+/// # Errors
+/// If an operand has another shape than `heads` and `mask` ask for, or isn't contiguous f32, if a head has more than 128
+/// numbers, or if the device fails.
 pub fn forward(
     heads: Heads,
     mask: &AttentionMask,
@@ -324,7 +328,10 @@ pub fn forward(
     Ok((storage(out, work.device), (work.asking(), heads.queries * heads.dim).into()))
 }
 
-/// As the CPU's: gradients of `qkv` and, behind it, of the prefix.
+/// As the CPU's: gradients of `qkv` and, behind it, of the prefix, `[qkv's numbers + prefix's numbers]`.
+///
+/// # Errors
+/// As [`forward`].
 pub fn backward(
     heads: Heads,
     mask: &AttentionMask,

@@ -36,6 +36,9 @@ pub struct Cached(Mutex<Option<(Heads, usize, Arc<Lists>)>>);
 
 impl Cached {
     /// The lists for so many virtual tokens, made where they aren't here.
+    ///
+    /// # Errors
+    /// Those of `make`.
     pub fn get(&self, heads: Heads, virtual_tokens: usize, make: impl FnOnce() -> Result<Lists>) -> Result<Arc<Lists>> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*held {

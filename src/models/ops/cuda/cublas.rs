@@ -41,6 +41,9 @@ impl Matrix {
     }
 
     /// `[rows, columns]` of a storage, whatever its strides.
+    ///
+    /// # Errors
+    /// If it isn't a matrix, or its numbers are neither f32 nor bf16 nor f16.
     pub fn of(storage: &CudaStorage, layout: &Layout) -> Result<Self> {
         let (rows, columns) = layout.shape().dims2()?;
         let stride = layout.stride();
@@ -81,9 +84,12 @@ impl Matrix {
     }
 }
 
-/// `c = scale * a b`, or `c += ...`, where the rows of `c` (f32) are `c_pitch` numbers apart. Beside a `b` in bf16, an `a`
-/// in f32 is rounded to
-/// bf16.
+/// `c = scale * a b`, or `c += ...`, `[m, k] x [k, n]`, where the rows of `c` (f32) are `c_pitch` numbers apart. Beside a
+/// `b` in bf16, an `a` in f32 is rounded to bf16.
+///
+/// # Errors
+/// If `a` has another number of columns than `b` rows, a matrix is neither f32 nor bf16 or has gaps in both directions,
+/// or the device fails.
 pub fn multiply(
     device: &CudaDevice,
     c: Pointer,

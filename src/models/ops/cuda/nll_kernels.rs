@@ -77,7 +77,11 @@ impl Work {
     }
 }
 
-/// One number per target, then the log-sum-exp of each row.
+/// One number per target, then the log-sum-exp of each row: `[targets + rows]`. `h` is `[rows, hidden]`, `head`
+/// `[vocab, hidden]`.
+///
+/// # Errors
+/// If `h` isn't a contiguous f32 matrix, `head` is no matrix or doesn't fit, or the device fails.
 pub fn forward(
     targets: &Targets,
     h: (&CudaStorage, &Layout),
@@ -111,7 +115,11 @@ pub fn forward(
     Ok((storage(out, device), (count + work.rows).into()))
 }
 
-/// Gradient of `h`; `third` holds the gradient of each target, then the log-sum-exp of each row.
+/// Gradient of `h`, `[rows, hidden]`; `third` `[targets + rows]` holds the gradient of each target, then the log-sum-exp
+/// of each row.
+///
+/// # Errors
+/// As [`forward`].
 pub fn backward(
     targets: &Targets,
     h: (&CudaStorage, &Layout),

@@ -46,7 +46,7 @@ pub fn check_places(header: &Header, len: u64) -> Result<()> {
     }
 }
 
-/// How a tensor is stored, and in how many bytes.
+/// How a tensor, `[..., columns]`, is stored, and in how many bytes.
 ///
 /// # Errors
 /// If the type isn't read, or the shape can't be stored in it.
