@@ -432,7 +432,8 @@ fn assert_gradients(title: &str, adapter: &dyn Adapter, loss: impl Fn() -> Tenso
 #[test]
 fn gradients_match_finite_differences() {
     let fixture = &models()[0];
-    for (title, spec) in every_adapter() {
+    // DoRA's gradient takes the rows' lengths as given, so it isn't that of the loss; `tests/peft.rs` and `parity.rs` hold it.
+    for (title, spec) in every_adapter().into_iter().filter(|(title, _)| !title.starts_with("dora")) {
         let adapter = stirred(&spec, fixture);
         assert_gradients(title, adapter.as_ref(), || fixture.classify(adapter.as_ref(), packed).1);
     }
@@ -568,7 +569,8 @@ fn what_an_encoder_cant_do_is_said() {
     let context = fixture.model.dims().max_positions;
     let mut tree = TokenTree::new();
     let leaf = tree.push(None, &vec![1; context]);
-    let adapter = stirred(&every_adapter()[2].1, fixture);
+    let (_, prefix) = every_adapter().into_iter().find(|(title, _)| *title == "prefix").unwrap();
+    let adapter = stirred(&prefix, fixture);
     let pooled_output =
         |adapter: &dyn Adapter| fixture.model.pooled_output(&tree, &[leaf], adapter, Mode::Eval).map(drop);
     assert!(pooled_output(&adapters::Untrained).is_ok());

@@ -89,7 +89,7 @@ impl Fetcher {
         if !locations.iter().all(hopeless) {
             return Ok(());
         }
-        let failures = locations.iter().map(|location| missing(location)).collect();
+        let failures = locations.iter().map(missing).collect();
         Err(unavailable(&self.settings, source, name, &locations, failures))
     }
 

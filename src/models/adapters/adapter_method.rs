@@ -212,6 +212,12 @@ impl<M: AdapterMethod> AdapterOptions for M {
     }
 }
 
+/// Options from a table of a pipeline file.
+type FromNode = fn(&Node) -> Result<Arc<dyn AdapterOptions>, Vec<Diagnostic>>;
+
+/// A trained adapter from PEFT's files.
+type FromPeft = fn(&mut Keys, &mut Tensors, &dyn Backbone) -> Result<Box<dyn Adapter>>;
+
 /// A method as the registry has it.
 pub struct AdapterKind {
     pub name: &'static str,
@@ -220,9 +226,9 @@ pub struct AdapterKind {
     pub facts: &'static [&'static str],
     pub from_json: fn(Value) -> serde_json::Result<Arc<dyn AdapterOptions>>,
     /// From a table of a pipeline file without `kind`.
-    pub from_node: fn(&Node) -> Result<Arc<dyn AdapterOptions>, Vec<Diagnostic>>,
+    pub from_node: FromNode,
     pub schema: fn(&mut SchemaGenerator) -> Schema,
-    pub read: fn(&mut Keys, &mut Tensors, &dyn Backbone) -> Result<Box<dyn Adapter>>,
+    pub read: FromPeft,
 }
 
 impl AdapterKind {

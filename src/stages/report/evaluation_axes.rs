@@ -72,7 +72,9 @@ impl<'a> Evaluations<'a> {
         Err(Diagnostic::new(format!("no evaluation of this report has an axis `{}`", name.value)).at(name.span).help(
             match near {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("axes: {}; a field of a definition is one, too: `method.adapter.rank`", bare.join(", ")),
+                None => {
+                    format!("axes: {}; a field of a definition is one, too: `method.adapter.rank`", bare.join(", "))
+                }
             },
         ))
     }
