@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{pipeline_args::PipelineArgs, planned::load};
+use super::{load_plan::load, pipeline_args::PipelineArgs};
 use crate::{
     base::error::Error,
     engine::plan::Plan,

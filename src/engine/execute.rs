@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use super::{
     Context, Progress, StageKind,
-    agree::agree,
-    request::{Purpose, WorkerRequest},
+    approximate_match::agree,
+    worker_request::{Purpose, WorkerRequest},
 };
 use crate::{
     base::error::{Error, IoAt, Result},

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{
     action_context::Context,
-    kind::{Isolation, ResolveContext, StageKind},
     resolved::Resolved,
+    stage_kind::{Isolation, ResolveContext, StageKind},
 };
 use crate::{
     base::error::Result,

@@ -14,8 +14,8 @@ use reqwest::{
 use super::{
     http_error::cut,
     http_exchange::{accepted, content_range, encoded, encoding, header, send, tells_its_end, validator},
-    part::{About, Part, Writer, room},
-    patience::Blocks,
+    interruptible::Blocks,
+    partial_download::{About, Part, Writer, room},
     redirect::Follower,
     retry::Failure,
     url_text::shown,

@@ -8,7 +8,7 @@ use reqwest::{
     header::{CONTENT_ENCODING, ETAG, HeaderMap, HeaderName, LAST_MODIFIED, RETRY_AFTER, TRANSFER_ENCODING},
 };
 
-use super::{patience::unless_stopped, redirect::Follower, retry::Failure, url_text::shown, watch::Watch};
+use super::{interruptible::unless_stopped, redirect::Follower, retry::Failure, url_text::shown, watch::Watch};
 use crate::base::error::{Error, Result};
 
 /// The response to one request, redirects followed.

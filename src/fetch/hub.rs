@@ -10,9 +10,9 @@ use hf_hub::{HFClient, HFClientSync, HFError, HFRepositorySync, RepoType, reposi
 use reqwest::Url;
 
 use super::{
+    interruptible::unless_stopped,
     location::{HubFile, Location},
-    part::{About, Part},
-    patience::unless_stopped,
+    partial_download::{About, Part},
     plain_http::check_plain,
     redirect,
     retry::{Failure, retried},

@@ -17,6 +17,7 @@ mod http_download;
 mod http_error;
 mod http_exchange;
 mod hub;
+mod interruptible;
 mod location;
 #[cfg(test)]
 mod loopback;
@@ -24,8 +25,7 @@ mod mirror;
 mod package_archives;
 mod package_index;
 mod package_name;
-mod part;
-mod patience;
+mod partial_download;
 mod pip_config;
 mod placed_files;
 mod plain_http;

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{adapters::Adapter, cache::KvCache, ops::rotary::Rotary, tree::TokenTree};
+use super::{adapters::Adapter, kv_cache::KvCache, ops::rotary::Rotary, token_tree::TokenTree};
 use crate::base::error::Result;
 
 /// The sizes of a backbone, and what of it there is.

@@ -13,7 +13,7 @@ use super::{
     autograd::{Backward, Input, record},
     backbone::{Backbone, Dims, Mode, Module},
     blocks::{check_ids, prefixes},
-    cache::KvCache,
+    kv_cache::KvCache,
     layer::{self, Block, Gradients, SavedTensors, Wanted, keep},
     linear::{self, Changes, Projection},
     ops::{
@@ -29,7 +29,7 @@ use super::{
         rotary::{self, Rotary},
         swiglu,
     },
-    tree::TokenTree,
+    token_tree::TokenTree,
 };
 use crate::base::error::{Error, Result};
 

@@ -16,14 +16,14 @@ use super::{
     autograd::{Backward, Input, record},
     backbone::{Backbone, Dims, Mode, Module},
     blocks::{check_ids, prefixes},
-    cache::KvCache,
+    kv_cache::KvCache,
     layer::{self, Block, Gradients, SavedTensors, Wanted, keep},
     linear::{self, Changes, Projection},
     ops::{
         add::add_in_place, attention, attention_mask::AttentionMask, buffers, gelu, heads::Heads, layer_norm,
         precision::Precision,
     },
-    tree::TokenTree,
+    token_tree::TokenTree,
 };
 use crate::base::error::{Error, Result};
 

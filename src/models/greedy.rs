@@ -1,6 +1,6 @@
 //! Greedy continuation.
 
-use super::{adapters::Adapter, backbone::Backbone, cache::KvCache, tree::TokenTree};
+use super::{adapters::Adapter, backbone::Backbone, kv_cache::KvCache, token_tree::TokenTree};
 use crate::base::error::Result;
 
 /// Continues each leaf of `tree` by the tokens that `choose` takes from its logits until one of `stop` (not returned), `longest` tokens, or the end

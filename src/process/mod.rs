@@ -4,8 +4,8 @@
 //! itself, stays a descendant of the supervisor, which ends all of it when the command ends, when it is told to, and when
 //! whoever ordered the command is gone, however that came.
 
-mod family;
-mod meter;
+mod descendants;
+mod memory_meter;
 mod oom;
 mod program;
 mod supervised;

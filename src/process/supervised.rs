@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    family::{adopt_orphans, end},
+    descendants::{adopt_orphans, end},
     program::this_program,
     supervision::{Ended, Task},
     threads::FEWER,

@@ -25,8 +25,8 @@ use rustix::process::{Pid, Signal, WaitStatus};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::{
-    family::{adopt_orphans, end, names, reap, relatives, signal},
-    meter::Meter,
+    descendants::{adopt_orphans, end, names, reap, relatives, signal},
+    memory_meter::Meter,
     program::take_name,
     supervision::{Ended, Task},
 };

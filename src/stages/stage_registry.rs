@@ -1,17 +1,6 @@
 //! Every stage kind, and what pipeline files may contain.
 
-use super::{
-    dataset_table::DatasetTable,
-    download::Download,
-    evaluate::Evaluate,
-    exec::Exec,
-    memory_plan::MemoryPlan,
-    prepare::Prepare,
-    report::ReportKind,
-    tables::{Method, MethodTable, ModelTable, check_model},
-    tokenize::Tokenize,
-    train::Train,
-};
+use super::tables::{Method, MethodTable, ModelTable, check_model};
 use crate::{
     config::{Entry, Vocabulary},
     data,
@@ -19,8 +8,17 @@ use crate::{
 };
 
 /// Every stage kind.
-pub static REGISTRY: Registry =
-    &[&Download, &Prepare, &DatasetTable, &Tokenize, &Train, &Evaluate, &ReportKind, &MemoryPlan, &Exec];
+pub static REGISTRY: Registry = &[
+    &super::download::Download,
+    &super::prepare::Prepare,
+    &super::dataset_table::DatasetTable,
+    &super::tokenize::Tokenize,
+    &super::train::Train,
+    &super::evaluate::Evaluate,
+    &super::report::ReportKind,
+    &super::memory_plan::MemoryPlan,
+    &super::exec::Exec,
+];
 
 /// What pipeline files may contain.
 pub fn vocabulary() -> Vocabulary {

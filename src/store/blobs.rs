@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{file_entry::FileEntry, folders::blob_in, opened::Store};
+use super::{file_entry::FileEntry, folders::blob_in, open_store::Store};
 use crate::base::digest::Digest;
 use crate::base::{
     durable,

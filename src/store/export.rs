@@ -23,7 +23,7 @@ pub use folder::Removed;
 use folder::{Folder, Planned};
 use places::{real, stays_inside};
 
-use super::{action_result::ActionResult, file_entry::FileEntry, opened::Store};
+use super::{action_result::ActionResult, file_entry::FileEntry, open_store::Store};
 use crate::base::digest::Digest;
 use crate::base::{
     durable::{self, Draft},

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     action_result::{ActionResult, Known},
-    opened::Store,
+    open_store::Store,
     stored_files::{blob_files, entries, modified, name, named_by_digest, newest_below, size_below},
 };
 use crate::base::digest::Digest;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     folders::SHARD,
-    opened::Store,
+    open_store::Store,
     stored_files::{blob_files, entries, name},
 };
 use crate::base::digest::Digest;

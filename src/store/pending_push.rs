@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, fs, io::ErrorKind};
 
-use super::{folders::PENDING_PUSH, opened::Store};
+use super::{folders::PENDING_PUSH, open_store::Store};
 use crate::base::digest::Digest;
 use crate::base::{
     durable,

@@ -13,7 +13,7 @@ use super::{
     action_result::{Acceptance, ActionResult},
     file_entry::FileEntry,
     names,
-    opened::Store,
+    open_store::Store,
 };
 use crate::base::digest::Digest;
 use crate::base::{

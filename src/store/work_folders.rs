@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{folders::run_folder, lease::Lease, opened::Store};
+use super::{folders::run_folder, lease::Lease, open_store::Store};
 use crate::base::digest::Digest;
 use crate::base::{
     durable,

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::{
     cli::{
-        cli_command::CliCommand, command_result::CommandResult, pipeline_args::PipelineArgs, planned::load,
+        cli_command::CliCommand, command_result::CommandResult, load_plan::load, pipeline_args::PipelineArgs,
         terminal::print,
     },
     engine::acceptance,

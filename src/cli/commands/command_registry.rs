@@ -1,32 +1,26 @@
 //! Every command, in the order of the help.
 
-use super::{
-    accept::AcceptArgs, clean::CleanArgs, diff::DiffArgs, du::DuArgs, explain::ExplainArgs, gc::GcArgs,
-    graph::GraphArgs, lock::LockArgs, pin::PinArgs, plan_command::PlanArgs, pull::PullArgs, push::PushArgs,
-    run::RunArgs, schema_command::SchemaArgs, status::StatusArgs, supervise::SuperviseArgs, verify::VerifyArgs,
-    worker_command::WorkerArgs,
-};
 use crate::cli::{bench::BenchArgs, cli_command::CommandEntry};
 
 /// Every command but `completions`, which is about these.
 pub const COMMANDS: &[CommandEntry] = &[
-    CommandEntry::of::<RunArgs>(),
-    CommandEntry::of::<PlanArgs>(),
-    CommandEntry::of::<StatusArgs>(),
-    CommandEntry::of::<ExplainArgs>(),
-    CommandEntry::of::<DiffArgs>(),
-    CommandEntry::of::<GraphArgs>(),
-    CommandEntry::of::<PinArgs>(),
-    CommandEntry::of::<CleanArgs>(),
-    CommandEntry::of::<GcArgs>(),
-    CommandEntry::of::<DuArgs>(),
-    CommandEntry::of::<VerifyArgs>(),
-    CommandEntry::of::<LockArgs>(),
-    CommandEntry::of::<AcceptArgs>(),
+    CommandEntry::of::<super::run::RunArgs>(),
+    CommandEntry::of::<super::plan_command::PlanArgs>(),
+    CommandEntry::of::<super::status::StatusArgs>(),
+    CommandEntry::of::<super::explain::ExplainArgs>(),
+    CommandEntry::of::<super::diff::DiffArgs>(),
+    CommandEntry::of::<super::graph::GraphArgs>(),
+    CommandEntry::of::<super::pin::PinArgs>(),
+    CommandEntry::of::<super::clean::CleanArgs>(),
+    CommandEntry::of::<super::gc::GcArgs>(),
+    CommandEntry::of::<super::du::DuArgs>(),
+    CommandEntry::of::<super::verify::VerifyArgs>(),
+    CommandEntry::of::<super::lock::LockArgs>(),
+    CommandEntry::of::<super::accept::AcceptArgs>(),
     CommandEntry::of::<BenchArgs>(),
-    CommandEntry::of::<PushArgs>(),
-    CommandEntry::of::<PullArgs>(),
-    CommandEntry::of::<SchemaArgs>(),
-    CommandEntry::of::<WorkerArgs>(),
-    CommandEntry::of::<SuperviseArgs>(),
+    CommandEntry::of::<super::push::PushArgs>(),
+    CommandEntry::of::<super::pull::PullArgs>(),
+    CommandEntry::of::<super::schema_command::SchemaArgs>(),
+    CommandEntry::of::<super::worker_command::WorkerArgs>(),
+    CommandEntry::of::<super::supervise::SuperviseArgs>(),
 ];

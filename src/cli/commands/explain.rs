@@ -8,7 +8,7 @@ use crate::{
         error::{Error, IoAt, Result},
     },
     cli::{
-        cli_command::CliCommand, command_result::CommandResult, pipeline_args::PipelineArgs, planned::load,
+        cli_command::CliCommand, command_result::CommandResult, load_plan::load, pipeline_args::PipelineArgs,
         terminal::print,
     },
     engine::{

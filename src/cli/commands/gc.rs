@@ -14,8 +14,8 @@ use crate::{
     cli::{
         cli_command::CliCommand,
         command_result::{CommandResult, Failure},
+        load_plan::load,
         pipeline_args::PipelineArgs,
-        planned::load,
         terminal::print,
         value_parsers::size,
     },

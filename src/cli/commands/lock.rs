@@ -10,7 +10,7 @@ use crate::{
         error::{Error, Result},
     },
     cli::{
-        cli_command::CliCommand, command_result::CommandResult, pipeline_args::PipelineArgs, planned::load,
+        cli_command::CliCommand, command_result::CommandResult, load_plan::load, pipeline_args::PipelineArgs,
         terminal::print,
     },
     engine::{lockfile::LockFile, plan::Plan},

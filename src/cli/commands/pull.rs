@@ -15,8 +15,8 @@ use crate::{
     cli::{
         cli_command::CliCommand,
         command_result::CommandResult,
+        load_plan::{Planned, load_all},
         pipeline_args::PipelineArgs,
-        planned::{Planned, load_all},
         remote_traffic::{Answers, Tally, remote, targets},
         terminal::{hanging, say},
     },

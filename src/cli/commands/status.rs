@@ -7,7 +7,7 @@ use clap::Args;
 use crate::{
     base::{error::Result, units::duration},
     cli::{
-        cli_command::CliCommand, command_result::CommandResult, pipeline_args::PipelineArgs, planned::load,
+        cli_command::CliCommand, command_result::CommandResult, load_plan::load, pipeline_args::PipelineArgs,
         terminal::print,
     },
     engine::{

@@ -15,12 +15,12 @@ use crate::{
     cli::{
         cli_command::CliCommand,
         command_result::{CommandResult, Failure},
+        load_plan::load,
         pipeline_args::PipelineArgs,
-        planned::load,
+        run_view::View,
         signals,
         store_audit::audit,
         terminal::print,
-        view::View,
     },
     engine::{
         plan::{Forecast, Plan, Selection},

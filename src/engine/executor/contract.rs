@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use crate::{
-    engine::{Isolation, StageKind, request::WorkerRequest, worker::ActionEvent},
+    engine::{Isolation, StageKind, worker::ActionEvent, worker_request::WorkerRequest},
     store::Store,
 };
 

@@ -1,6 +1,7 @@
 //! All executors of the program.
 
-use super::{contract::OpenExecutor, in_process::InProcess, worker_process::WorkerProcess};
+use super::contract::OpenExecutor;
 
 /// An action goes to the first one that takes it.
-pub static REGISTRY: &[OpenExecutor] = &[InProcess::open, WorkerProcess::open];
+pub static REGISTRY: &[OpenExecutor] =
+    &[super::in_process::InProcess::open, super::worker_process::WorkerProcess::open];

@@ -6,8 +6,8 @@ use crate::{
     base::error::Error,
     engine::{
         executor::{Assignment, Cancel, Events, Executor, OpenExecutor, Site},
-        request::WorkerRequest,
         worker::ActionEvent,
+        worker_request::WorkerRequest,
     },
 };
 

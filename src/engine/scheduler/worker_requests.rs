@@ -11,7 +11,7 @@ use crate::{
     engine::{
         Artifact, Job,
         reasons::Reason,
-        request::{Purpose, WorkerRequest},
+        worker_request::{Purpose, WorkerRequest},
     },
     store::{ActionResult, FileEntry},
 };

@@ -14,7 +14,7 @@ use std::{
 use super::reporter::Reporter;
 use crate::{
     base::error::{Error, Result},
-    engine::{Progress, Registry, execute::execute, request::WorkerRequest},
+    engine::{Progress, Registry, execute::execute, worker_request::WorkerRequest},
     process::{
         self,
         threads::{no_thread, panicked},

@@ -309,7 +309,7 @@ mod tests {
 
     use super::*;
     use crate::models::test_models::{assert_close, assert_gradient, random, with_threads};
-    use crate::models::{ops::precision::Precision, tree::TokenTree};
+    use crate::models::{ops::precision::Precision, token_tree::TokenTree};
 
     const HEADS: Heads = Heads { queries: 4, keys: 2, dim: 8, precision: Precision::F32 };
 

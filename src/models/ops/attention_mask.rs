@@ -7,7 +7,7 @@ use candle_core::{Layout, Result};
 #[cfg(feature = "cuda")]
 use super::cuda::attention_lists::Cached;
 use super::heads::Heads;
-use crate::models::tree::TokenTree;
+use crate::models::token_tree::TokenTree;
 
 /// Queries of a segment that are worked off together: few enough that little of the triangle above the diagonal is
 /// computed in vain, enough for a matrix product.

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{model_config::Config, open::Weights};
-use crate::{base::error::Result, models::spec::Dtype};
+use crate::{base::error::Result, models::backbone_spec::Dtype};
 
 /// Hands a family the tensors that it asks for.
 pub struct Loader<'a> {

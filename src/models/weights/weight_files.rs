@@ -2,11 +2,8 @@
 
 use super::{
     account::some_of,
-    gguf::Gguf,
     model_config::Config,
     model_files::{Files, ambiguous, base, listed},
-    safetensors::Safetensors,
-    torch::Torch,
     weight_format::{ChosenFiles, WeightFormat},
 };
 use crate::base::{
@@ -15,7 +12,7 @@ use crate::base::{
 };
 
 /// One line per format, in order of preference: where there are files of one, those of later ones aren't looked at.
-const FORMATS: &[&dyn WeightFormat] = &[&Gguf, &Safetensors, &Torch];
+const FORMATS: &[&dyn WeightFormat] = &[&super::gguf::Gguf, &super::safetensors::Safetensors, &super::torch::Torch];
 
 /// Far above any `config.json`.
 const LARGEST_CONFIG: u64 = 4 << 20;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    download_plan, download_run,
+    download_resolve, download_run,
     download_table::{DownloadParams, DownloadTable, NAME},
 };
 use crate::{
@@ -23,7 +23,7 @@ impl TypedStage for Download {
     type Params = DownloadParams;
 
     fn resolve(cx: &ResolveContext, table: DownloadTable) -> Result<Resolved<DownloadParams>, Vec<Diagnostic>> {
-        download_plan::resolve(cx, &table)
+        download_resolve::resolve(cx, &table)
     }
 
     fn outputs(params: &DownloadParams) -> Option<Vec<String>> {

@@ -1,7 +1,7 @@
 //! The kind `evaluate`: predictions and metrics of a backbone with or without an adapter.
 
 use super::{
-    evaluate_plan, evaluate_run,
+    evaluate_resolve, evaluate_run,
     evaluate_table::{EvaluateParams, EvaluateTable, METRICS_FILE, PREDICTIONS_FILE},
 };
 use crate::{
@@ -22,7 +22,7 @@ impl TypedStage for Evaluate {
     type Params = EvaluateParams;
 
     fn resolve(cx: &ResolveContext, table: EvaluateTable) -> Result<Resolved<EvaluateParams>, Vec<Diagnostic>> {
-        evaluate_plan::resolve(cx, table)
+        evaluate_resolve::resolve(cx, table)
     }
 
     fn outputs(_: &EvaluateParams) -> Option<Vec<String>> {

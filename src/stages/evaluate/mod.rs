@@ -1,6 +1,6 @@
 //! `evaluate`: predictions and metrics of a backbone with or without an adapter.
 
-mod evaluate_plan;
+mod evaluate_resolve;
 mod evaluate_run;
 mod evaluate_stage;
 mod evaluate_table;

@@ -1,7 +1,7 @@
 //! The kind `exec`.
 
 use super::{
-    exec_plan, exec_run,
+    exec_resolve, exec_run,
     exec_table::{ExecParams, ExecTable},
 };
 use crate::{
@@ -21,7 +21,7 @@ impl TypedStage for Exec {
     type Params = ExecParams;
 
     fn resolve(cx: &ResolveContext, table: ExecTable) -> Result<Resolved<ExecParams>, Vec<Diagnostic>> {
-        exec_plan::resolve(cx, table)
+        exec_resolve::resolve(cx, table)
     }
 
     fn outputs(params: &ExecParams) -> Option<Vec<String>> {

@@ -6,7 +6,7 @@
 
 mod command;
 mod command_env;
-mod exec_plan;
+mod exec_resolve;
 mod exec_run;
 mod exec_stage;
 mod exec_table;

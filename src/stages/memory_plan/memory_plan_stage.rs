@@ -1,7 +1,7 @@
 //! The kind `memory-plan`: what training and evaluating every method on every task will hold in memory.
 
 use super::{
-    memory_plan_plan, memory_plan_run,
+    memory_plan_resolve, memory_plan_run,
     memory_plan_table::{MemoryPlanParams, MemoryPlanTable},
 };
 use crate::{
@@ -21,7 +21,7 @@ impl TypedStage for MemoryPlan {
     type Params = MemoryPlanParams;
 
     fn resolve(cx: &ResolveContext, table: MemoryPlanTable) -> Result<Resolved<MemoryPlanParams>, Vec<Diagnostic>> {
-        memory_plan_plan::resolve(cx, table)
+        memory_plan_resolve::resolve(cx, table)
     }
 
     fn outputs(_: &MemoryPlanParams) -> Option<Vec<String>> {

@@ -1,6 +1,6 @@
 //! `prepare`: a dataset's files become the examples of a task.
 
-mod prepare_plan;
+mod prepare_resolve;
 mod prepare_run;
 mod prepare_stage;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The kind `prepare`: a dataset's files become the examples of a task.
 
 use super::{
-    prepare_plan::{self, PrepareTable},
+    prepare_resolve::{self, PrepareTable},
     prepare_run,
 };
 use crate::{
@@ -22,7 +22,7 @@ impl TypedStage for Prepare {
     type Params = PreparationSpec;
 
     fn resolve(cx: &ResolveContext, table: PrepareTable) -> Result<Resolved<PreparationSpec>, Vec<Diagnostic>> {
-        prepare_plan::resolve(cx, &table)
+        prepare_resolve::resolve(cx, &table)
     }
 
     fn outputs(_: &PreparationSpec) -> Option<Vec<String>> {

@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 mod tests;
-mod tokenize_plan;
+mod tokenize_resolve;
 mod tokenize_run;
 mod tokenize_stage;
 mod tokenize_table;

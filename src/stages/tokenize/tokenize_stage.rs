@@ -1,7 +1,7 @@
 //! The kind `tokenize`: prompts and answers of a task as token ids of a model.
 
 use super::{
-    tokenize_plan, tokenize_run,
+    tokenize_resolve, tokenize_run,
     tokenize_table::{TokenizeParams, TokenizeTable},
 };
 use crate::{
@@ -21,7 +21,7 @@ impl TypedStage for Tokenize {
     type Params = TokenizeParams;
 
     fn resolve(cx: &ResolveContext, table: TokenizeTable) -> Result<Resolved<TokenizeParams>, Vec<Diagnostic>> {
-        tokenize_plan::resolve(cx, &table)
+        tokenize_resolve::resolve(cx, &table)
     }
 
     fn outputs(_: &TokenizeParams) -> Option<Vec<String>> {

@@ -1,6 +1,6 @@
 //! `train`: an adapter from tokens and a frozen backbone.
 
-mod train_plan;
+mod train_resolve;
 mod train_run;
 mod train_stage;
 mod train_table;

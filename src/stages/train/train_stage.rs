@@ -1,7 +1,7 @@
 //! The kind `train`: an adapter from tokens and a frozen backbone.
 
 use super::{
-    train_plan, train_run,
+    train_resolve, train_run,
     train_table::{SUMMARY_FILE, TrainParams, TrainTable, VERSION},
 };
 use crate::{
@@ -23,7 +23,7 @@ impl TypedStage for Train {
     type Params = TrainParams;
 
     fn resolve(cx: &ResolveContext, table: TrainTable) -> Result<Resolved<TrainParams>, Vec<Diagnostic>> {
-        train_plan::resolve(cx, table)
+        train_resolve::resolve(cx, table)
     }
 
     fn outputs(_: &TrainParams) -> Option<Vec<String>> {

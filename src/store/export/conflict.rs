@@ -8,7 +8,7 @@ use std::{
 use crate::base::error::Error;
 use crate::{
     base::digest::Digest,
-    store::{file_entry::FileEntry, manifest::Manifest, opened::Store},
+    store::{file_entry::FileEntry, manifest::Manifest, open_store::Store},
 };
 
 /// Why a file can't be replaced.

@@ -11,7 +11,7 @@ use crate::base::{
     durable,
     error::{Error, Result},
 };
-use crate::{base::digest::Digest, store::opened::Store};
+use crate::{base::digest::Digest, store::open_store::Store};
 
 impl Store {
     /// The folders that `owner` last exported to from `root`.

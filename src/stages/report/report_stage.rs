@@ -1,15 +1,12 @@
-//! `report`: evaluations become tables, tests and plots.
-
-mod choices;
-mod collect;
-mod evaluation_axes;
-mod figure_layouts;
-mod figure_options;
-mod options;
-mod table_layouts;
+//! The kind `report`: evaluations become tables, tests and plots.
 
 use std::sync::Arc;
 
+use super::{
+    collect::{EVALUATIONS, EXAMPLES, dataset, runs},
+    report_resolve::layout,
+    report_table::Options,
+};
 use crate::{
     base::{
         error::{IoAt, Result},
@@ -19,9 +16,6 @@ use crate::{
     engine::{Context, Isolation, ResolveContext, Resolved, TypedStage, Usual},
     report::{Evidence, Form, Layout, Report},
 };
-use collect::{EVALUATIONS, EXAMPLES, dataset, runs};
-use options::Options;
-use table_layouts::layout;
 
 /// The kind `report`. Its artifact holds `README.md`, `index.html`, `results.csv`, and a `.md` and a `.csv` per table.
 pub struct ReportKind;

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::{
     backbone::{Backbone, Dims, Module},
+    backbone_spec::{BackboneSpec, Dtype},
     bert, chatglm,
     decoder::Decoder,
     encoder::Encoder,
     llama,
-    spec::{BackboneSpec, Dtype},
     weights::{
         harmless,
         loader::Loader,

@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{
-    board::{Active, Board},
-    last_words::{ending, help, shared},
     live::Live,
+    progress_board::{Active, Board},
+    run_ending::{ending, help, shared},
     scores::Scores,
     terminal::{self, hanging, say},
 };

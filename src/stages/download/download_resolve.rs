@@ -8,7 +8,7 @@ use serde_json::{Map, json};
 use super::{
     download_table::{DownloadParams, DownloadTable},
     source_entry::SourceEntry,
-    source_tables_plan::{child_span, sources},
+    source_tables::{child_span, sources},
 };
 use crate::{
     base::machine::Resources,

@@ -7,7 +7,7 @@ use super::{
     evaluation_axes::{Evaluations, ZERO_SHOT},
     figure_layouts::{clash, figure_layout, selection},
     figure_options::{FigureOptions, Where},
-    options::{Figure, Options, PublishedOptions, TableOptions},
+    report_table::{Figure, Options, PublishedOptions, TableOptions},
 };
 use crate::{
     config::{self, Diagnostic, Node, Spanned, Spec},

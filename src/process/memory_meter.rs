@@ -8,7 +8,7 @@ use std::{
 use nix::sys::resource::{UsageWho, getrusage};
 
 use super::{
-    family::{Relative, relatives},
+    descendants::{Relative, relatives},
     oom::OomKills,
 };
 
