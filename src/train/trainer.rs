@@ -101,7 +101,7 @@ impl Training<'_> {
         let parameters = self.adapter.parameters();
         if parameters.is_empty() {
             return Err(Error::input("the method has no trainable parameters")
-                .help("use `adapter = \"lora\"` or `\"ptuning2\"`"));
+                .help("use another adapter, such as `adapter = { kind = \"lora\" }`"));
         }
         if self.samples.is_empty() {
             return Err(Error::input("there are no training examples").help("check the task's split sizes"));
