@@ -9,9 +9,7 @@ use common::chatglm::{Sizes, pickle, write_chatglm, write_torch};
 use emopipe::{
     base::error::Error,
     models::{
-        AdapterSpec, Backbone, BackboneSpec, ConfigTable, Dtype, Mode, TokenTree,
-        adapters::{self, LoraOptions},
-        dims, load,
+        AdapterSpec, Backbone, BackboneSpec, ConfigTable, Dtype, Mode, TokenTree, adapters::LoraOptions, dims, load,
         weights::model_config::Config,
     },
 };

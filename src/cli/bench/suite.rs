@@ -212,9 +212,9 @@ impl<'a> Suite<'a> {
             Piece::Products(rows) => {
                 json!({"products": products::of_layer(&device, dtype, &self.dims, *rows, PRODUCTS)?})
             }
-            Piece::Train(workload, method) => self.train(self.task(*workload), self.method(*method))?,
-            Piece::Same(method) => self.same(self.method(*method))?,
-            Piece::Profile(workload, method) => self.profile(self.task(*workload), self.method(*method))?,
+            Piece::Train(workload, method) => self.train(self.task(*workload), self.method(method))?,
+            Piece::Same(method) => self.same(self.method(method))?,
+            Piece::Profile(workload, method) => self.profile(self.task(*workload), self.method(method))?,
         };
         match figures {
             Value::Object(figures) => Ok(figures),

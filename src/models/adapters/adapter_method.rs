@@ -195,6 +195,12 @@ impl<M: AdapterMethod> AdapterOptions for M {
     }
 }
 
+/// Options out of a table of a pipeline file.
+type FromNode = fn(&Node) -> Result<Arc<dyn AdapterOptions>, Vec<Diagnostic>>;
+
+/// An adapter out of PEFT's files.
+type Read = fn(&mut Keys, &mut Tensors, &dyn Backbone) -> Result<Box<dyn Adapter>>;
+
 /// A method as the registry has it.
 pub struct AdapterKind {
     pub name: &'static str,
@@ -202,10 +208,10 @@ pub struct AdapterKind {
     pub peft_type: Option<&'static str>,
     pub facts: &'static [&'static str],
     pub from_json: fn(Value) -> serde_json::Result<Arc<dyn AdapterOptions>>,
-    /// From a table of a pipeline file without `kind`.
-    pub from_node: fn(&Node) -> Result<Arc<dyn AdapterOptions>, Vec<Diagnostic>>,
+    /// The table is without `kind`.
+    pub from_node: FromNode,
     pub schema: fn(&mut SchemaGenerator) -> Schema,
-    pub read: fn(&mut Keys, &mut Tensors, &dyn Backbone) -> Result<Box<dyn Adapter>>,
+    pub read: Read,
 }
 
 impl AdapterKind {
