@@ -45,7 +45,7 @@ pub fn load_all(args: &PipelineArgs) -> Result<Planned, Failure> {
     let planned = match loaded.spec {
         Some(spec) if found.is_empty() => Plan::new(spec, stages::REGISTRY).map(Some),
         // What the stages' kinds have to say is worth hearing all the same.
-        Some(spec) => Err(Plan::problems(&spec, stages::REGISTRY)),
+        Some(spec) => Err(Plan::diagnostics(&spec, stages::REGISTRY)),
         None => Ok(None),
     };
     match planned {

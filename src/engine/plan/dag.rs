@@ -29,14 +29,14 @@ impl Plan {
     /// # Errors
     /// All problems together.
     pub fn new(spec: Spec, registry: Registry) -> Result<Self, Vec<Diagnostic>> {
-        let (resolved, problems) = resolve_all(&spec, registry);
-        if !problems.is_empty() {
-            return Err(distinct(problems));
+        let (resolved, diagnostics) = resolve_all(&spec, registry);
+        if !diagnostics.is_empty() {
+            return Err(distinct(diagnostics));
         }
         let (specs, mut actions): (Vec<&ActionSpec>, Vec<Action>) = resolved.into_iter().unzip();
-        let problems = link(&mut actions, &specs);
-        if !problems.is_empty() {
-            return Err(distinct(problems));
+        let diagnostics = link(&mut actions, &specs);
+        if !diagnostics.is_empty() {
+            return Err(distinct(diagnostics));
         }
         let goals = &spec.pipeline.goals;
         let is_goal = |i: &usize| goals.is_empty() || goals.contains(&actions[*i].stage);
@@ -53,7 +53,7 @@ impl Plan {
 
     /// What the stages' kinds have to say against a specification that may be incomplete. Nothing is linked: an action that isn't
     /// there has been told of already.
-    pub fn problems(spec: &Spec, registry: Registry) -> Vec<Diagnostic> {
+    pub fn diagnostics(spec: &Spec, registry: Registry) -> Vec<Diagnostic> {
         distinct(resolve_all(spec, registry).1)
     }
 

@@ -71,8 +71,9 @@ impl<'a> Claimed<'a> {
     fn add(&mut self, unknown: &'a str, claim: Claim<'a>) {
         let path = self.spec.pipeline.root.join(claim.path());
         let place = place(&path);
-        if let Some(problem) = claim.name.and_then(reserved) {
-            let message = format!("{} can't export `{}`: {problem}", claim.action.name, claim.name.unwrap_or_default());
+        if let Some(diagnostic) = claim.name.and_then(reserved) {
+            let message =
+                format!("{} can't export `{}`: {diagnostic}", claim.action.name, claim.name.unwrap_or_default());
             return self.report(claim, Diagnostic::new(message).help("give the output another name"));
         }
         if self.own.contains(&place) {

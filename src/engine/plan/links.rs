@@ -18,7 +18,7 @@ pub fn link(actions: &mut [Action], specs: &[&ActionSpec]) -> Vec<Diagnostic> {
         }
     }
     let mut links = Links { by_stage, tables: HashMap::new() };
-    let (mut count, mut problems) = (0, Vec::new());
+    let (mut count, mut diagnostics) = (0, Vec::new());
     for i in 0..actions.len() {
         for input in &specs[i].inputs {
             match links.resolve(input, &actions[i].axes, actions) {
@@ -26,14 +26,14 @@ pub fn link(actions: &mut [Action], specs: &[&ActionSpec]) -> Vec<Diagnostic> {
                     count += found.len();
                     actions[i].inputs.entry(input.role.clone()).or_default().extend(found);
                 }
-                Err(problem) => problems.push(problem),
+                Err(diagnostic) => diagnostics.push(diagnostic),
             }
             if count > MOST_LINKS {
                 return vec![too_many_links(&actions[i].stage, input)];
             }
         }
     }
-    problems
+    diagnostics
 }
 
 fn too_many_links(stage: &str, input: &InputSpec) -> Diagnostic {

@@ -19,14 +19,14 @@ pub fn resolve_all(spec: &Spec, registry: Registry) -> (Vec<(&ActionSpec, Action
         described.extend(stage.actions.iter().map(|action| (stage, action, *kind)));
     }
     let one = |(stage, action, kind)| resolve(spec, stage, action, kind).map(|resolved| (action, resolved));
-    let (mut actions, mut problems) = (Vec::with_capacity(described.len()), Vec::new());
+    let (mut actions, mut diagnostics) = (Vec::with_capacity(described.len()), Vec::new());
     for resolved in parallel::map(described, one) {
         match resolved {
             Ok(resolved) => actions.push(resolved),
-            Err(found) => problems.extend(found),
+            Err(found) => diagnostics.extend(found),
         }
     }
-    (actions, problems)
+    (actions, diagnostics)
 }
 
 fn resolve(
@@ -77,8 +77,8 @@ fn resources(node: &Node, default: Resources) -> Result<Resources, Vec<Diagnosti
 }
 
 /// Each problem once.
-pub fn distinct(mut problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
+pub fn distinct(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let mut seen = HashSet::new();
-    problems.retain(|p| seen.insert((p.message.clone(), p.span)));
-    problems
+    diagnostics.retain(|p| seen.insert((p.message.clone(), p.span)));
+    diagnostics
 }

@@ -37,41 +37,41 @@ pub struct DatasetTableOptions {
     published: BTreeMap<String, Published>,
 }
 
-/// Looks every name up, and finds all faults at once.
+/// Looks every name up, and finds all mistakes at once.
 pub(super) fn layout(cx: &ResolveContext, mut options: DatasetTableOptions) -> Result<DatasetLayout, Vec<Diagnostic>> {
-    let mut faults = Vec::new();
+    let mut diagnostics = Vec::new();
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     if options.name.is_empty() || !options.name.chars().all(plain) {
-        faults.push(
+        diagnostics.push(
             Diagnostic::new(format!("`{}` can't name a table's files", options.name.value))
                 .at(options.name.span)
                 .help("use lower-case letters, digits, `-` and `_`, such as `table-1`"),
         );
     }
     if options.datasets.is_empty() {
-        faults.push(Diagnostic::new("a table of datasets needs some").at(span(cx, "datasets")));
+        diagnostics.push(Diagnostic::new("a table of datasets needs some").at(span(cx, "datasets")));
     }
     let mut seen = BTreeSet::new();
     let mut datasets = Vec::new();
     for name in &options.datasets {
         if !seen.insert(name.value.clone()) {
-            faults.push(Diagnostic::new(format!("the dataset `{}` is listed twice", name.value)).at(name.span));
+            diagnostics.push(Diagnostic::new(format!("the dataset `{}` is listed twice", name.value)).at(name.span));
             continue;
         }
         match definition_at::<Card>(cx, "dataset", name, name.span) {
             Ok(card) => datasets.push(entry(&name.value, card, options.published.remove(&name.value))),
-            Err(found) => faults.extend(found),
+            Err(found) => diagnostics.extend(found),
         }
     }
     for name in options.published.keys().filter(|name| !seen.contains(*name)) {
-        faults.push(
+        diagnostics.push(
             Diagnostic::new(format!("`{name}` has published figures and isn't among the table's `datasets`"))
                 .at(span(cx, "published"))
                 .help("list it, or remove its figures"),
         );
     }
-    if !faults.is_empty() {
-        return Err(faults);
+    if !diagnostics.is_empty() {
+        return Err(diagnostics);
     }
     Ok(DatasetLayout {
         name: options.name.value,

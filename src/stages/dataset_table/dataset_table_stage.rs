@@ -61,7 +61,7 @@ mod tests {
         engine::{StageKind, vocabulary_entry},
     };
 
-    /// What a stage with these keys resolves to over the cards of the tests, or its faults as a user sees them.
+    /// What a stage with these keys resolves to over the cards of the tests, or its mistakes as a user sees them.
     fn resolve(stage: &str) -> Result<DatasetLayout, String> {
         let cards = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/datasets/datasets.toml");
         let folder = tempfile::tempdir().unwrap();
@@ -76,7 +76,7 @@ mod tests {
         let action = &spec.stages[0].actions[0];
         let resolved = DatasetTable
             .resolve(&ResolveContext { spec: &spec, action })
-            .map_err(|faults| render(&faults, &loaded.sources))?;
+            .map_err(|diagnostics| render(&diagnostics, &loaded.sources))?;
         Ok(serde_json::from_value(resolved.params).unwrap())
     }
 
@@ -90,8 +90,9 @@ mod tests {
 
     #[test]
     fn all_faults_are_found_at_once() {
-        let faults = resolve("name = 'Table 1'\ndatasets = ['clip', 'ratings', 'ratings']\npublished.tweets.test = 12");
-        let faults = faults.unwrap_err();
+        let diagnostics =
+            resolve("name = 'Table 1'\ndatasets = ['clip', 'ratings', 'ratings']\npublished.tweets.test = 12");
+        let diagnostics = diagnostics.unwrap_err();
         for expected in [
             "`Table 1` can't name a table's files",
             "there is no dataset `clip`",
@@ -99,7 +100,7 @@ mod tests {
             "`ratings` is listed twice",
             "`tweets` has published figures and isn't among",
         ] {
-            assert!(faults.contains(expected), "{expected}:\n{faults}");
+            assert!(diagnostics.contains(expected), "{expected}:\n{diagnostics}");
         }
         assert!(
             resolve("name = 't'\ndatasets = ['clips']\npublished.clips.tests = 1").unwrap_err().contains("`test`?")

@@ -6,16 +6,21 @@ use crate::{
 };
 
 /// The leaves of the `choices` tables, each with the value that its path has.
-pub fn choices(spec: &Spec, tables: &serde_json::Value, whole: &Node, faults: &mut Vec<Diagnostic>) -> Vec<Choice> {
+pub fn choices(
+    spec: &Spec,
+    tables: &serde_json::Value,
+    whole: &Node,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<Choice> {
     let mut found = Vec::new();
     for (path, reason) in leaves(tables) {
         let span = whole.get(&format!("choices.{path}")).map_or(whole.span, |n| n.span);
         match (value_at(spec, &path), reason.as_str()) {
             (Some(value), Some(reason)) => found.push(Choice { path, value, reason: reason.to_owned() }),
-            (_, None) => faults.push(
+            (_, None) => diagnostics.push(
                 Diagnostic::new(format!("`{path}` must say where the value comes from, in a string")).at(span),
             ),
-            (None, _) => faults.push(
+            (None, _) => diagnostics.push(
                 Diagnostic::new(format!("the pipeline has no value `{path}`")).at(span).help(
                     "write the path of a key of a definition or a stage, such as `method.lora.adapter.alpha` or `stages.tokens.max_tokens`",
                 ),

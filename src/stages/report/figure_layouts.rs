@@ -15,17 +15,17 @@ use crate::{
 /// # Errors
 /// Every name that nothing has, keys of another form, an axis of curves that isn't one of numbers; else the first clash.
 pub fn figure_layout(options: FigureOptions, evaluations: &mut Evaluations) -> Result<FigureLayout, Vec<Diagnostic>> {
-    let mut faults = form_faults(&options);
-    let only = selection(&options.only, evaluations, &mut faults);
+    let mut diagnostics = form_diagnostics(&options);
+    let only = selection(&options.only, evaluations, &mut diagnostics);
     let shown = |axes: &Axes| only.iter().all(|(axis, values)| axes.get(axis).is_none_or(|v| values.contains(v)));
     let mut axis = |name: &Option<Spanned<String>>| -> Option<AxisLayout> {
-        evaluations.axis(name.as_ref()?, shown).map_err(|fault| faults.push(fault)).ok()
+        evaluations.axis(name.as_ref()?, shown).map_err(|diagnostic| diagnostics.push(diagnostic)).ok()
     };
     let panels = axis(&options.panels);
     let rows = axis(if options.kind == Form::Curve { &options.lines } else { &options.rows });
     let mut columns = axis(if options.kind == Form::Curve { &options.x } else { &options.columns });
     if let (Form::Curve, Some(x), Some(name)) = (options.kind, &mut columns, &options.x) {
-        faults.extend(in_rising_order(x, name.span).err());
+        diagnostics.extend(in_rising_order(x, name.span).err());
     }
     let metrics = match (&options.metric, &options.metrics) {
         (Some(one), _) => vec![one.value],
@@ -35,10 +35,10 @@ pub fn figure_layout(options: FigureOptions, evaluations: &mut Evaluations) -> R
     };
     let (name, title, form) = (options.name.value, options.title, options.kind);
     let layout = FigureLayout { name, title, form, panels, rows, columns, metrics, only };
-    if faults.is_empty() {
-        faults.extend(place(&layout, &evaluations.in_order()).err().map(|found| clash(&found, options.name.span)));
+    if diagnostics.is_empty() {
+        diagnostics.extend(place(&layout, &evaluations.in_order()).err().map(|found| clash(&found, options.name.span)));
     }
-    if faults.is_empty() { Ok(layout) } else { Err(faults) }
+    if diagnostics.is_empty() { Ok(layout) } else { Err(diagnostics) }
 }
 
 /// What is said where several evaluations would be one cell.
@@ -57,11 +57,11 @@ pub fn clash(found: &Clash, span: Option<Span>) -> Diagnostic {
 }
 
 /// The fixed axes with those of their values that evaluations have.
-pub fn selection(only: &Where, evaluations: &mut Evaluations, faults: &mut Vec<Diagnostic>) -> Selection {
+pub fn selection(only: &Where, evaluations: &mut Evaluations, diagnostics: &mut Vec<Diagnostic>) -> Selection {
     let mut selection = Selection::new();
     for (axis, wanted) in only {
-        if let Err(fault) = evaluations.know(&Spanned { value: axis.clone(), span: wanted.span }) {
-            faults.push(fault);
+        if let Err(diagnostic) = evaluations.know(&Spanned { value: axis.clone(), span: wanted.span }) {
+            diagnostics.push(diagnostic);
             continue;
         }
         let known = evaluations.values(axis);
@@ -77,7 +77,7 @@ pub fn selection(only: &Where, evaluations: &mut Evaluations, faults: &mut Vec<D
                         None => format!("its values: {}", all.join(", ")),
                     };
                     let message = format!("no evaluation of this report has `{axis} = {text}`");
-                    faults.push(Diagnostic::new(message).at(wanted.span).help(help));
+                    diagnostics.push(Diagnostic::new(message).at(wanted.span).help(help));
                 }
             }
         }
@@ -99,7 +99,7 @@ fn in_rising_order(x: &mut AxisLayout, span: Option<Span>) -> Result<(), Diagnos
 }
 
 /// Keys that a form needs or has no use for, and axes that stand twice.
-fn form_faults(options: &FigureOptions) -> Vec<Diagnostic> {
+fn form_diagnostics(options: &FigureOptions) -> Vec<Diagnostic> {
     let (form, needs): (&str, &[&str]) = match options.kind {
         Form::Table => ("table", &["rows"]),
         Form::Curve => ("curve", &["x"]),
@@ -121,21 +121,22 @@ fn form_faults(options: &FigureOptions) -> Vec<Diagnostic> {
     let metric = options.metric.as_ref().map(|m| ("metric", m.span));
     let metrics = options.metrics.as_ref().map(|m| ("metrics", m.span));
     let given: Vec<(&str, Option<Span>)> = given.chain(metric).chain(metrics).collect();
-    let mut faults = Vec::new();
+    let mut diagnostics = Vec::new();
     for (key, span) in given.iter().filter(|(key, _)| !uses.contains(key)) {
         let message = format!("`{key}` says nothing in a layout of the kind `{form}`");
-        faults.push(Diagnostic::new(message).at(*span).help(format!("its keys are `{}`", uses.join("`, `"))));
+        diagnostics.push(Diagnostic::new(message).at(*span).help(format!("its keys are `{}`", uses.join("`, `"))));
     }
     for key in needs.iter().filter(|key| given.iter().all(|(k, _)| k != *key)) {
-        faults.push(Diagnostic::new(format!("a layout of the kind `{form}` needs `{key}`")).at(options.name.span));
+        diagnostics.push(Diagnostic::new(format!("a layout of the kind `{form}` needs `{key}`")).at(options.name.span));
     }
     if let Some(metrics) = options.metrics.as_ref().filter(|m| m.value.is_empty()) {
-        faults.push(Diagnostic::new("a table needs at least one metric").at(metrics.span));
+        diagnostics.push(Diagnostic::new("a table needs at least one metric").at(metrics.span));
     }
     let names: Vec<&Spanned<String>> = axes.iter().filter_map(|(_, axis)| axis.as_ref()).collect();
     let twice = names.iter().enumerate().filter(|(i, name)| names[..*i].iter().any(|other| other.value == name.value));
     for (_, name) in twice {
-        faults.push(Diagnostic::new(format!("the axis `{}` is used twice in one layout", name.value)).at(name.span));
+        diagnostics
+            .push(Diagnostic::new(format!("the axis `{}` is used twice in one layout", name.value)).at(name.span));
     }
-    faults
+    diagnostics
 }

@@ -1,4 +1,4 @@
-//! What a report shows, from a stage's table: every name looked up, all faults at once.
+//! What a report shows, from a stage's table: every name looked up, all mistakes at once.
 
 use std::collections::BTreeSet;
 
@@ -22,19 +22,19 @@ use crate::{
 /// Names of files that every report has.
 const TAKEN: [&str; 3] = ["README", "index", "results"];
 
-/// Looks every name up, and finds all faults at once.
+/// Looks every name up, and finds all mistakes at once.
 ///
 /// # Errors
 /// Every name that nothing defines, and whatever else is wrong with the options.
 pub fn layout(cx: &ResolveContext, options: Options) -> Result<Layout, Vec<Diagnostic>> {
     let (spec, whole) = (cx.spec, &cx.action.params);
-    let mut faults = Vec::new();
+    let mut diagnostics = Vec::new();
     let mut named = |kind: &str, name: &Spanned<String>| {
         let title = match spec.definition(kind, name, name.span) {
             Ok(node) => node.get("title").and_then(Node::as_str).unwrap_or(name).to_owned(),
             Err(_) if kind == "method" && name.value == ZERO_SHOT.0 => ZERO_SHOT.1.to_owned(),
             Err(diagnostic) => {
-                faults.push(diagnostic);
+                diagnostics.push(diagnostic);
                 String::new()
             }
         };
@@ -55,18 +55,18 @@ pub fn layout(cx: &ResolveContext, options: Options) -> Result<Layout, Vec<Diagn
         published: t.published.iter().map(published).collect(),
     });
     let tables: Vec<TableLayout> = tables.collect();
-    let choices = choices(spec, &options.choices, whole, &mut faults);
+    let choices = choices(spec, &options.choices, whole, &mut diagnostics);
     for (table, options) in tables.iter().zip(&options.tables) {
-        published_faults(table, options, &methods, publication.is_some(), &mut faults);
+        published_diagnostics(table, options, &methods, publication.is_some(), &mut diagnostics);
     }
-    twice(&options.methods, "method", &mut faults);
-    table_faults(&options, &mut faults);
+    twice(&options.methods, "method", &mut diagnostics);
+    table_diagnostics(&options, &mut diagnostics);
     let baseline = options.baseline.clone().or(options.methods.first().cloned());
-    option_faults(&options, baseline.as_ref(), whole, &mut faults);
+    option_diagnostics(&options, baseline.as_ref(), whole, &mut diagnostics);
     let Along { figures, in_tables, axes } =
-        along(cx, options.layouts, &options.only, (&methods, &tables), &mut faults).unwrap_or_default();
-    if !faults.is_empty() {
-        return Err(faults);
+        along(cx, options.layouts, &options.only, (&methods, &tables), &mut diagnostics).unwrap_or_default();
+    if !diagnostics.is_empty() {
+        return Err(diagnostics);
     }
     Ok(Layout {
         title: options.title,
@@ -102,25 +102,25 @@ fn along(
     layouts: Vec<FigureOptions>,
     only: &Where,
     (methods, tables): (&[Named], &[TableLayout]),
-    faults: &mut Vec<Diagnostic>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Along> {
     if layouts.is_empty() && only.is_empty() {
         return None;
     }
     let mut evaluations = Evaluations::of(cx.spec, cx.action);
-    let in_tables = selection(only, &mut evaluations, faults);
+    let in_tables = selection(only, &mut evaluations, diagnostics);
     let mut figures = Vec::new();
     for layout in layouts {
         match figure_layout(layout, &mut evaluations) {
             Ok(layout) => figures.push(layout),
-            Err(found) => faults.extend(found),
+            Err(found) => diagnostics.extend(found),
         }
     }
     let axes = evaluations.in_order();
-    if faults.is_empty() {
+    if diagnostics.is_empty() {
         let at = cx.action.params.get("tables").map(|n| n.span);
         let cells = methods_by_tasks(methods, tables, &in_tables, &axes);
-        faults.extend(place(&cells, &axes).err().map(|found| clash(&found, at)));
+        diagnostics.extend(place(&cells, &axes).err().map(|found| clash(&found, at)));
     }
     Some(Along { figures, in_tables, axes })
 }
@@ -143,14 +143,14 @@ fn methods_by_tasks(methods: &[Named], tables: &[TableLayout], only: &Selection,
 }
 
 /// Names of tables that can't be files, tables named twice, and tables without columns.
-fn table_faults(options: &Options, faults: &mut Vec<Diagnostic>) {
+fn table_diagnostics(options: &Options, diagnostics: &mut Vec<Diagnostic>) {
     let names = options.tables.iter().map(|t| &t.name).chain(options.layouts.iter().map(|l| &l.name));
     let names: Vec<Spanned<String>> = names.cloned().collect();
-    twice(&names, "table", faults);
+    twice(&names, "table", diagnostics);
     for name in &names {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         if name.is_empty() || !name.chars().all(plain) || TAKEN.iter().any(|t| t.eq_ignore_ascii_case(name)) {
-            faults.push(
+            diagnostics.push(
                 Diagnostic::new(format!("`{}` can't name a table's files", name.value)).at(name.span).help(
                     "use lower-case letters, digits, `-` and `_`; `readme`, `index` and `results` are taken, such as `table-2`",
                 ),
@@ -159,9 +159,9 @@ fn table_faults(options: &Options, faults: &mut Vec<Diagnostic>) {
     }
     for table in &options.tables {
         let name = &table.name;
-        twice(&table.tasks, "task", faults);
+        twice(&table.tasks, "task", diagnostics);
         if table.tasks.is_empty() || table.metrics.as_ref().is_some_and(Vec::is_empty) {
-            faults.push(
+            diagnostics.push(
                 Diagnostic::new(format!("table `{}` has no columns", name.value))
                     .at(name.span)
                     .help("give it at least one task and one metric"),
@@ -171,21 +171,26 @@ fn table_faults(options: &Options, faults: &mut Vec<Diagnostic>) {
 }
 
 /// Faults of the stage's own keys.
-fn option_faults(options: &Options, baseline: Option<&Spanned<String>>, whole: &Node, faults: &mut Vec<Diagnostic>) {
+fn option_diagnostics(
+    options: &Options,
+    baseline: Option<&Spanned<String>>,
+    whole: &Node,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
     let at = |key: &str| whole.get(key).map_or(whole.span, |n| n.span);
     let without_tables = options.tables.is_empty() && !options.layouts.is_empty();
     for (key, empty) in [("methods", options.methods.is_empty()), ("tables", options.tables.is_empty())] {
         if empty && !without_tables {
-            faults.push(Diagnostic::new(format!("a report needs {key}")).at(at(key)));
+            diagnostics.push(Diagnostic::new(format!("a report needs {key}")).at(at(key)));
         }
     }
     if options.resamples.value == 0 {
-        faults.push(Diagnostic::new("a bootstrap needs at least one resample").at(options.resamples.span));
+        diagnostics.push(Diagnostic::new("a bootstrap needs at least one resample").at(options.resamples.span));
     }
     if let Some(baseline) = baseline
         && !options.methods.iter().any(|m| m.value == baseline.value)
     {
-        faults.push(
+        diagnostics.push(
             Diagnostic::new(format!("the baseline `{}` is not among the report's methods", baseline.value))
                 .at(baseline.span)
                 .help("name one of `methods`"),
@@ -220,19 +225,19 @@ fn published(row: &PublishedOptions) -> PublishedRow {
     }
 }
 
-fn published_faults(
+fn published_diagnostics(
     table: &TableLayout,
     options: &TableOptions,
     methods: &[Named],
     publication: bool,
-    faults: &mut Vec<Diagnostic>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) {
     let columns: Vec<String> =
         table.tasks.iter().flat_map(|t| t.metrics.iter().map(|m| format!("{} {}", t.task.title, m.name()))).collect();
     for row in &options.published {
         let values = &row.values;
         if values.value.len() != columns.len() {
-            faults.push(
+            diagnostics.push(
                 Diagnostic::new(format!("{} figures for {} columns", values.value.len(), columns.len()))
                     .at(values.span)
                     .help(format!("the columns are {}; write \"-\" where nothing was published", columns.join(", "))),
@@ -242,21 +247,21 @@ fn published_faults(
             if let Figure::Percent(percent) = figure
                 && !(0.0..=100.0).contains(percent)
             {
-                faults.push(Diagnostic::new(format!("{percent} is no percentage")).at(values.span));
+                diagnostics.push(Diagnostic::new(format!("{percent} is no percentage")).at(values.span));
             }
         }
         if let Some(method) = &row.method
             && !methods.iter().any(|m| m.name == method.value)
         {
             let names: Vec<_> = methods.iter().map(|m| m.name.as_str()).collect();
-            faults.push(
+            diagnostics.push(
                 Diagnostic::new(format!("`{}` is not among the report's methods", method.value))
                     .at(method.span)
                     .help(format!("methods: {}", names.join(", "))),
             );
         }
         if !publication {
-            faults.push(
+            diagnostics.push(
                 Diagnostic::new("published rows need a `publication` to be copied from").at(values.span).help(
                     "add `publication = { title = ..., model = ..., answer = ..., examples = { TASK = { train = ..., test = ... } } }`",
                 ),
@@ -265,9 +270,9 @@ fn published_faults(
     }
 }
 
-fn twice(names: &[Spanned<String>], what: &str, faults: &mut Vec<Diagnostic>) {
+fn twice(names: &[Spanned<String>], what: &str, diagnostics: &mut Vec<Diagnostic>) {
     let mut seen = BTreeSet::new();
     for name in names.iter().filter(|n| !seen.insert(n.value.as_str())) {
-        faults.push(Diagnostic::new(format!("the {what} `{}` is listed twice", name.value)).at(name.span));
+        diagnostics.push(Diagnostic::new(format!("the {what} `{}` is listed twice", name.value)).at(name.span));
     }
 }

@@ -93,7 +93,7 @@ mod tests {
         title = "Big-6B"
     "#;
 
-    /// The stage's layout, or its faults as a user sees them.
+    /// The stage's layout, or its mistakes as a user sees them.
     fn resolve(stage: &str) -> Result<Layout, String> {
         let any = config::Entry::of::<serde_json::Value>;
         let kind = crate::engine::vocabulary_entry(&ReportKind);
@@ -107,12 +107,12 @@ mod tests {
         let path = dir.path().join("test.toml");
         std::fs::write(&path, format!("{DEFINITIONS}\n[stages.tables]\nkind = \"report\"\n{stage}")).unwrap();
         let loaded = load(&path, &LoadOptions::default(), &vocabulary);
-        let shown = |faults: &[Diagnostic], sources: &SourceMap| render(faults, sources);
+        let shown = |diagnostics: &[Diagnostic], sources: &SourceMap| render(diagnostics, sources);
         let spec = loaded.spec.ok_or_else(|| shown(&loaded.diagnostics, &loaded.sources))?;
         let action = &spec.stage("tables").unwrap().actions[0];
         let resolved = ReportKind
             .resolve(&ResolveContext { spec: &spec, action })
-            .map_err(|faults| shown(&faults, &loaded.sources))?;
+            .map_err(|diagnostics| shown(&diagnostics, &loaded.sources))?;
         Ok(serde_json::from_value(resolved.params).unwrap())
     }
 
@@ -322,7 +322,7 @@ mod tests {
             ),
         ] {
             assert!(AXES.contains(from), "{from}");
-            let shown = resolve(&AXES.replacen(from, to, 1)).map_or_else(|faults| faults, |_| String::new());
+            let shown = resolve(&AXES.replacen(from, to, 1)).map_or_else(|diagnostics| diagnostics, |_| String::new());
             let absent = messages.iter().filter(|message| !shown.contains(**message));
             missing.extend(absent.map(|message| format!("{to}: {message} is missing from:\n{shown}")));
         }

@@ -32,14 +32,14 @@ impl Method {
     /// # Errors
     /// If there is none, or all that is wrong with it.
     pub fn find(cx: &ResolveContext, name: &str, span: Option<Span>) -> Result<Self, Vec<Diagnostic>> {
-        Self::read(cx.spec.definition("method", name, span).map_err(|fault| vec![fault])?)
+        Self::read(cx.spec.definition("method", name, span).map_err(|diagnostic| vec![diagnostic])?)
     }
 
     /// # Errors
     /// Everything that is wrong with the table.
     pub fn read(node: &Node) -> Result<Self, Vec<Diagnostic>> {
-        let mut faults = Vec::new();
-        let mut keep = |more: Vec<Diagnostic>| faults.extend(more);
+        let mut diagnostics = Vec::new();
+        let mut keep = |more: Vec<Diagnostic>| diagnostics.extend(more);
         let table = config::from_node::<MethodTable>(&without_strays(node, &mut keep)).map_err(&mut keep);
         let adapter = node.get("adapter").map(|adapter| read_adapter(adapter).map_err(&mut keep));
         let at = |wrong: Wrong| vec![Diagnostic::new(wrong.message).at(node.get(wrong.key).unwrap_or(node).span)];
@@ -49,11 +49,11 @@ impl Method {
             (t.title, t.head, training, runtime)
         });
         match (adapter, ways) {
-            (Some(Ok(adapter)), Ok((title, head, Ok(training), Ok(runtime)))) if faults.is_empty() => {
+            (Some(Ok(adapter)), Ok((title, head, Ok(training), Ok(runtime)))) if diagnostics.is_empty() => {
                 let stated = stated(node, &adapter, head);
                 Ok(Self { title, adapter, stated, head, training, runtime })
             }
-            _ => Err(faults),
+            _ => Err(diagnostics),
         }
     }
 
