@@ -98,7 +98,7 @@ impl<'a> Trainer<'a> {
         let parameters = training.adapter.parameters();
         if parameters.is_empty() {
             return Err(Error::input("the method has no trainable parameters")
-                .help("use `adapter = \"lora\"` or `\"ptuning2\"`"));
+                .help("use another adapter, such as `adapter = { kind = \"lora\" }`"));
         }
         if training.samples.is_empty() {
             return Err(Error::input("there are no training examples").help("check the task's split sizes"));
