@@ -38,6 +38,7 @@ impl Method {
     /// # Errors
     /// Everything that is wrong with the table.
     pub fn read(node: &Node) -> Result<Self, Vec<Diagnostic>> {
+        let node = &with_table(node);
         let mut diagnostics = Vec::new();
         let mut keep = |more: Vec<Diagnostic>| diagnostics.extend(more);
         let table = config::from_node::<MethodTable>(&without_strays(node, &mut keep)).map_err(&mut keep);
@@ -61,6 +62,27 @@ impl Method {
     pub fn is_trained(&self) -> bool {
         self.adapter.is_trained() || self.head
     }
+}
+
+/// `adapter = "lora"` with its options beside it, the way in which methods were written before, as the table that it means.
+fn with_table(node: &Node) -> Node {
+    let (Some(table), Some(kind)) = (node.as_table(), node.get("adapter").filter(|adapter| adapter.as_str().is_some()))
+    else {
+        return node.clone();
+    };
+    let (mut rest, mut options) = (table.clone(), config::Table::default());
+    for (name, (key, value)) in table {
+        if name == "adapter" {
+            options.insert("kind".to_owned(), (key.clone(), kind.clone()));
+        } else if !adapters::owners(name).is_empty() {
+            options.insert(name.clone(), (key.clone(), value.clone()));
+            rest.shift_remove(name);
+        }
+    }
+    if let Some((_, adapter)) = rest.get_mut("adapter") {
+        *adapter = Node::new(kind.span, config::Value::Table(options));
+    }
+    Node::new(node.span, config::Value::Table(rest))
 }
 
 /// The table without keys that belong into its table `adapter`.
@@ -277,6 +299,15 @@ mod tests {
     }
 
     #[test]
+    fn the_earlier_way_to_write_a_method_means_the_table() {
+        let flat = json!({ "title": "L", "adapter": "lora", "rank": 4, "steps": 3 });
+        let table = json!({ "title": "L", "adapter": { "kind": "lora", "rank": 4 }, "steps": 3 });
+        assert_eq!(method(flat).unwrap(), method(table).unwrap());
+        let foreign = method(json!({ "title": "P", "adapter": "ptuning2", "rank": 4 })).unwrap_err();
+        assert!(foreign.contains("`rank` belongs to `kind = \"lora\"`"), "{foreign}");
+    }
+
+    #[test]
     fn mistakes_are_named_and_all_at_once() {
         let error = |mut keys: Value| {
             keys["title"] = "x".into();
@@ -288,7 +319,8 @@ mod tests {
         assert!(with(json!({ "kind": "lora", "dropout": 1.0 })).contains("`dropout` must lie between"));
         assert!(with(json!({ "kind": "lora", "target_modules": [] })).contains("leave it out for the usual ones"));
         assert!(with(json!({ "kind": "ptuning2", "init_text": "a" })).contains("init = \"text\""));
-        assert!(with(json!("none")).contains("write `adapter = { kind = \\\"none\\\" }`"), "{}", with(json!("none")));
+        assert!(with(json!(4)).contains("write `adapter = { kind = \\\"lora\\\" }`"), "{}", with(json!(4)));
+        assert!(with(json!("lorra")).contains("did you mean `lora`?"), "{}", with(json!("lorra")));
         assert!(training("rank", json!(4)).contains("adapter = { kind = \\\"lora\\\", rank = ... }"));
         assert!(training("learning_rate", json!(-1.0)).contains("`learning_rate` must be above 0"));
         assert!(training("learing_rate", json!(1.0)).contains("learing_rate"));
