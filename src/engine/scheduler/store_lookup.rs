@@ -38,7 +38,10 @@ pub fn note_use(cx: &RunContext, states: &States, i: usize, found: &Found) -> Re
     if !found.noted {
         cx.store.note_use(found.key, &cx.plan.identity(i))?;
     }
-    let Some(preimage) = states.preimage(i).filter(|_| !found.described) else { return Ok(()) };
+    if found.described {
+        return Ok(());
+    }
+    let Some(preimage) = states.preimage(i) else { return Ok(()) };
     let Action { name, resolved, .. } = cx.action(i);
     let record =
         serde_json::json!({ "action": name, "preimage": preimage, "unkeyed": resolved.unkeyed, "reasons": [] });

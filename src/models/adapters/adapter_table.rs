@@ -11,10 +11,10 @@ use crate::config::{Diagnostic, Node, Value, suggest};
 /// Everything that is wrong with the table.
 pub fn read_adapter(node: &Node) -> Result<AdapterSpec, Vec<Diagnostic>> {
     let Some(table) = node.as_table() else { return Err(vec![no_table(node)]) };
-    let method = method(node).map_err(|fault| vec![fault])?;
+    let method = method(node).map_err(|diagnostic| vec![diagnostic])?;
     let keys = method.keys();
     let foreign = |key: &str| if keys.iter().any(|own| own == key) { None } else { owners(key).first().copied() };
-    let mut faults: Vec<Diagnostic> = table
+    let mut diagnostics: Vec<Diagnostic> = table
         .iter()
         .filter_map(|(name, (key, _))| {
             let owner = foreign(name)?;
@@ -28,16 +28,16 @@ pub fn read_adapter(node: &Node) -> Result<AdapterSpec, Vec<Diagnostic>> {
     let own = table.iter().filter(|(name, _)| *name != "kind" && foreign(name).is_none());
     let own = Node::new(node.span, Value::Table(own.map(|(name, entry)| (name.clone(), entry.clone())).collect()));
     match (method.from_node)(&own) {
-        Err(more) => faults.extend(more),
+        Err(more) => diagnostics.extend(more),
         Ok(options) => match options.check() {
-            Ok(()) if faults.is_empty() => return Ok(AdapterSpec::new(options)),
+            Ok(()) if diagnostics.is_empty() => return Ok(AdapterSpec::new(options)),
             Ok(()) => (),
             Err(wrong) => {
-                faults.push(Diagnostic::new(wrong.message).at(node.get(wrong.key).map_or(node.span, |n| n.span)));
+                diagnostics.push(Diagnostic::new(wrong.message).at(node.get(wrong.key).map_or(node.span, |n| n.span)));
             }
         },
     }
-    Err(faults)
+    Err(diagnostics)
 }
 
 fn method(node: &Node) -> Result<&'static AdapterKind, Diagnostic> {

@@ -73,9 +73,9 @@ fn with_table(node: &Node) -> Node {
     let (mut rest, mut options) = (table.clone(), config::Table::default());
     for (name, (key, value)) in table {
         if name == "adapter" {
-            options.insert("kind".to_owned(), (key.clone(), kind.clone()));
+            options.insert("kind".to_owned(), (*key, kind.clone()));
         } else if !adapters::owners(name).is_empty() {
-            options.insert(name.clone(), (key.clone(), value.clone()));
+            options.insert(name.clone(), (*key, value.clone()));
             rest.shift_remove(name);
         }
     }
